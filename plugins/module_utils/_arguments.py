@@ -1,0 +1,43 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options every module of this collection shares, and the one place that knows every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import Hypervisor
+
+
+def hypervisor_arguments() -> dict[str, Any]:
+    """Return the options of the doc fragment ``hypervisor``."""
+    return {
+        "backend": {"type": "str", "choices": ["libvirt", "mock"], "default": "libvirt"},
+        "uri": {"type": "str", "default": "qemu:///system"},
+        "mock_path": {"type": "path"},
+        "parallel": {"type": "int", "default": 4},
+        "timeout": {"type": "int", "default": 600},
+    }
+
+
+def open_hypervisor(params: Mapping[str, Any]) -> Hypervisor:
+    """Open the backend that the task names; what the others need is not even imported."""
+    check_limits(params)
+    if params["backend"] == "mock":
+        from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock import MockHypervisor
+
+        return MockHypervisor(params["mock_path"])
+    from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import LibvirtHypervisor
+
+    return LibvirtHypervisor(params["uri"])
+
+
+def check_limits(params: Mapping[str, Any]) -> None:
+    """Raise ``bad_request`` for a number of seconds or VMs that makes no sense."""
+    for option in ("parallel", "timeout", "quiesce_timeout"):
+        value = params.get(option, 1)
+        if value < 1:
+            raise KvmError("bad_request", f"{option} is {value}, and must be 1 or more.", "Nothing was changed.")

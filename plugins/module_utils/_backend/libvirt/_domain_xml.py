@@ -1,0 +1,95 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a domain's XML says of its disks and agent, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import etree
+
+AGENT_CHANNEL = "org.qemu.guest_agent.0"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One ``<disk>``. ``source`` is a path, None where there is none (an empty drive, a network disk)."""
+
+    target: str
+    device: str
+    type: str
+    source: str | None
+    format: str
+    readonly: bool
+    shareable: bool
+    transient: bool
+    has_source: bool
+    backing: tuple[str, ...] | None  # files under the active layer as libvirt tells them; None where it does not
+
+
+def parse(xml: str) -> Any:
+    """Return the root element."""
+    return etree.fromstring(xml.encode())
+
+
+def disks(domain: Any) -> list[Disk]:
+    """Return the domain's disks in its order."""
+    return [_disk(element) for element in domain.iterfind("devices/disk")]
+
+
+def _disk(element: Any) -> Disk:
+    source = element.find("source")
+    return Disk(
+        target=element.find("target").get("dev"),
+        device=element.get("device", "disk"),
+        type=element.get("type", "file"),
+        source=_path(source),
+        format=_attribute(element, "driver", "type", "raw"),
+        readonly=element.find("readonly") is not None,
+        shareable=element.find("shareable") is not None,
+        transient=element.find("transient") is not None,
+        has_source=source is not None,
+        backing=_backing(element),
+    )
+
+
+def _path(source: Any) -> str | None:
+    if source is None:
+        return None
+    path = source.get("file") or source.get("dev")
+    return str(path) if path else None
+
+
+def _backing(element: Any) -> tuple[str, ...] | None:
+    # A running domain's chain ends in an empty <backingStore/>; a shut-off one's mostly has none at all.
+    files: list[str] = []
+    layer = element.find("backingStore")
+    while layer is not None and layer.get("type"):
+        files.append(_path(layer.find("source")) or "")
+        layer = layer.find("backingStore")
+    return tuple(files) if layer is not None else None
+
+
+def _attribute(element: Any, child: str, name: str, default: str) -> str:
+    found = element.find(child)
+    return default if found is None else str(found.get(name, default))
+
+
+def agent_connected(domain: Any) -> bool:
+    """Whether a process in the guest has the agent's channel open (only a running domain's XML tells)."""
+    target = domain.find(f"devices/channel/target[@name='{AGENT_CHANNEL}']")
+    return target is not None and target.get("state") == "connected"
+
+
+def has_nvram(domain: Any) -> bool:
+    """Whether the VM keeps UEFI variables."""
+    loader = domain.find("os/loader")
+    pflash = loader is not None and loader.get("type") == "pflash"
+    return pflash or domain.find("os/nvram") is not None or domain.find("os[@firmware='efi']") is not None
+
+
+def has_tpm(domain: Any) -> bool:
+    """Whether the VM has a TPM with a state of its own."""
+    return domain.find("devices/tpm/backend[@type='emulator']") is not None

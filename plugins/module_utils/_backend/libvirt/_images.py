@@ -1,0 +1,127 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Image files as they lie on disk: what their headers say, and making an overlay.
+
+The headers are read here, not by ``qemu-img info``: a process for each layer would cost more than the snapshot.
+Layout: docs/interop/qcow2.rst of QEMU. The lab's tests compare every field with ``qemu-img info``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+from dataclasses import dataclass
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+
+_MAGIC = b"QFI\xfb"
+_FIXED = struct.Struct(">4sIQIIQ")  # magic, version, backing offset, backing length, cluster bits, virtual size
+_HEADER_LENGTH_AT = 100
+_VERSION_2_HEADER = 72
+_END, _BACKING_FORMAT = 0, 0xE2792ACA
+_MOST_LAYERS = 200  # libvirt's own limit for a chain
+_FIRST_CLUSTER = 65536
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image file. Sizes in bytes, ``size`` as allocated; ``backing_format`` is "" where the image names none."""
+
+    file: str
+    format: str
+    size: int
+    virtual_size: int
+    backing_file: str | None = None
+    backing_format: str = ""
+
+
+def read_image(file: str, image_format: str) -> Image:
+    """Read an image; ``image_format`` is what libvirt or the layer above says, never guessed from a guest's bytes.
+
+    Raises `OSError` when it cannot be read, `ValueError` when a qcow2 is none.
+    """
+    with open(file, "rb") as stream:
+        head = stream.read(_FIRST_CLUSTER) if image_format == "qcow2" else b""
+        end = stream.seek(0, os.SEEK_END)  # also right for a block device, where st_size is 0
+        allocated = os.fstat(stream.fileno()).st_blocks * 512
+    if image_format != "qcow2":
+        return Image(file, image_format, allocated, end)
+    if len(head) < _VERSION_2_HEADER or head[:4] != _MAGIC:
+        raise ValueError(f"{file} is not a qcow2 image")
+    _magic, version, offset, length, _bits, virtual_size = _FIXED.unpack_from(head)
+    backing = head[offset : offset + length].decode() if offset else ""
+    return Image(
+        file=file,
+        format="qcow2",
+        size=allocated,
+        virtual_size=virtual_size,
+        backing_file=_resolve(file, backing) if backing else None,
+        backing_format=_backing_format(head, version),
+    )
+
+
+def _backing_format(head: bytes, version: int) -> str:
+    at = _VERSION_2_HEADER if version == 2 else struct.unpack_from(">I", head, _HEADER_LENGTH_AT)[0]
+    while at + 8 <= len(head):
+        kind, length = struct.unpack_from(">II", head, at)
+        if kind == _END:
+            break
+        if kind == _BACKING_FORMAT:
+            return head[at + 8 : at + 8 + length].decode()
+        at += 8 + (length + 7) // 8 * 8
+    return ""
+
+
+def _resolve(file: str, backing: str) -> str:
+    if backing.startswith("json:"):
+        options = json.loads(backing[len("json:") :])
+        inner = options.get("file", options)
+        backing = str(inner.get("filename", options.get("file.filename", backing)))
+    return os.path.normpath(os.path.join(os.path.dirname(file), backing))
+
+
+def read_chain(file: str, image_format: str) -> list[Image]:
+    """Return the image and all it is backed by, active layer first. Raises as `read_image` does."""
+    chain = [read_image(file, image_format)]
+    while chain[-1].backing_file is not None:
+        if len(chain) >= _MOST_LAYERS:
+            raise ValueError(f"the backing chain of {file} has more than {_MOST_LAYERS} layers, or goes in a circle")
+        chain.append(read_image(chain[-1].backing_file, chain[-1].backing_format or "raw"))
+    return chain
+
+
+def create_overlay(overlay: str, backing: str, backing_format: str, virtual_size: int) -> None:
+    """Make an empty qcow2 overlay, 0600 and owned like ``backing``. Raises ``overlay_failed``; leaves nothing then.
+
+    ``-u`` leaves the backing image unopened: a running VM holds a lock on it.
+    """
+    try:
+        # Exclusive, and closed to others from its first moment (CVE-2025-13193 is libvirt's 0644).
+        descriptor = os.open(overlay, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except OSError as error:
+        raise _overlay_failed(overlay, error.strerror) from error
+    try:
+        os.fchmod(descriptor, 0o600)
+        owner = os.stat(backing)
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        options = f"backing_file={_escaped(backing)},backing_fmt={backing_format}"
+        command = ["qemu-img", "create", "-q", "-u", "-f", "qcow2", "-o", options, overlay, str(virtual_size)]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        os.unlink(overlay)
+        said = getattr(error, "stderr", None) or str(error)
+        raise _overlay_failed(overlay, said.strip()) from error
+    finally:
+        os.close(descriptor)
+
+
+def _escaped(text: str) -> str:
+    """A comma separates qemu-img's options, and is doubled inside one."""
+    return text.replace(",", ",,")
+
+
+def _overlay_failed(overlay: str, reason: str | None) -> KvmError:
+    return KvmError("overlay_failed", f"Cannot create the overlay {overlay}: {reason}.", "The VM was not touched.")

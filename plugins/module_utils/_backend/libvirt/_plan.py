@@ -1,0 +1,140 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Deciding a snapshot's disks and files, and refusing what must not begin, without touching the VM."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._coverage import cover
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import Disk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import Image, read_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._names import file_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
+    Need,
+    Snapshot,
+    SnapshotDisk,
+    SnapshotPlan,
+    SnapshotRequest,
+    VirtualMachine,
+)
+
+_MOST_LAYERS = 200  # of a chain, in every libvirt
+# Libvirt 10.8 to 11.10 cannot parse the chain of a VM with more layers at its start (json-c's depth of 32); fixed 12.0.
+_SHALLOW_LIBVIRT, _SHALLOW_LAYERS = (10_008_000, 12_000_000), 25
+_NEW_OVERLAY = 1 << 20  # bytes an empty overlay and its first tables take
+_MEMORY_EXTRA = 64 << 20  # bytes of device state, video memory and headers beside the guest's memory
+
+
+def plan_snapshot(vm: VirtualMachine, domain: Any, request: SnapshotRequest, libvirt_version: int) -> SnapshotPlan:
+    """Return the plan. Raises as `Hypervisor.plan` says."""
+    _check_domain(vm)
+    covered, left_out = cover(vm.name, domain, request.disks)
+    for disk in covered:
+        _check_chain(vm.name, disk, libvirt_version)
+    directories = [_overlay_directory(vm.name, disk, request.overlay_dir) for disk in covered]
+    overlays = tuple(
+        SnapshotDisk(disk.target, _unused(directory, file_name(vm.name, disk.target, request.name), ".qcow2"), "qcow2", None)
+        for disk, directory in zip(covered, directories)
+    )
+    needs = [Need(directory, _NEW_OVERLAY) for directory in directories]
+    memory_file = None
+    if request.include_memory:
+        memory_file = _unused(directories[0], file_name(vm.name, request.name), ".memory")
+        needs.append(Need(directories[0], vm.memory_bytes + _MEMORY_EXTRA))
+    current = next((snapshot.name for snapshot in vm.snapshots if snapshot.current), None)
+    snapshot = Snapshot(
+        name=request.name,
+        description=request.description,
+        parent=current,
+        current=True,
+        state=_state(vm, request),
+        include_memory=request.include_memory,
+        disks=overlays,
+        left_out=left_out,
+        memory_file=memory_file,
+    )
+    firmware = tuple(f"{part.target}: {part.reason}" for part in left_out if part.target in ("nvram", "tpm"))
+    return SnapshotPlan(vm=vm, request=request, snapshot=snapshot, needs=tuple(needs), notes=firmware)
+
+
+def _state(vm: VirtualMachine, request: SnapshotRequest) -> str:
+    """Return the state libvirt will note: of a VM with a process, only memory makes more of it than its disks."""
+    return vm.state if request.include_memory or not vm.active else "disk-snapshot"
+
+
+def _check_domain(vm: VirtualMachine) -> None:
+    if not vm.persistent:
+        raise KvmError(
+            "transient_domain",
+            f"{vm.name} is a transient domain: its snapshots would vanish with it, and their overlays stay behind.",
+            "Nothing was changed. Make it persistent first: virsh dumpxml it and virsh define that.",
+        )
+    if vm.state not in ("running", "paused", "shutoff", "crashed"):
+        raise KvmError("bad_state", f"{vm.name} is {vm.state} and cannot be snapshotted.", "Nothing was changed.")
+
+
+def _check_chain(vm: str, disk: Disk, libvirt_version: int) -> None:
+    """Compare what libvirt says of a disk's chain with what the files say; build upon no difference."""
+    assert disk.source is not None  # cover() has seen to it
+    try:
+        images = read_chain(disk.source, disk.format)
+    except (OSError, ValueError) as error:
+        raise _mismatch(vm, disk, f"its backing chain cannot be read: {error}") from error
+    _check_formats(vm, disk, images)
+    under = tuple(image.file for image in images[1:])
+    if disk.backing is not None and not _same_files(disk.backing, under):
+        raise _mismatch(vm, disk, f"libvirt says it is backed by {list(disk.backing)}, the files say {list(under)}")
+    shallow = _SHALLOW_LIBVIRT[0] <= libvirt_version < _SHALLOW_LIBVIRT[1]
+    limit = _SHALLOW_LAYERS if shallow else _MOST_LAYERS
+    if len(images) >= limit:
+        raise KvmError(
+            "chain_too_deep",
+            f"Disk {disk.target} of {vm} has {len(images)} layers; with one more this host's libvirt could not start it.",
+            "Nothing was changed. Remove snapshots first.",
+            layers=len(images),
+        )
+
+
+def _check_formats(vm: str, disk: Disk, images: Sequence[Image]) -> None:
+    for image in images:
+        if image.backing_file is not None and not image.backing_format:
+            raise _mismatch(vm, disk, f"{image.file} does not name the format of its backing file, and guessing is unsafe")
+
+
+def _same_files(one: Sequence[str], other: Sequence[str]) -> bool:
+    return [os.path.realpath(file) for file in one] == [os.path.realpath(file) for file in other]
+
+
+def _mismatch(vm: str, disk: Disk, difference: str) -> KvmError:
+    return KvmError(
+        "chain_mismatch",
+        f"Disk {disk.target} of {vm} is not as it should be: {difference}.",
+        "Nothing was changed. Look at the files with qemu-img info -U --backing-chain, and at vm_snapshot_info.",
+        disk=disk.target,
+    )
+
+
+def _overlay_directory(vm: str, disk: Disk, overlay_dir: str | None) -> str:
+    if overlay_dir is not None:
+        return overlay_dir
+    if disk.type == "block":
+        raise KvmError(
+            "overlay_dir_unusable",
+            f"Disk {disk.target} of {vm} is the block device {disk.source}, beside which no overlay can lie.",
+            "Nothing was changed. Name a directory with overlay_dir.",
+        )
+    return os.path.dirname(os.path.realpath(str(disk.source)))
+
+
+def _unused(directory: str, stem: str, suffix: str) -> str:
+    """Return a path that nothing has yet: a file of that name may be another snapshot's state."""
+    path, number = os.path.join(directory, stem + suffix), 1
+    while os.path.lexists(path):
+        number += 1
+        path = os.path.join(directory, f"{stem}-{number}{suffix}")
+    return path

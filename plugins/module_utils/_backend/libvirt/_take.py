@@ -1,0 +1,217 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Taking a planned snapshot: record, make the overlays, freeze, switch all disks at once, thaw, verify."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Callable
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._connection import (
+    from_libvirt,
+    open_connection,
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import Disk, disks, parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import (
+    create_overlay,
+    read_image,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._quiesce import Freeze, frozen
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._record import Records
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._snapshot_xml import from_xml, to_xml
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._thaw_guard import ThawGuard
+from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotPlan, Taken
+
+_DISK_ONLY, _REUSE_EXT, _ATOMIC, _LIVE = 16, 32, 128, 256  # virDomainSnapshotCreateFlags
+
+
+class Take:
+    """One snapshot of one domain, from plan to `Taken`."""
+
+    def __init__(self, domain: Any, uri: str, records: Records, guard: ThawGuard) -> None:
+        self._domain = domain
+        self._uri = uri
+        self._records = records
+        self._guard = guard
+
+    def run(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
+        """Take it. Raises as `Hypervisor.take` says; the VM is as it was, or the error says otherwise."""
+        vm = plan.vm
+        before = self._disks(vm.name)
+        self._clear_leftovers(plan)
+        files = _files(plan)
+        self._records.write(vm.id, replace(self._records.read(vm.id), taking=files))
+        freeze = Freeze()
+        try:
+            self._make_overlays(plan, before)
+            with self._frozen(plan, deadline) as freeze:
+                self._require(plan, freeze)
+                snapshot = self._switch(plan, list(before), deadline)
+        except KvmError as error:
+            self._undo(plan, files)
+            raise _with_frozen_guest(error, vm.name, freeze) from error
+        quiesced = freeze.held
+        record = self._records.read(vm.id)
+        self._records.write(vm.id, replace(record, quiesced={**record.quiesced, plan.request.name: quiesced}, taking=()))
+        self._verify(plan, before)
+        with translated(vm.name, "reading back the snapshot"):
+            taken = from_xml(snapshot.getXMLDesc(0), {plan.request.name: quiesced})
+        return self._report(plan, replace(taken, current=True), freeze)
+
+    def _disks(self, vm: str) -> dict[str, Disk]:
+        with translated(vm, "reading the disks"):
+            return {disk.target: disk for disk in disks(parse(self._domain.XMLDesc(0)))}
+
+    def _make_overlays(self, plan: SnapshotPlan, before: dict[str, Disk]) -> None:
+        for overlay in plan.snapshot.disks:
+            disk = before[overlay.target]
+            image = read_image(str(disk.source), disk.format)
+            create_overlay(str(overlay.file), str(disk.source), disk.format, image.virtual_size)
+
+    @contextmanager
+    def _frozen(self, plan: SnapshotPlan, deadline: Deadline) -> Iterator[Freeze]:
+        if not plan.freeze:
+            yield Freeze()
+            return
+        seconds = max(1, int(min(plan.request.quiesce_timeout, deadline.remaining())))
+        with frozen(self._domain, plan.vm.name, self._guard, seconds) as freeze:
+            yield freeze
+
+    def _require(self, plan: SnapshotPlan, freeze: Freeze) -> None:
+        if plan.freeze and plan.request.quiesce == "required" and not freeze.held:
+            remedy = "No snapshot was taken. Look at the agent in the guest, or use quiesce: auto."
+            raise KvmError("quiesce_failed", f"{plan.vm.name} cannot be quiesced: {freeze.reason}.", remedy)
+
+    def _switch(self, plan: SnapshotPlan, targets: list[str], deadline: Deadline) -> Any:
+        """Let libvirt switch every disk to its overlay in one transaction; with memory, save that first."""
+        name, memory = plan.vm.name, plan.request.include_memory
+        flags = _ATOMIC | _REUSE_EXT | (_LIVE if memory and plan.vm.state == "running" else 0)
+        flags |= 0 if memory else _DISK_ONLY
+        aborted = threading.Event()
+        with _alarm(deadline.remaining() if memory else None, lambda: self._abort_job(aborted)):
+            try:
+                return self._domain.snapshotCreateXML(to_xml(plan, targets), flags)
+            except libvirt.libvirtError as error:
+                if aborted.is_set():
+                    raise _memory_timeout(name, deadline) from error
+                raise from_libvirt(error, name, "taking the snapshot") from error
+
+    def _abort_job(self, aborted: threading.Event) -> None:
+        aborted.set()
+        try:
+            open_connection(self._uri).lookupByUUIDString(self._domain.UUIDString()).abortJob()
+        except libvirt.libvirtError:
+            pass  # the job has just ended by itself
+
+    def _verify(self, plan: SnapshotPlan, before: dict[str, Disk]) -> None:
+        """Compare libvirt's word and the files' with the plan: each disk on its overlay, that on what the disk was."""
+        now = self._disks(plan.vm.name)
+        for overlay in plan.snapshot.disks:
+            image = read_image(str(overlay.file), "qcow2")
+            if now[overlay.target].source != overlay.file or image.backing_file != before[overlay.target].source:
+                raise KvmError(
+                    "verification_failed",
+                    f"After the snapshot disk {overlay.target} of {plan.vm.name} is on {now[overlay.target].source}, "
+                    f"and {overlay.file} is backed by {image.backing_file}: that is not what was asked of libvirt.",
+                    "Delete no file. Look at vm_snapshot_info and libvirt's log.",
+                )
+
+    def _clear_leftovers(self, plan: SnapshotPlan) -> None:
+        """Remove what a killed run made and never came to use."""
+        self._remove_unused(plan, self._records.read(plan.vm.id).taking)
+
+    def _undo(self, plan: SnapshotPlan, files: Iterable[str]) -> None:
+        """Remove what was made for a snapshot that failed; the record stays if that cannot be made sure of."""
+        try:
+            self._remove_unused(plan, files)
+            self._records.write(plan.vm.id, replace(self._records.read(plan.vm.id), taking=()))
+        except (KvmError, libvirt.libvirtError):
+            pass  # libvirt is gone: the next run of any kind on this VM finds the record and clears up
+
+    def _remove_unused(self, plan: SnapshotPlan, files: Iterable[str]) -> None:
+        existing = [file for file in files if os.path.exists(file)]
+        if not existing:
+            return
+        used = self._files_in_use(plan.vm.name)
+        for file in existing:
+            if file not in used:
+                os.unlink(file)
+
+    def _files_in_use(self, vm: str) -> set[str]:
+        """Return every file the domain or one of its snapshots names, now."""
+        used: set[str] = set()
+        with translated(vm, "reading what is in use"):
+            for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE):
+                for disk in disks(parse(self._domain.XMLDesc(flags))):
+                    used.update((str(disk.source), *(disk.backing or ())))
+            for native in self._domain.listAllSnapshots(0):
+                snapshot = from_xml(native.getXMLDesc(0), {})
+                used.update(str(disk.file) for disk in snapshot.disks)
+                used.add(str(snapshot.memory_file))
+        return used
+
+    def _report(self, plan: SnapshotPlan, snapshot: Any, freeze: Freeze) -> Taken:
+        if freeze.still_frozen:
+            raise _still_frozen(plan.vm.name)
+        if plan.freeze and not freeze.held:
+            if plan.request.quiesce == "required":
+                raise KvmError(
+                    "quiesce_lost",
+                    f"The snapshot of {plan.vm.name} was taken, but not quiesced: {freeze.reason}.",
+                    "It is kept, as a crash-consistent one.",
+                )
+            return Taken(snapshot, (*plan.notes, f"not quiesced: {freeze.reason}; it is crash-consistent"))
+        return Taken(snapshot, plan.notes)
+
+
+def _files(plan: SnapshotPlan) -> tuple[str, ...]:
+    memory = (plan.snapshot.memory_file,) if plan.snapshot.memory_file else ()
+    return (*(str(disk.file) for disk in plan.snapshot.disks), *memory)
+
+
+@contextmanager
+def _alarm(seconds: float | None, ring: Callable[[], None]) -> Iterator[None]:
+    """Call ``ring`` in a thread of its own when the block takes longer than ``seconds``; never for None."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, ring)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _memory_timeout(vm: str, deadline: Deadline) -> KvmError:
+    return KvmError(
+        "timeout",
+        f"The memory of {vm} was not saved within {deadline.seconds:g} seconds; saving it was aborted.",
+        "The VM goes on as before and no snapshot was taken. Give a longer timeout, or take it disk-only.",
+    )
+
+
+def _still_frozen(vm: str) -> KvmError:
+    return KvmError(
+        "thaw_failed",
+        f"The guest agent of {vm} does not answer: the guest's file systems may still be frozen.",
+        f"A process on the host goes on trying to thaw it for ten minutes; by hand: virsh domfsthaw {vm}.",
+    )
+
+
+def _with_frozen_guest(error: KvmError, vm: str, freeze: Freeze) -> KvmError:
+    """A guest that may still be frozen is worse news than why the snapshot failed: say both."""
+    if not freeze.still_frozen:
+        return error
+    worse = _still_frozen(vm)
+    return KvmError(worse.error_code, f"{error.message} {worse.message}", worse.remedy, **error.details)

@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The contract of every backend: few methods, each with what it raises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
+    DomainId,
+    Room,
+    SnapshotPlan,
+    SnapshotRequest,
+    Storage,
+    Taken,
+    VirtualMachine,
+)
+
+
+class Hypervisor(ABC):
+    """One connection to one hypervisor, used by one thread at a time.
+
+    Every method raises `KvmError` and nothing native; ``connection_failed`` may come from any of them.
+    """
+
+    @abstractmethod
+    def domains(self) -> list[DomainId]:
+        """Return who there is, running or not, sorted by name."""
+
+    @abstractmethod
+    def inspect(self, domain: DomainId) -> VirtualMachine:
+        """Read a VM and its snapshots. Raises ``vm_not_found`` when it went away meanwhile."""
+
+    @abstractmethod
+    def storage(self, vm: VirtualMachine) -> Storage:
+        """Read the backing chains of a VM's disks and the overlays around them that nothing knows."""
+
+    @abstractmethod
+    def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
+        """Decide disks and files of a snapshot without touching the VM; ``request`` is already resolved for it.
+
+        Raises ``disk_not_found``, ``disk_not_covered``, ``transient_domain``, ``block_job_active``,
+        ``chain_mismatch``, ``overlay_dir_unusable``, ``bad_name`` or ``bad_state``.
+        """
+
+    @abstractmethod
+    def room(self, directory: str) -> Room:
+        """Return the room in a directory. Raises ``overlay_dir_unusable``."""
+
+    @abstractmethod
+    def lock(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
+        """Hold a VM against every other run on this host; the lock dies with its holder. Raises ``locked``."""
+
+    @abstractmethod
+    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
+        """Take the planned snapshot, verify it and read it back; the VM's lock is held.
+
+        Raises ``memory_blocked``, ``agent_unavailable``, ``quiesce_failed``, ``quiesce_lost``, ``timeout``,
+        ``snapshot_failed`` or ``verification_failed``.
+        """
+
+    @abstractmethod
+    def another(self) -> Hypervisor:
+        """Open one more connection to the same hypervisor, for another thread."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connection."""
+
+    def __enter__(self) -> Hypervisor:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: Optional[type[BaseException]],
+        exc: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()

@@ -1,0 +1,184 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The values that cross layers: what is asked for, what a VM is, what a snapshot is.
+
+Everything is frozen, and ``to_result()`` is the only place that names return keys.
+Sizes are bytes, times are ISO 8601 in UTC, and what is not known is ``None``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Optional
+
+
+@dataclass(frozen=True)
+class SnapshotRequest:
+    """A snapshot as the task asks for it, the same for every VM of the task."""
+
+    name: str
+    description: str = ""
+    include_memory: bool = False
+    on_memory_blocked: str = "fail"
+    quiesce: str = "auto"
+    quiesce_timeout: int = 30
+    disks: Optional[tuple[str, ...]] = None
+    overlay_dir: Optional[str] = None
+
+    @property
+    def disk_only(self) -> bool:
+        """The rule this collection exists for."""
+        return not self.include_memory
+
+
+@dataclass(frozen=True)
+class SnapshotDisk:
+    """A disk in a snapshot: the overlay that takes the writes made since. ``size`` is what it occupies now."""
+
+    target: str
+    file: Optional[str]
+    format: Optional[str]
+    size: Optional[int]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something of the VM that a snapshot does not hold, and why. ``target`` is a disk, ``nvram`` or ``tpm``."""
+
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One snapshot of one VM, as it stands (or, in check mode, as it would stand)."""
+
+    name: str
+    description: str = ""
+    created_at: Optional[str] = None
+    parent: Optional[str] = None
+    current: bool = False
+    state: str = "unknown"
+    kind: str = "external"
+    include_memory: bool = False
+    quiesced: Optional[bool] = None
+    disks: tuple[SnapshotDisk, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    memory_file: Optional[str] = None
+    missing_files: tuple[str, ...] = ()
+
+    def to_result(self) -> dict[str, Any]:
+        """Return the ``snapshot`` of a module's result."""
+        result = asdict(self)
+        for key in ("disks", "left_out", "missing_files"):
+            result[key] = list(result[key])
+        return result
+
+
+@dataclass(frozen=True)
+class ChainLayer:
+    """One image of a disk's backing chain; ``snapshot`` names the snapshot whose overlay it is, if any."""
+
+    file: str
+    format: str
+    size: Optional[int]
+    virtual_size: Optional[int]
+    snapshot: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class DiskChain:
+    """A disk's backing chain, active layer first."""
+
+    target: str
+    layers: tuple[ChainLayer, ...]
+
+    def to_result(self) -> dict[str, Any]:
+        """Return a ``chains`` entry; ``depth`` counts every layer, the base too."""
+        return {
+            "target": self.target,
+            "depth": len(self.layers),
+            "size": sum(layer.size or 0 for layer in self.layers),
+            "layers": [asdict(layer) for layer in self.layers],
+        }
+
+
+@dataclass(frozen=True)
+class DomainId:
+    """Who a VM is: enough to select it by name, UUID or pattern."""
+
+    name: str
+    uuid: str
+
+
+@dataclass(frozen=True)
+class VirtualMachine:
+    """A VM as far as snapshots are concerned, snapshots in tree order (a parent before its children)."""
+
+    id: DomainId
+    state: str
+    persistent: bool = True
+    guest_agent: bool = False
+    memory_bytes: int = 0
+    memory_blockers: tuple[str, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The domain's name."""
+        return self.id.name
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a QEMU process, and so memory that could be saved."""
+        return self.state in ("running", "paused")
+
+    def find(self, name: str) -> Optional[Snapshot]:
+        """Return the snapshot of that name, wherever it stands in the tree."""
+        return next((snapshot for snapshot in self.snapshots if snapshot.name == name), None)
+
+
+@dataclass(frozen=True)
+class Need:
+    """Room that a plan wants in a directory, in bytes."""
+
+    directory: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Room:
+    """The room of the file system that holds a directory, in bytes; ``filesystem`` tells two of them apart."""
+
+    filesystem: str
+    total: int
+    free: int
+
+
+@dataclass(frozen=True)
+class SnapshotPlan:
+    """All that was decided before a VM is touched. ``snapshot`` is the prediction that check mode returns."""
+
+    vm: VirtualMachine
+    request: SnapshotRequest
+    snapshot: Snapshot
+    needs: tuple[Need, ...] = ()
+    freeze: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of a plan: the snapshot read back from the hypervisor, and what an operator should know of it."""
+
+    snapshot: Snapshot
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What lies on disk for a VM: its chains, and overlays on top of them that no VM and no snapshot knows."""
+
+    chains: tuple[DiskChain, ...]
+    unknown_overlays: tuple[str, ...] = ()

@@ -1,0 +1,343 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take snapshots of many VMs at once."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vm_snapshot
+short_description: Take snapshots of KVM virtual machines
+version_added: 0.1.0
+description:
+  - Takes snapshots of any number of VMs of a hypervisor in one task, disk-only unless memory is asked for.
+  - A snapshot with memory cannot be taken of a VM whose CPU carries C(invtsc) without a TSC frequency, or that has
+    devices which cannot be saved. The rule here is C(disk_only = not include_memory), and memory is left out by default.
+  - All disks of a VM switch to their overlays in one transaction. Where a guest agent answers, the guest's file systems
+    are frozen meanwhile.
+  - One VM's failure does not stop the others. The task fails at the end, with every VM's result in it.
+author:
+  - The limiquantix.kvm founders (@limiquantix)
+extends_documentation_fragment:
+  - limiquantix.kvm.hypervisor
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  platform:
+    platforms: linux
+options:
+  vms:
+    description:
+      - The VMs, as names, UUIDs, shell globs such as V(web-*), or V(!pattern) to leave some out.
+      - With V(!pattern) only, all the others are meant.
+      - A name or glob that matches no VM is an error, and nothing is changed then.
+    type: list
+    elements: str
+    required: true
+    aliases: [vm]
+  name:
+    description:
+      - The snapshot's name. Required.
+      - Anything that can be a file's name, without C(/), control characters, a dot or dash at the front, and at most 251 bytes.
+    type: str
+  state:
+    description:
+      - V(present) takes the snapshot where there is none of that O(name). A second run changes nothing.
+      - V(absent) and V(reverted) are refused - a later version brings them.
+    type: str
+    choices: [present, absent, reverted]
+    default: present
+  include_memory:
+    description:
+      - Whether to save the memory of a running VM too, so that a revert goes on from that very moment.
+      - A VM that is not running has none; it is taken disk-only, and the result says so.
+    type: bool
+    default: false
+  on_memory_blocked:
+    description:
+      - What to do with a VM whose memory was asked for and cannot be saved. This is found out before the VM is touched.
+      - V(fail) fails with C(error_code=memory_blocked), naming every reason and the ways out.
+      - V(disk_only) takes it without memory and says so.
+    type: str
+    choices: [fail, disk_only]
+    default: fail
+  quiesce:
+    description:
+      - Whether to freeze the guest's file systems while its disks are switched.
+      - V(auto) does so where a guest agent answers, and otherwise takes a crash-consistent snapshot and says why.
+      - V(required) fails, before anything has changed, where a running guest cannot be frozen.
+      - V(never) does not try.
+      - Of a snapshot with memory no file system is frozen, because the memory holds what is not yet written.
+    type: str
+    choices: [never, auto, required]
+    default: auto
+  quiesce_timeout:
+    description:
+      - Seconds after which the guest is thawed, whatever happened - also when this module was killed meanwhile.
+    type: int
+    default: 30
+  description:
+    description:
+      - Kept with the snapshot.
+    type: str
+    default: ""
+  disks:
+    description:
+      - The targets (such as V(vda)) of the disks to snapshot. The default is all that can be.
+      - A disk that is not named here is left out. Without O(disks), cdroms, empty drives and read-only disks are left
+        out by themselves, and a writable disk that cannot be in a snapshot is an error.
+    type: list
+    elements: str
+  overlay_dir:
+    description:
+      - The directory for overlays and memory files. The default is beside each disk.
+    type: path
+  running_only:
+    description:
+      - Leave VMs that are not running alone.
+    type: bool
+    default: false
+notes:
+  - A snapshot is kept in overlay files beside the disks. They grow with what the guests write, until they are removed.
+  - UEFI variables and the state of a TPM are in no external snapshot. The result lists them under C(left_out).
+  - Snapshots of a VM block its live migration and its C(virsh undefine).
+seealso:
+  - module: limiquantix.kvm.vm_snapshot_info
+"""
+
+EXAMPLES = r"""
+- name: Snapshot every VM of the host before patching
+  limiquantix.kvm.vm_snapshot:
+    vms: "*"
+    name: pre-patch
+
+- name: Web servers only, and not the one that is being rebuilt
+  limiquantix.kvm.vm_snapshot:
+    vms:
+      - web-*
+      - "!web-03"
+    name: pre-patch
+    description: before the November kernel
+
+- name: With memory where it can be saved, disk-only where it cannot
+  limiquantix.kvm.vm_snapshot:
+    vm: db01
+    name: running-state
+    include_memory: true
+    on_memory_blocked: disk_only
+
+- name: Only with frozen file systems, only the system disk, overlays on a faster pool
+  limiquantix.kvm.vm_snapshot:
+    vms: [db01, db02]
+    name: consistent
+    quiesce: required
+    disks: [vda]
+    overlay_dir: /srv/overlays
+"""
+
+RETURN = r"""
+msg:
+  description: What happened, in one line.
+  returned: always
+  type: str
+  sample: "snapshot 'pre-patch' (disk-only) of 3 VMs: 2 taken, 1 unchanged"
+disk_only:
+  description: What was asked for, C(not include_memory).
+  returned: always
+  type: bool
+  sample: true
+error_code:
+  description:
+    - A stable name of what went wrong, for plays that branch on it. V(several) when VMs failed for different reasons.
+    - The README lists them all.
+  returned: failure
+  type: str
+  sample: memory_blocked
+details:
+  description: Values behind the message of an error that concerns the whole task.
+  returned: when there are any
+  type: dict
+vms:
+  description: One entry for each selected VM.
+  returned: unless the task as a whole is refused
+  type: list
+  elements: dict
+  contains:
+    vm:
+      description: The VM's name.
+      type: str
+      sample: web01
+    uuid:
+      description: The VM's UUID.
+      type: str
+    changed:
+      description: Whether its snapshots changed, or would in check mode.
+      type: bool
+    failed:
+      description: Whether this VM failed.
+      type: bool
+    error_code:
+      description: Why it failed, V(null) where it did not.
+      type: str
+    details:
+      description: Values behind the error, such as the list of C(blockers) or free bytes.
+      type: dict
+    msg:
+      description: What happened to this VM and, after a failure, what to do now.
+      type: str
+    notes:
+      description: What an operator should know of it, such as why a guest was not quiesced.
+      type: list
+      elements: str
+    disk_only:
+      description: Whether the snapshot holds disks only. V(null) where there is none.
+      type: bool
+    quiesced:
+      description:
+        - Whether the guest's file systems were frozen from before until after the switch of the disks.
+        - V(null) where that is not known, as in check mode or of a snapshot others took.
+      type: bool
+    snapshot:
+      description: The snapshot, V(null) where there is none.
+      type: dict
+      contains:
+        name:
+          description: Its name.
+          type: str
+        description:
+          description: Its description.
+          type: str
+        created_at:
+          description: When it was taken, in UTC. V(null) in check mode.
+          type: str
+          sample: "2026-11-23T13:05:42+00:00"
+        parent:
+          description: The snapshot it is based on, V(null) for a root.
+          type: str
+        current:
+          description: Whether the VM's present is based on it.
+          type: bool
+        state:
+          description: The state of the VM that it holds, V(disk-snapshot) for the disks of a VM that was running.
+          type: str
+        kind:
+          description: V(external) for overlays, V(internal) for what is kept inside the images, or V(mixed).
+          type: str
+        include_memory:
+          description: Whether it holds the memory.
+          type: bool
+        quiesced:
+          description: As above.
+          type: bool
+        disks:
+          description: The disks in it, with the overlay that takes the writes made since.
+          type: list
+          elements: dict
+          contains:
+            target:
+              description: The disk's target.
+              type: str
+            file:
+              description: The overlay's path.
+              type: str
+            format:
+              description: The overlay's format.
+              type: str
+            size:
+              description: Bytes it occupies now. V(null) in check mode, or when it is gone.
+              type: int
+        left_out:
+          description: Disks and firmware state that are not in it, and why.
+          type: list
+          elements: dict
+          contains:
+            target:
+              description: The disk's target, V(nvram) or V(tpm).
+              type: str
+            reason:
+              description: Why it is not in the snapshot.
+              type: str
+        memory_file:
+          description: The file with the memory, V(null) where there is none.
+          type: str
+        missing_files:
+          description: Files of the snapshot that are gone.
+          type: list
+          elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.limiquantix.kvm.plugins.module_utils._arguments import (
+    hypervisor_arguments,
+    open_hypervisor,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import outcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Limits, present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotRequest
+
+
+def arguments() -> dict:
+    """Return the module's options."""
+    return {
+        **hypervisor_arguments(),
+        "vms": {"type": "list", "elements": "str", "required": True, "aliases": ["vm"]},
+        "name": {"type": "str"},
+        "state": {"type": "str", "choices": ["present", "absent", "reverted"], "default": "present"},
+        "include_memory": {"type": "bool", "default": False},
+        "on_memory_blocked": {"type": "str", "choices": ["fail", "disk_only"], "default": "fail"},
+        "quiesce": {"type": "str", "choices": ["never", "auto", "required"], "default": "auto"},
+        "quiesce_timeout": {"type": "int", "default": 30},
+        "description": {"type": "str", "default": ""},
+        "disks": {"type": "list", "elements": "str"},
+        "overlay_dir": {"type": "path"},
+        "running_only": {"type": "bool", "default": False},
+    }
+
+
+def snapshot_request(params: dict) -> SnapshotRequest:
+    """Return what the task asks for; raise ``not_supported`` or ``bad_request`` where that cannot be."""
+    if params["state"] != "present":
+        raise KvmError("not_supported", f"state: {params['state']} is not there yet.", "Nothing was changed.")
+    if params["include_memory"] and params["quiesce"] == "required":
+        remedy = "The saved memory holds what the guest has not yet written; leave out one of the two."
+        raise KvmError("bad_request", "include_memory: true and quiesce: required exclude each other.", remedy)
+    return SnapshotRequest(
+        name=params["name"] or "",
+        description=params["description"],
+        include_memory=params["include_memory"],
+        on_memory_blocked=params["on_memory_blocked"],
+        quiesce=params["quiesce"],
+        quiesce_timeout=params["quiesce_timeout"],
+        disks=None if params["disks"] is None else tuple(params["disks"]),
+        overlay_dir=params["overlay_dir"],
+    )
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec=arguments(),
+        required_if=[("backend", "mock", ["mock_path"])],
+        supports_check_mode=True,
+    )
+    params = module.params
+    try:
+        request = snapshot_request(params)
+        limits = Limits(params["parallel"], params["timeout"], params["running_only"])
+        with open_hypervisor(params) as hypervisor:
+            vms = present(hypervisor, params["vms"], request, limits, module.check_mode)
+    except KvmError as error:
+        nothing = {"changed": False, "disk_only": not params["include_memory"], "diff": [], "vms": []}
+        module.fail_json(**nothing, **error.to_failure())
+    result = outcome(request, vms, module.check_mode)
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
