@@ -2,11 +2,118 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env
+MAKEFLAGS += --no-print-directory
 
+# Ansible is content with a link to the checkout in an ansible_collections tree. ansible-test and the importer are not:
+# tests/gates/tree makes a copy for those.
+COLLECTIONS := .cache/collections
+HERE := $(COLLECTIONS)/ansible_collections/limiquantix/kvm
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)
+# So that a tool finds its own neighbours, ansible-lint its ansible for one.
+LINT := PATH=$(CURDIR)/.cache/venv/lint/bin:$$PATH
+
+##@ Every day
+.PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@awk -F ':.*## ' '/^##@ / { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
-env: ## the environment for working by hand: source .cache/env.sh
-	@tests/gates/env
+.PHONY: test
+test: ## every gate, two at a time; sets up what it needs
+	@tests/gates/run_all
+
+.PHONY: env
+env: venv-ansible venv-lint $(HERE) ## the environment for working by hand: source .cache/env.sh
+	@{ \
+	  echo 'export PATH="$(CURDIR)/.cache/venv/ansible/bin:$(CURDIR)/.cache/venv/lint/bin:$$PATH"'; \
+	  echo 'export ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)"'; \
+	} > .cache/env.sh.new
+	@mv .cache/env.sh.new .cache/env.sh
 	@echo "source $(CURDIR)/.cache/env.sh"
+
+.PHONY: format
+format: venv-lint ## let ruff put the Python files in shape
+	@$(LINT) ruff check --quiet --fix-only .
+	@$(LINT) ruff format .
+
+.PHONY: lab lab-down
+lab: ## start the hypervisors that tests, demo and benchmark use
+	@tests/lab/lab up
+
+lab-down: ## stop them
+	@tests/lab/lab down
+
+.PHONY: demo bench
+demo: env ## see the collection at work on the lab
+	@source .cache/env.sh && tests/demo/run
+
+bench: env ## measure it on the lab
+	@source .cache/env.sh && tests/bench/run
+
+.PHONY: dist
+dist: ## the artifact for Galaxy, in .cache/dist
+	@tests/gates/dist
+
+.PHONY: clean
+clean: ## forget everything that was built in this checkout
+	rm -rf .cache
+
+##@ Gates, all of them in make test
+.PHONY: ruff yamllint ansible-lint lint types docs changelog importer
+ruff: venv-lint ## Python style, and formatting
+	@$(LINT) ruff check .
+	@$(LINT) ruff format --check --diff .
+
+yamllint: venv-lint ## YAML style
+	@$(LINT) yamllint --strict .
+
+ansible-lint: venv-lint $(HERE) ## profile production
+	@$(LINT) ansible-lint
+
+lint: ruff yamllint ansible-lint ## the three above
+
+types: venv-lint $(HERE) ## mypy, strict
+	@$(LINT) mypy $(HERE)/plugins $(wildcard tests/lab tests/gates/*.py)
+
+docs: venv-lint $(HERE) ## antsibull-docs: plugin and role documentation
+	@$(LINT) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self \
+	  --disallow-unknown-collection-refs $(HERE)
+
+changelog: venv-lint ## antsibull-changelog: fragments and changelog
+	@$(LINT) antsibull-changelog lint
+	@$(LINT) antsibull-changelog lint-changelog-yaml changelogs/changelog.yaml
+
+importer: ## what Galaxy says when it imports the artifact
+	@tests/gates/importer
+
+.PHONY: sanity sanity-oldest sanity-newest units units-oldest units-newest
+sanity-oldest: ## ansible-test sanity, oldest ansible-core
+	@tests/gates/ansible_test oldest sanity
+
+sanity-newest: ## ansible-test sanity, newest ansible-core
+	@tests/gates/ansible_test ansible sanity
+
+sanity: sanity-oldest sanity-newest ## the two above
+
+units-oldest: ## ansible-test units, oldest ansible-core
+	@tests/gates/ansible_test oldest units
+
+units-newest: ## ansible-test units, newest ansible-core
+	@tests/gates/ansible_test ansible units
+
+units: units-oldest units-newest ## the two above
+
+.PHONY: molecule system
+molecule: env ## molecule scenarios on the lab
+	@source .cache/env.sh && tests/gates/on_lab molecule
+
+system: env ## tests on the lab's real hypervisors
+	@source .cache/env.sh && tests/gates/on_lab system
+
+# Not for typing.
+.PHONY: venv-ansible venv-lint
+venv-ansible venv-lint:
+	@tests/gates/venv $(@:venv-%=%)
+
+$(HERE):
+	@mkdir -p $(@D)
+	@ln -sfn $(CURDIR) $@

@@ -1,0 +1,109 @@
+"""Run every gate, also after one has failed, and say at the end how each went. Each gate is a target of the Makefile.
+
+The gates on files run two at a time, the cheapest first; then those that share the lab, one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LOGS = ROOT / ".cache" / "log"
+
+ON_FILES = (
+    "ruff",
+    "yamllint",
+    "types",
+    "changelog",
+    "docs",
+    "ansible-lint",
+    "importer",
+    "units-newest",
+    "units-oldest",
+    "sanity-newest",
+    "sanity-oldest",
+)
+ON_LAB = ("molecule", "system")
+
+TOO_LONG = 40 * 60  # seconds: a gate that hangs must not cost the table
+PYTEST_SUMMARY = re.compile(r"^=+ (.*\d (?:passed|failed|skipped|errors?)\b.*) in [\d.]+s.*=+$", re.MULTILINE)
+REMARK = re.compile(r"^(?:SKIPPED|NOTE): (.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Result:
+    gate: str
+    status: str  # ok, skipped, FAILED
+    seconds: float
+    remarks: tuple[str, ...]
+    tests: Counter[str]
+
+    def line(self) -> str:
+        return f"{self.gate:<16}{self.status:<9}{self.seconds:>5.0f} s  {'; '.join(self.remarks)}".rstrip()
+
+
+def run(gate: str) -> Result:
+    log = LOGS / f"{gate}.log"
+    started = time.monotonic()
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            ["make", gate],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            failed = process.wait(TOO_LONG) != 0
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            failed = True
+            output.write(f"NOTE: ended after {TOO_LONG} s\n")
+    text = log.read_text(encoding="utf-8", errors="replace")
+    status = "FAILED" if failed else "skipped" if "\nSKIPPED: " in text else "ok"
+    result = Result(gate, status, time.monotonic() - started, tuple(REMARK.findall(text)), tests(text, status))
+    shown = text if failed else ""
+    print(shown + result.line(), flush=True)
+    return result
+
+
+def tests(text: str, status: str) -> Counter[str]:
+    """Return pytest's counts; a gate without pytest, or one that failed after it passed, counts as one test."""
+    counts: Counter[str] = Counter()
+    for summary in PYTEST_SUMMARY.findall(text):
+        for number, outcome in re.findall(r"(\d+) (passed|failed|skipped|error)", summary):
+            counts["failed" if outcome == "error" else outcome] += int(number)
+    word = {"ok": "passed", "skipped": "skipped", "FAILED": "failed"}[status]
+    if not counts or (status == "FAILED" and not counts["failed"]):
+        counts[word] += 1
+    return counts
+
+
+def main() -> int:
+    LOGS.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    subprocess.run(["make", "env"], cwd=ROOT, check=True)  # once, before the gates want it two at a time
+    with ThreadPoolExecutor(max_workers=2) as two_at_a_time:
+        results = list(two_at_a_time.map(run, ON_FILES))
+    results += [run(gate) for gate in ON_LAB]
+
+    print("\n" + "\n".join(result.line() for result in results))
+    print(f"\n{time.monotonic() - started:.0f} s, logs in {LOGS.relative_to(ROOT)}")
+    total = sum((result.tests for result in results), Counter[str]())
+    print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
+    return int(any(result.status == "FAILED" for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
