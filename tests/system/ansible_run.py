@@ -1,0 +1,52 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs a module of this collection on hosts of the lab as an operator would: `ansible HOST -m limiquantix.kvm.MODULE`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lab.api import Host
+from lab.paths import INVENTORY
+
+_ENVIRONMENT = {
+    "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback_plugins")),
+    "ANSIBLE_STDOUT_CALLBACK": "as_json",
+    "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",  # `ansible` (not ansible-playbook) uses its own callback otherwise
+    "ANSIBLE_NOCOLOR": "true",
+}
+
+
+def run_module(
+    host: Host, module: str, args: Mapping[str, Any], check: bool = False, timeout: float = 300
+) -> dict[str, Any]:
+    """Return the module's result as Ansible has it, `failed` always in it; a failed task is a result too."""
+    return run_module_on(host.name, module, args, check, timeout)[host.name]
+
+
+def run_module_on(
+    pattern: str, module: str, args: Mapping[str, Any], check: bool = False, timeout: float = 300
+) -> dict[str, dict[str, Any]]:
+    """Run it on every host of an inventory pattern (`hypervisors`), and return the results by host."""
+    command = ["ansible", pattern, "-i", str(INVENTORY), "-m", f"limiquantix.kvm.{module}", "-a", json.dumps(args)]
+    done = subprocess.run(
+        [*command, "--check"] if check else command,
+        check=False,
+        timeout=timeout,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **_ENVIRONMENT},
+    )
+    try:
+        results = [json.loads(line) for line in done.stdout.splitlines()]
+    except ValueError:
+        results = []
+    if not results:
+        raise AssertionError(f"{' '.join(command)} said no result:\n{done.stdout}{done.stderr}")
+    return {result.pop("host"): result for result in results}

@@ -1,0 +1,19 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests on the lab's hypervisors share."""
+
+from __future__ import annotations
+
+import pytest
+from lab.api import Host, hosts
+from lab.host_table import HOSTS
+
+
+@pytest.fixture(scope="session", params=[spec.name for spec in HOSTS])
+def host(request: pytest.FixtureRequest) -> Host:
+    """Each hypervisor of the lab; skipped by name where it is not up."""
+    for up in hosts():
+        if up.name == request.param:
+            return up
+    pytest.skip(f"{request.param} is not up; start it with: tests/lab/lab up")
