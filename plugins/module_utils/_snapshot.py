@@ -178,7 +178,8 @@ class Taken:
 
 @dataclass(frozen=True)
 class Storage:
-    """What lies on disk for a VM: its chains, and overlays on top of them that no VM and no snapshot knows."""
+    """What lies on disk for a VM: its chains, overlays that no snapshot knows, and what is wrong there, a sentence each."""
 
     chains: tuple[DiskChain, ...]
     unknown_overlays: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
