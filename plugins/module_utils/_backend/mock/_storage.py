@@ -1,0 +1,71 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mock's disks: which image is backed by which, and what nothing knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._state import (
+    DEFAULT_SIZE,
+    DEFAULT_VIRTUAL_SIZE,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
+    ChainLayer,
+    DiskChain,
+    Snapshot,
+    Storage,
+)
+
+Files = Mapping[str, Any]
+
+
+def chain_files(files: Files, source: str) -> list[str]:
+    """Return an image and all it is backed by, active layer first; raise `ValueError` where one is missing."""
+    chain: list[str] = []
+    following: str | None = source
+    while following is not None:
+        if files.get(following) is None:
+            raise ValueError(f"{following} is missing")
+        if following in chain:
+            raise ValueError(f"{following} is backed by itself")
+        chain.append(following)
+        following = files[following].get("backing_file")
+    return chain
+
+
+def storage(vm: Mapping[str, Any], files: Files, snapshots: Sequence[Snapshot]) -> Storage:
+    """Return the chains of a VM's disks, and overlays on their images that neither a disk nor a snapshot knows."""
+    owners = {str(disk.file): snapshot.name for snapshot in snapshots for disk in snapshot.disks}
+    chains = tuple(
+        DiskChain(disk["target"], tuple(_layer(files, file, owners) for file in _readable_chain(files, disk["source"])))
+        for disk in vm["disks"]
+        if disk.get("source") and disk.get("type", "file") in ("file", "block")
+    )
+    known = {layer.file for chain in chains for layer in chain.layers} | set(owners)
+    unknown = sorted(
+        file for file in files if file not in known and known.intersection(_readable_chain(files, file)[1:])
+    )
+    return Storage(chains, tuple(unknown))
+
+
+def _readable_chain(files: Files, source: str) -> list[str]:
+    chain: list[str] = []
+    following: str | None = source
+    while following is not None and following not in chain and files.get(following) is not None:
+        chain.append(following)
+        following = files[following].get("backing_file")
+    return chain
+
+
+def _layer(files: Files, file: str, owners: Mapping[str, str]) -> ChainLayer:
+    entry = files[file]
+    return ChainLayer(
+        file=file,
+        format=entry["format"],
+        size=entry.get("size", DEFAULT_SIZE),
+        virtual_size=entry.get("virtual_size", DEFAULT_VIRTUAL_SIZE),
+        snapshot=owners.get(file),
+    )

@@ -1,0 +1,115 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Taking a planned snapshot in the mock: what its guest agent does meanwhile, then one change of the state file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._state import DEFAULT_VIRTUAL_SIZE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotPlan
+
+_NEW_OVERLAY_SIZE = 200704  # what qemu-img makes of an empty one
+# Only these are kept of a snapshot; the rest is found out when it is read.
+_FOUND_OUT = ("current", "missing_files")
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """What became of a freeze: ``held`` until the thaw, or why not; ``still_frozen`` when the thaw was not answered."""
+
+    held: bool
+    reason: str = ""
+    still_frozen: bool = False
+
+
+def freeze_guest(plan: SnapshotPlan, agent: str, slow_seconds: float, deadline: Deadline) -> Freeze:
+    """Return how the freeze of this guest goes; raise ``quiesce_failed`` where it cannot begin and is required."""
+    if not plan.freeze:
+        return Freeze(False)
+    seconds = max(1, int(min(plan.request.quiesce_timeout, deadline.remaining())))
+    if agent == "silent":
+        reason = "the guest agent did not freeze: Guest agent is not responding"
+        if plan.request.quiesce == "required":
+            remedy = "No snapshot was taken. Look at the agent in the guest, or use quiesce: auto."
+            raise KvmError("quiesce_failed", f"{plan.vm.name} cannot be quiesced: {reason}.", remedy)
+        return Freeze(False, reason)
+    if agent == "stuck":
+        return Freeze(False, "the guest agent does not answer the thaw", still_frozen=True)
+    if agent == "thaws_early":
+        return Freeze(False, "the guest thawed before the snapshot was complete")
+    if slow_seconds > seconds:
+        return Freeze(False, f"the freeze reached its limit of {seconds} seconds")
+    return Freeze(True)
+
+
+def wait_while_taking(plan: SnapshotPlan, slow_seconds: float, deadline: Deadline) -> None:
+    """Take as long as this VM takes; raise ``timeout`` where saving its memory takes longer than there is."""
+    if not plan.request.include_memory:
+        time.sleep(slow_seconds)
+        return
+    time.sleep(min(slow_seconds, deadline.remaining()))
+    if deadline.passed:
+        raise KvmError(
+            "timeout",
+            f"The memory of {plan.vm.name} was not saved within {deadline.seconds:g} seconds; saving it was aborted.",
+            "The VM goes on as before and no snapshot was taken. Give a longer timeout, or take it disk-only.",
+        )
+
+
+def switch_disks(plan: SnapshotPlan, state: dict[str, Any], native: dict[str, Any], quiesced: bool) -> None:
+    """Put every disk on its overlay and add the snapshot."""
+    if any(snapshot["name"] == plan.request.name for snapshot in native["snapshots"]):
+        message = f"domain snapshot {plan.request.name} already exists"
+        raise KvmError("libvirt_error", f"Libvirt failed at taking the snapshot of {plan.vm.name}: {message}.")
+    overlays = {disk.target: str(disk.file) for disk in plan.snapshot.disks}
+    for disk in native["disks"]:
+        overlay = overlays.get(disk["target"])
+        if overlay:
+            _add_overlay(state, overlay, disk["source"])
+            disk.update(source=overlay, format="qcow2", type="file")
+    if plan.snapshot.memory_file:
+        _add_file(state, plan.snapshot.memory_file, {"format": "raw", "size": plan.vm.memory_bytes})
+    snapshot = {key: value for key, value in asdict(plan.snapshot).items() if key not in _FOUND_OUT}
+    snapshot["disks"] = [{key: disk[key] for key in ("target", "file", "format")} for disk in snapshot["disks"]]
+    snapshot["created_at"] = datetime.now(timezone.utc).replace(microsecond=0).isoformat()
+    snapshot["quiesced"] = quiesced
+    native["snapshots"].append(snapshot)
+    native["current"] = plan.request.name
+
+
+def _add_overlay(state: dict[str, Any], overlay: str, backing: str) -> None:
+    virtual_size = state["files"][backing].get("virtual_size", DEFAULT_VIRTUAL_SIZE)
+    entry = {"format": "qcow2", "size": _NEW_OVERLAY_SIZE, "virtual_size": virtual_size, "backing_file": backing}
+    _add_file(state, overlay, entry)
+
+
+def _add_file(state: dict[str, Any], path: str, entry: Mapping[str, Any]) -> None:
+    if state["files"].get(path) is not None:
+        raise KvmError("overlay_failed", f"Cannot create the overlay {path}: File exists.", "The VM was not touched.")
+    state["files"][path] = dict(entry)
+    directory = state["directories"].get(os.path.dirname(path), {})
+    if "free" in directory:
+        directory["free"] = max(0, directory["free"] - entry["size"])
+
+
+def report(plan: SnapshotPlan, freeze: Freeze) -> tuple[str, ...]:
+    """Return the notes on a snapshot that was taken; raise ``thaw_failed`` or ``quiesce_lost`` where that is worse."""
+    name = plan.vm.name
+    if freeze.still_frozen:
+        message = f"The guest agent of {name} does not answer: the guest's file systems may still be frozen."
+        raise KvmError("thaw_failed", message, f"By hand: virsh domfsthaw {name}.")
+    if not plan.freeze or freeze.held:
+        return plan.notes
+    if plan.request.quiesce == "required":
+        message = f"The snapshot of {name} was taken, but not quiesced: {freeze.reason}."
+        raise KvmError("quiesce_lost", message, "It is kept, as a crash-consistent one.")
+    return (*plan.notes, f"not quiesced: {freeze.reason}; it is crash-consistent")
