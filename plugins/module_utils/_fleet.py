@@ -32,9 +32,7 @@ class Fleet:
         self._timeout = timeout
         self._guard = threading.Lock()
 
-    def each(
-        self, items: Sequence[Item], work: Callable[[Hypervisor, Item], Answer]
-    ) -> list[Union[Answer, KvmError]]:
+    def each(self, items: Sequence[Item], work: Callable[[Hypervisor, Item], Answer]) -> list[Union[Answer, KvmError]]:
         """Return the work's answer, or its error, for every item, in the items' order. Never raises for one item."""
         return _Round(self, items, work).run(min(self._parallel, len(items)), self._timeout + _GRACE)
 
@@ -58,9 +56,7 @@ class Fleet:
 
 
 class _Round(Generic[Item, Answer]):
-    def __init__(
-        self, fleet: Fleet, items: Sequence[Item], work: Callable[[Hypervisor, Item], Answer]
-    ) -> None:
+    def __init__(self, fleet: Fleet, items: Sequence[Item], work: Callable[[Hypervisor, Item], Answer]) -> None:
         self._fleet = fleet
         self._items = items
         self._work = work
@@ -105,7 +101,7 @@ class _Round(Generic[Item, Answer]):
                 self._done.put((index, self._work(hypervisor, self._items[index])))
             except KvmError as error:
                 self._done.put((index, error))
-            except Exception:  # a bug of ours in one VM's work must not hide what happened to the others
+            except Exception:  # noqa: BLE001 - a bug of ours in one VM's work must not hide what happened to the others
                 self._done.put((index, _bug(traceback.format_exc())))
         if hypervisor:
             self._fleet.give_back(hypervisor)

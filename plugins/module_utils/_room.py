@@ -35,9 +35,9 @@ def without_room(hypervisor: Hypervisor, plans: Sequence[SnapshotPlan]) -> dict[
     for plan in plans:
         for need in plan.needs:
             room = rooms[need.directory]
-            error = room if isinstance(room, KvmError) else _shortage(need.directory, room, wanted[room.filesystem])
-            if error:
-                refused.setdefault(plan.vm.id.uuid, error)
+            refusal = room if isinstance(room, KvmError) else _shortage(need.directory, room, wanted[room.filesystem])
+            if refusal:
+                refused.setdefault(plan.vm.id.uuid, refusal)
     return refused
 
 

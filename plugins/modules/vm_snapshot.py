@@ -269,7 +269,10 @@ vms:
           elements: str
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.limiquantix.kvm.plugins.module_utils._arguments import (
     hypervisor_arguments,
     open_hypervisor,
@@ -280,7 +283,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Li
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotRequest
 
 
-def arguments() -> dict:
+def arguments() -> dict[str, Any]:
     """Return the module's options."""
     return {
         **hypervisor_arguments(),
@@ -298,7 +301,7 @@ def arguments() -> dict:
     }
 
 
-def snapshot_request(params: dict) -> SnapshotRequest:
+def snapshot_request(params: dict[str, Any]) -> SnapshotRequest:
     """Return what the task asks for; raise ``not_supported`` or ``bad_request`` where that cannot be."""
     if params["state"] != "present":
         raise KvmError("not_supported", f"state: {params['state']} is not there yet.", "Nothing was changed.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._connection import (
@@ -52,6 +52,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
 _STATES = {1: "running", 2: "running", 3: "paused", 4: "running", 5: "shutoff", 6: "crashed", 7: "pmsuspended"}
 
 
+@dataclass(frozen=True)
+class _Inspected(VirtualMachine):
+    """A VM with the XML it was read from: what is planned, and then done, builds upon that very reading."""
+
+    xml: Any = None
+
+
 class LibvirtHypervisor(Hypervisor):
     """A `Hypervisor` over the libvirt of this host."""
 
@@ -62,6 +69,9 @@ class LibvirtHypervisor(Hypervisor):
         self._records = Records(record_directory(uri))
         self._guard = guard or ThawGuard(uri)
         self._owns_guard = guard is None
+        self._known: dict[str, Any] = {}
+        with translated("the host", "asking for the version"):
+            self._version = self._connection.getLibVersion()
 
     def another(self) -> Hypervisor:
         return LibvirtHypervisor(self._uri, self._guard)
@@ -81,7 +91,7 @@ class LibvirtHypervisor(Hypervisor):
         with translated(domain.name, "reading the VM"):
             state, memory_kib, *_rest = native.info()
             xml = parse(native.XMLDesc(0))
-            return VirtualMachine(
+            return _Inspected(
                 id=DomainId(native.name(), domain.uuid),
                 state=_STATES.get(state, "unknown"),
                 persistent=bool(native.isPersistent()),
@@ -89,6 +99,7 @@ class LibvirtHypervisor(Hypervisor):
                 memory_bytes=memory_kib * 1024,
                 memory_blockers=memory_blockers(xml),
                 snapshots=self._snapshots(native, domain),
+                xml=xml,
             )
 
     def _snapshots(self, native: Any, domain: DomainId) -> tuple[Snapshot, ...]:
@@ -104,13 +115,11 @@ class LibvirtHypervisor(Hypervisor):
         raise NotImplementedError
 
     def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
-        native = self._lookup(vm.id)
-        with translated(vm.name, "reading the disks"):
-            xml = parse(native.XMLDesc(0))
-            if vm.active:
-                _refuse_block_job(vm.name, native, xml)
-            version = self._connection.getLibVersion()
-        return plan_snapshot(vm, xml, request, version)
+        xml = _xml(vm)
+        if vm.active:
+            with translated(vm.name, "asking for block jobs"):
+                _refuse_block_job(vm.name, self._lookup(vm.id), xml)
+        return plan_snapshot(vm, xml, request, self._version)
 
     def room(self, directory: str) -> Room:
         try:
@@ -128,11 +137,19 @@ class LibvirtHypervisor(Hypervisor):
 
     def take(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
         native = self._lookup(plan.vm.id)
-        return Take(native, self._uri, self._records, self._guard).run(plan, deadline)
+        return Take(native, self._uri, self._records, self._guard, _xml(plan.vm)).run(plan, deadline)
 
     def _lookup(self, domain: DomainId) -> Any:
-        with translated(domain.name, "looking up the VM"):
-            return self._connection.lookupByUUIDString(domain.uuid)
+        if domain.uuid not in self._known:
+            with translated(domain.name, "looking up the VM"):
+                self._known[domain.uuid] = self._connection.lookupByUUIDString(domain.uuid)
+        return self._known[domain.uuid]
+
+
+def _xml(vm: VirtualMachine) -> Any:
+    if not isinstance(vm, _Inspected):
+        raise TypeError("a VM that another backend has inspected")
+    return vm.xml
 
 
 def _refuse_block_job(vm: str, native: Any, xml: Any) -> None:

@@ -24,6 +24,7 @@ _VERSION_2_HEADER = 72
 _END, _BACKING_FORMAT = 0, 0xE2792ACA
 _MOST_LAYERS = 200  # libvirt's own limit for a chain
 _FIRST_CLUSTER = 65536
+_PRIVATE = 0o600
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,10 @@ def create_overlay(overlay: str, backing: str, backing_format: str, virtual_size
     """
     try:
         # Exclusive, and closed to others from its first moment (CVE-2025-13193 is libvirt's 0644).
-        descriptor = os.open(overlay, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        descriptor = os.open(overlay, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE)
     except OSError as error:
         raise _overlay_failed(overlay, error.strerror) from error
     try:
-        os.fchmod(descriptor, 0o600)
         owner = os.stat(backing)
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
         options = f"backing_file={_escaped(backing)},backing_fmt={backing_format}"
@@ -116,6 +116,15 @@ def create_overlay(overlay: str, backing: str, backing_format: str, virtual_size
         raise _overlay_failed(overlay, said.strip()) from error
     finally:
         os.close(descriptor)
+
+
+def own_like(overlay: str, backing: str) -> None:
+    """Give an overlay that libvirt made the owner of the image under it, and nobody else a look inside."""
+    wanted, found = os.stat(backing), os.stat(overlay)
+    if (found.st_uid, found.st_gid) != (wanted.st_uid, wanted.st_gid):
+        os.chown(overlay, wanted.st_uid, wanted.st_gid)
+    if found.st_mode & 0o777 != _PRIVATE:
+        os.chmod(overlay, _PRIVATE)
 
 
 def _escaped(text: str) -> str:

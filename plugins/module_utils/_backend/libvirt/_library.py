@@ -59,6 +59,3 @@ def _os_release() -> str:
             return file.read()
     except OSError:
         return ""
-
-
-

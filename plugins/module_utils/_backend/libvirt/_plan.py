@@ -38,7 +38,9 @@ def plan_snapshot(vm: VirtualMachine, domain: Any, request: SnapshotRequest, lib
         _check_chain(vm.name, disk, libvirt_version)
     directories = [_overlay_directory(vm.name, disk, request.overlay_dir) for disk in covered]
     overlays = tuple(
-        SnapshotDisk(disk.target, _unused(directory, file_name(vm.name, disk.target, request.name), ".qcow2"), "qcow2", None)
+        SnapshotDisk(
+            disk.target, _unused(directory, file_name(vm.name, disk.target, request.name), ".qcow2"), "qcow2", None
+        )
         for disk, directory in zip(covered, directories)
     )
     needs = [Need(directory, _NEW_OVERLAY) for directory in directories]
@@ -80,9 +82,8 @@ def _check_domain(vm: VirtualMachine) -> None:
 
 def _check_chain(vm: str, disk: Disk, libvirt_version: int) -> None:
     """Compare what libvirt says of a disk's chain with what the files say; build upon no difference."""
-    assert disk.source is not None  # cover() has seen to it
     try:
-        images = read_chain(disk.source, disk.format)
+        images = read_chain(str(disk.source), disk.format)
     except (OSError, ValueError) as error:
         raise _mismatch(vm, disk, f"its backing chain cannot be read: {error}") from error
     _check_formats(vm, disk, images)
@@ -103,7 +104,9 @@ def _check_chain(vm: str, disk: Disk, libvirt_version: int) -> None:
 def _check_formats(vm: str, disk: Disk, images: Sequence[Image]) -> None:
     for image in images:
         if image.backing_file is not None and not image.backing_format:
-            raise _mismatch(vm, disk, f"{image.file} does not name the format of its backing file, and guessing is unsafe")
+            raise _mismatch(
+                vm, disk, f"{image.file} does not name the format of its backing file, and guessing is unsafe"
+            )
 
 
 def _same_files(one: Sequence[str], other: Sequence[str]) -> bool:

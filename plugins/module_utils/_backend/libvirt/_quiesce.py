@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,17 +75,18 @@ def _freeze(domain: Any, seconds: int, freeze: Freeze) -> bool:
 
 
 def _thaw(domain: Any, freeze: Freeze) -> None:
+    said = ""
     for number in range(_THAW_TRIES):
         try:
             thawed = domain.fsThaw()
         except libvirt.libvirtError as error:
-            text = str(error.get_error_message())
+            said = str(error.get_error_message())
             time.sleep(0.2 * (number + 1))
         else:
             if freeze.held and thawed == 0:
                 _lose(freeze, "the guest thawed before the snapshot was complete")
             return
-    _lose(freeze, f"the guest agent does not answer the thaw: {text}")
+    _lose(freeze, f"the guest agent does not answer the thaw: {said}")
     freeze.still_frozen = True
 
 
@@ -105,7 +106,5 @@ def _agent_timeout(name: str) -> int:
 
 
 def _put_back(domain: Any, agent_timeout: int) -> None:
-    try:
+    with suppress(libvirt.libvirtError):  # the VM has ended, or libvirtd is restarting
         domain.agentSetResponseTimeout(agent_timeout, 0)
-    except libvirt.libvirtError:
-        pass  # the VM has ended or libvirtd is restarting; the guard, still armed or not, cannot do better

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Callable
 
@@ -17,9 +17,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     open_connection,
     translated,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import Disk, disks, parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import disks, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import (
     create_overlay,
+    own_like,
     read_image,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt
@@ -29,7 +30,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotPlan, Taken
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import Snapshot, SnapshotPlan, Taken
 
 _DISK_ONLY, _REUSE_EXT, _ATOMIC, _LIVE = 16, 32, 128, 256  # virDomainSnapshotCreateFlags
 
@@ -37,43 +38,43 @@ _DISK_ONLY, _REUSE_EXT, _ATOMIC, _LIVE = 16, 32, 128, 256  # virDomainSnapshotCr
 class Take:
     """One snapshot of one domain, from plan to `Taken`."""
 
-    def __init__(self, domain: Any, uri: str, records: Records, guard: ThawGuard) -> None:
+    def __init__(self, domain: Any, uri: str, records: Records, guard: ThawGuard, xml: Any) -> None:
         self._domain = domain
         self._uri = uri
         self._records = records
         self._guard = guard
+        self._before = {disk.target: disk for disk in disks(xml)}
 
     def run(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
         """Take it. Raises as `Hypervisor.take` says; the VM is as it was, or the error says otherwise."""
         vm = plan.vm
-        before = self._disks(vm.name)
         self._clear_leftovers(plan)
         files = _files(plan)
         self._records.write(vm.id, replace(self._records.read(vm.id), taking=files))
         freeze = Freeze()
         try:
-            self._make_overlays(plan, before)
+            self._make_overlays(plan)
             with self._frozen(plan, deadline) as freeze:
                 self._require(plan, freeze)
-                snapshot = self._switch(plan, list(before), deadline)
+                snapshot = self._switch(plan, deadline)
         except KvmError as error:
             self._undo(plan, files)
             raise _with_frozen_guest(error, vm.name, freeze) from error
         quiesced = freeze.held
         record = self._records.read(vm.id)
-        self._records.write(vm.id, replace(record, quiesced={**record.quiesced, plan.request.name: quiesced}, taking=()))
-        self._verify(plan, before)
+        self._records.write(
+            vm.id, replace(record, quiesced={**record.quiesced, plan.request.name: quiesced}, taking=())
+        )
+        self._verify(plan)
         with translated(vm.name, "reading back the snapshot"):
             taken = from_xml(snapshot.getXMLDesc(0), {plan.request.name: quiesced})
         return self._report(plan, replace(taken, current=True), freeze)
 
-    def _disks(self, vm: str) -> dict[str, Disk]:
-        with translated(vm, "reading the disks"):
-            return {disk.target: disk for disk in disks(parse(self._domain.XMLDesc(0)))}
-
-    def _make_overlays(self, plan: SnapshotPlan, before: dict[str, Disk]) -> None:
+    def _make_overlays(self, plan: SnapshotPlan) -> None:
+        if not _made_by_us(plan):
+            return
         for overlay in plan.snapshot.disks:
-            disk = before[overlay.target]
+            disk = self._before[overlay.target]
             image = read_image(str(disk.source), disk.format)
             create_overlay(str(overlay.file), str(disk.source), disk.format, image.virtual_size)
 
@@ -91,15 +92,17 @@ class Take:
             remedy = "No snapshot was taken. Look at the agent in the guest, or use quiesce: auto."
             raise KvmError("quiesce_failed", f"{plan.vm.name} cannot be quiesced: {freeze.reason}.", remedy)
 
-    def _switch(self, plan: SnapshotPlan, targets: list[str], deadline: Deadline) -> Any:
+    def _switch(self, plan: SnapshotPlan, deadline: Deadline) -> Any:
         """Let libvirt switch every disk to its overlay in one transaction; with memory, save that first."""
         name, memory = plan.vm.name, plan.request.include_memory
-        flags = _ATOMIC | _REUSE_EXT | (_LIVE if memory and plan.vm.state == "running" else 0)
+        flags = (
+            _ATOMIC | (_REUSE_EXT if _made_by_us(plan) else 0) | (_LIVE if memory and plan.vm.state == "running" else 0)
+        )
         flags |= 0 if memory else _DISK_ONLY
         aborted = threading.Event()
         with _alarm(deadline.remaining() if memory else None, lambda: self._abort_job(aborted)):
             try:
-                return self._domain.snapshotCreateXML(to_xml(plan, targets), flags)
+                return self._domain.snapshotCreateXML(to_xml(plan, list(self._before)), flags)
             except libvirt.libvirtError as error:
                 if aborted.is_set():
                     raise _memory_timeout(name, deadline) from error
@@ -107,20 +110,21 @@ class Take:
 
     def _abort_job(self, aborted: threading.Event) -> None:
         aborted.set()
-        try:
+        with suppress(libvirt.libvirtError):  # the job has just ended by itself
             open_connection(self._uri).lookupByUUIDString(self._domain.UUIDString()).abortJob()
-        except libvirt.libvirtError:
-            pass  # the job has just ended by itself
 
-    def _verify(self, plan: SnapshotPlan, before: dict[str, Disk]) -> None:
+    def _verify(self, plan: SnapshotPlan) -> None:
         """Compare libvirt's word and the files' with the plan: each disk on its overlay, that on what the disk was."""
-        now = self._disks(plan.vm.name)
+        with translated(plan.vm.name, "reading the disks"):
+            now = {disk.target: disk for disk in disks(parse(self._domain.XMLDesc(0)))}
         for overlay in plan.snapshot.disks:
             image = read_image(str(overlay.file), "qcow2")
-            if now[overlay.target].source != overlay.file or image.backing_file != before[overlay.target].source:
+            disk, base = now[overlay.target], str(self._before[overlay.target].source)
+            own_like(str(overlay.file), base)
+            if disk.source != overlay.file or os.path.realpath(str(image.backing_file)) != os.path.realpath(base):
                 raise KvmError(
                     "verification_failed",
-                    f"After the snapshot disk {overlay.target} of {plan.vm.name} is on {now[overlay.target].source}, "
+                    f"After the snapshot disk {overlay.target} of {plan.vm.name} is on {disk.source}, "
                     f"and {overlay.file} is backed by {image.backing_file}: that is not what was asked of libvirt.",
                     "Delete no file. Look at vm_snapshot_info and libvirt's log.",
                 )
@@ -131,11 +135,9 @@ class Take:
 
     def _undo(self, plan: SnapshotPlan, files: Iterable[str]) -> None:
         """Remove what was made for a snapshot that failed; the record stays if that cannot be made sure of."""
-        try:
+        with suppress(KvmError):  # libvirt is gone: the next take of this VM finds the record and clears up
             self._remove_unused(plan, files)
             self._records.write(plan.vm.id, replace(self._records.read(plan.vm.id), taking=()))
-        except (KvmError, libvirt.libvirtError):
-            pass  # libvirt is gone: the next run of any kind on this VM finds the record and clears up
 
     def _remove_unused(self, plan: SnapshotPlan, files: Iterable[str]) -> None:
         existing = [file for file in files if os.path.exists(file)]
@@ -159,7 +161,7 @@ class Take:
                 used.add(str(snapshot.memory_file))
         return used
 
-    def _report(self, plan: SnapshotPlan, snapshot: Any, freeze: Freeze) -> Taken:
+    def _report(self, plan: SnapshotPlan, snapshot: Snapshot, freeze: Freeze) -> Taken:
         if freeze.still_frozen:
             raise _still_frozen(plan.vm.name)
         if plan.freeze and not freeze.held:
@@ -171,6 +173,15 @@ class Take:
                 )
             return Taken(snapshot, (*plan.notes, f"not quiesced: {freeze.reason}; it is crash-consistent"))
         return Taken(snapshot, plan.notes)
+
+
+def _made_by_us(plan: SnapshotPlan) -> bool:
+    """Whether the overlays are made before libvirt is asked, or by it.
+
+    Of a VM that is off libvirt before 11.10 makes them readable by everybody (CVE-2025-13193); of a frozen guest it
+    would make them while the guest waits. Otherwise QEMU makes them itself, which is quicker than a process for each.
+    """
+    return plan.freeze or not plan.vm.active
 
 
 def _files(plan: SnapshotPlan) -> tuple[str, ...]:

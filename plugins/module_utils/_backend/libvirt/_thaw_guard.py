@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 _PERSIST = 600.0  # seconds after a deadline for which thawing is tried again
@@ -47,7 +48,7 @@ class ThawGuard:
 
     def disarm(self, uuid: str) -> None:
         """Tell it that the guest is thawed."""
-        with self._talk:
+        with self._talk, suppress(OSError):  # it died: the guest is thawed all the same
             self._ask(f"thawed {uuid}")
 
     def close(self) -> None:
@@ -57,10 +58,12 @@ class ThawGuard:
                 self._process.stdin.close()
 
     def _ask(self, line: str) -> str:
-        assert self._process and self._process.stdin and self._process.stdout
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline().strip()
+        process = self._process
+        if process is None or process.stdin is None or process.stdout is None:
+            raise OSError("the thaw guard is not running")
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        return process.stdout.readline().strip()
 
     def _start(self) -> subprocess.Popen[str]:
         # A session of its own, no descriptor of the module's: it outlives a hang-up and holds up nobody's output.
@@ -152,7 +155,5 @@ def _obey(armed: _Armed, words: list[str]) -> None:
         armed.remove(words[1])
         answer = "disarmed"
     # The module may have been killed meanwhile; its end of file comes next.
-    try:
+    with suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), answer.encode() + b"\n")
-    except BrokenPipeError:
-        pass
