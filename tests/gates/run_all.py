@@ -71,7 +71,7 @@ def run(gate: str) -> Result:
             failed = True
             output.write(f"NOTE: ended after {TOO_LONG} s\n")
     text = log.read_text(encoding="utf-8", errors="replace")
-    status = "FAILED" if failed else "skipped" if "\nSKIPPED: " in text else "ok"
+    status = "FAILED" if failed else "skipped" if re.search("^SKIPPED: ", text, re.MULTILINE) else "ok"
     result = Result(gate, status, time.monotonic() - started, tuple(REMARK.findall(text)), tests(text, status))
     shown = text if failed else ""
     print(shown + result.line(), flush=True)
