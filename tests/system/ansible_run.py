@@ -34,7 +34,9 @@ def run_module_on(
     pattern: str, module: str, args: Mapping[str, Any], check: bool = False, timeout: float = 300
 ) -> dict[str, dict[str, Any]]:
     """Run it on every host of an inventory pattern (`hypervisors`), and return the results by host."""
-    command = ["ansible", pattern, "-i", str(INVENTORY), "-m", f"limiquantix.kvm.{module}", "-a", json.dumps(args)]
+    command = ["ansible", pattern, "-i", str(INVENTORY), "-m", f"limiquantix.kvm.{module}"]
+    if args:  # "{}" is no arguments to Ansible, but a text
+        command += ["-a", json.dumps(args)]
     done = subprocess.run(
         [*command, "--check"] if check else command,
         check=False,

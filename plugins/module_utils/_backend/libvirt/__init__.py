@@ -19,6 +19,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     disks,
     parse,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import (
     require_libraries,
 )
@@ -32,6 +33,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     from_xml,
     in_tree_order,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._storage import read_storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._take import Take
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
@@ -62,19 +64,20 @@ class _Inspected(VirtualMachine):
 class LibvirtHypervisor(Hypervisor):
     """A `Hypervisor` over the libvirt of this host."""
 
-    def __init__(self, uri: str, guard: ThawGuard | None = None) -> None:
+    def __init__(self, uri: str, guard: ThawGuard | None = None, host_files: HostFiles | None = None) -> None:
         require_libraries()
         self._uri = uri
         self._connection = open_connection(uri)
         self._records = Records(record_directory(uri))
         self._guard = guard or ThawGuard(uri)
         self._owns_guard = guard is None
+        self._host_files = host_files or HostFiles()
         self._known: dict[str, Any] = {}
         with translated("the host", "asking for the version"):
             self._version = self._connection.getLibVersion()
 
     def another(self) -> Hypervisor:
-        return LibvirtHypervisor(self._uri, self._guard)
+        return LibvirtHypervisor(self._uri, self._guard, self._host_files)
 
     def close(self) -> None:
         if self._owns_guard:
@@ -112,7 +115,9 @@ class LibvirtHypervisor(Hypervisor):
         return in_tree_order([replace(one, current=one.name == current) for one in snapshots])
 
     def storage(self, vm: VirtualMachine) -> Storage:
-        raise NotImplementedError
+        native = self._lookup(vm.id)
+        with translated(vm.name, "reading the disks"):
+            return read_storage(vm, _xml(vm), native, self._connection, self._host_files)
 
     def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         xml = _xml(vm)

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Image files of a host beyond one VM: which overlay sits on which file, and which files its domains name.
 
-Each directory and the domains are read once in a run of a module, for all its threads, and only where it is needed.
+Each directory is read once in a run of a module, for all its threads; the domains once too, and only where it is needed.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt
 
-# What reading an image raises: a file that cannot be read, or a header that may hold anything.
+# What reading an image raises: it cannot be read, or its header holds anything at all.
 UNREADABLE = (OSError, ValueError, AttributeError, struct.error)
 
 
@@ -28,68 +28,72 @@ class HostFiles:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._scanned: set[str] = set()
-        self._overlays: dict[str, list[str]] = {}  # by the file they are backed by
-        self._named: frozenset[str] = frozenset()
+        self._backing: dict[str, str] = {}
+        self._overlays: dict[str, list[str]] = {}  # by what they are backed by
+        self._named: frozenset[str] | None = None
 
-    def strangers(
-        self, files: Iterable[str], known: set[str], directories: Iterable[str], connection: Any
-    ) -> list[str]:
-        """Return overlays in the directories that lead into ``files`` and that no domain and no snapshot names.
+    def strangers(self, tops: Set[str], overlays: Set[str], connection: Any) -> list[str]:
+        """Return overlays beside a VM's files that lead into one of these and that nothing on the host names.
 
-        ``known`` are the VM's own: while there are no others, the other domains are not even asked.
+        ``tops`` are the files its disks are on, ``overlays`` those of its snapshots. What these are backed by is the VM's
+        own too, but no template below that: what sits there is another VM's. As long as all that is found is the VM's
+        own, the other domains are not even asked.
         """
         with self._lock:
-            self._scan(directories)
-            first = [overlay for file in sorted(files) for overlay in self._above(file) if overlay not in known]
-            if first and not self._named:
+            self._scan_around(tops | overlays)
+            own = tops | overlays | {self._backing[file] for file in overlays if file in self._backing}
+            self._scan_around(own)
+            first = [overlay for file in own for overlay in self._above(file) if overlay not in own]
+            if not first:
+                return []
+            if self._named is None:
                 self._named = frozenset(_named_files(connection))
-                # A domain may sit on an overlay here with its own image elsewhere.
-                self._scan({os.path.dirname(file) for file in self._named})
-            return sorted(set(self._unnamed(first, known)))
+                # A domain may have its image elsewhere, on an overlay that lies here.
+                self._scan_around(self._named)
+            return self._strangers(first, own | self._named)
 
-    def _unnamed(self, overlays: Iterable[str], known: set[str]) -> Iterator[str]:
-        # What is above another domain's file is that domain's trouble, so the walk ends at every named file.
-        waiting, seen = list(overlays), set(known)
+    def _strangers(self, overlays: Iterable[str], known: Set[str]) -> list[str]:
+        # The walk ends at what is known: an overlay above another domain's file is that domain's trouble.
+        found, waiting = set(), list(overlays)
         while waiting:
             overlay = waiting.pop()
-            if overlay in seen or overlay in self._named:
-                continue
-            seen.add(overlay)
-            waiting.extend(self._above(overlay))
-            if not self._carries_named(overlay):
-                yield overlay
+            if overlay not in found and overlay not in known:
+                found.add(overlay)
+                waiting.extend(self._above(overlay))
+        return sorted(overlay for overlay in found if not self._carries(overlay, known))
 
-    def _carries_named(self, overlay: str) -> bool:
-        """Whether it is a layer below something that is named."""
-        waiting, seen = [overlay], set()
+    def _carries(self, file: str, known: Set[str]) -> bool:
+        """Whether something known has the file among its layers."""
+        seen, waiting = {file}, [file]
         while waiting:
-            file = waiting.pop()
-            if file in self._named:
-                return True
-            if file not in seen:
-                seen.add(file)
-                waiting.extend(self._above(file))
+            for overlay in self._above(waiting.pop()):
+                if overlay in known:
+                    return True
+                if overlay not in seen:
+                    seen.add(overlay)
+                    waiting.append(overlay)
         return False
 
     def _above(self, file: str) -> list[str]:
         return self._overlays.get(file, [])
 
-    def _scan(self, directories: Iterable[str]) -> None:
-        for directory in sorted({os.path.realpath(directory) for directory in directories} - self._scanned):
+    def _scan_around(self, files: Iterable[str]) -> None:
+        for directory in {os.path.dirname(file) for file in files} - self._scanned:
             self._scanned.add(directory)
             for overlay, backing in _overlays_in(directory):
-                self._overlays.setdefault(os.path.realpath(backing), []).append(overlay)
+                self._backing[overlay] = os.path.realpath(backing)
+                self._overlays.setdefault(self._backing[overlay], []).append(overlay)
 
 
 def _overlays_in(directory: str) -> Iterator[tuple[str, str]]:
-    """Yield the overlays in a directory and what they say they are backed by, going by their headers only.
+    """Yield the overlays in a directory and what they say they are backed by, going by their headers alone.
 
     No file that a header names is opened: a raw disk's first bytes are its guest's, which may write there what it likes.
     """
     try:
-        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+        entries = list(os.scandir(directory))
     except OSError:
-        return  # the VM's own files in it are reported as unreadable where they are looked for
+        return  # the VM's files in it are reported as unreadable where its chain is read
     for entry in entries:
         try:
             if not entry.is_file(follow_symlinks=False):
@@ -102,22 +106,26 @@ def _overlays_in(directory: str) -> Iterator[tuple[str, str]]:
 
 
 def _named_files(connection: Any) -> Iterator[str]:
-    """Yield every file that a domain of the host, as it runs or as it is defined, or one of its snapshots names."""
+    """Yield every file that a domain of the host, as it runs and as it is defined, or one of its snapshots names."""
     for native in connection.listAllDomains(0):
         try:
             texts = [native.XMLDesc(0), native.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)]
             texts += [snapshot.getXMLDesc(0) for snapshot in native.listAllSnapshots(0)]
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                continue  # it has just been removed
+                continue  # removed at this very moment
             raise
         for text in texts:
             yield from files_in(parse(text))
 
 
-def files_in(root: Any) -> Iterator[str]:
-    """Yield the real path of every image and memory file that an element names, at whatever depth."""
-    for element in root.iter("source", "memory"):
-        path = element.get("file") or element.get("dev")
-        if path:
-            yield os.path.realpath(path)
+def files_in(element: Any) -> Iterator[str]:
+    """Yield the real path of every image and memory file named in an element, at whatever depth."""
+    for disk in element.iter("disk"):
+        for source in disk.iter("source"):
+            path = source.get("file") or source.get("dev")
+            if path:
+                yield os.path.realpath(path)
+    for memory in element.iter("memory"):
+        if memory.get("file"):
+            yield os.path.realpath(memory.get("file"))

@@ -9,8 +9,7 @@ Trouble is reported and never raised: this is what an operator looks at when som
 from __future__ import annotations
 
 import os
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +17,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import (
     UNREADABLE,
     HostFiles,
+    files_in,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import Image, read_image
-from ansible_collections.limiquantix.kvm.plugins.module_utils._names import file_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     ChainLayer,
     DiskChain,
@@ -29,35 +29,118 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
 )
 
 _MOST_LAYERS = 200  # libvirt's own limit for a chain
-# An overlay with such an ending was named by a person or a cloning tool; libvirt's own end in the snapshot's name.
+# An overlay that ends so was named by a person or a cloning tool; those that libvirt names end in the snapshot's name.
 _IMAGE_ENDINGS = (".qcow2", ".qcow", ".img", ".raw")
 
 
 @dataclass(frozen=True)
 class _Chain:
-    """A disk's chain as far as it can be read, and why it ends before its end ("" where it does not)."""
+    """A disk's chain as far as it can be read, active layer first, and why it ends too soon ("" where it does not)."""
 
     disk: Disk
     images: tuple[Image, ...]
     cut: str
 
 
-def read_storage(vm: VirtualMachine, native: Any, connection: Any, host_files: HostFiles) -> Storage:
-    """Return what lies on disk for the VM. Raises nothing but libvirt's own errors."""
-    domain = parse(native.XMLDesc(0))
-    defined = parse(native.XMLDesc(2)) if vm.active and vm.persistent else domain
-    chains = [_read(disk) for disk in disks(domain) if disk.source and disk.device in ("disk", "lun")]
+def read_storage(vm: VirtualMachine, xml: Any, native: Any, connection: Any, host_files: HostFiles) -> Storage:
+    """Return what lies on disk for the VM whose XML this is. Raises libvirt's own errors only."""
+    chains = [_read(disk) for disk in disks(xml) if disk.source and disk.device in ("disk", "lun")]
     owners = {
         os.path.realpath(disk.file): snapshot.name for snapshot in vm.snapshots for disk in snapshot.disks if disk.file
     }
-    unknown = _unknown_layers(vm, chains, set(owners))
+    overlays: set[str] = set(owners)
+    unknown = _unknown_layers(vm.name, chains, overlays)
     if unknown:
-        # Rarely come to: an overlay made by a revert is named where only few snapshots have an entry.
-        reverted = set(_reverted(native))
-        unknown = _unknown_layers(vm, chains, {*owners, *reverted})
-    strangers = _strangers(vm, chains, {*owners, *unknown}, connection, host_files)
+        # The overlay of a revert is named in a place of its own; few VMs ever come to be asked for it.
+        overlays.update(_reverted(native))
+        unknown = _unknown_layers(vm.name, chains, overlays)
+    tops = {os.path.realpath(str(chain.disk.source)) for chain in chains}
+    strangers = host_files.strangers(tops, overlays.union(unknown), connection)
     return Storage(
         chains=tuple(_to_chain(chain, owners) for chain in chains),
         unknown_overlays=(*unknown, *strangers),
-        problems=(*(text for chain in chains for text in _problems(vm, chain)), *_other_definition(domain, defined)),
+        problems=(*(text for chain in chains for text in _problems(chain)), *_other_definition(vm, chains, native)),
     )
+
+
+def _read(disk: Disk) -> _Chain:
+    images: list[Image] = []
+    file, image_format = disk.source, disk.format
+    while file is not None:
+        if len(images) == _MOST_LAYERS:
+            return _Chain(disk, tuple(images), f"the chain has more than {_MOST_LAYERS} layers, or goes in a circle")
+        try:
+            image = read_image(file, image_format)
+        except OSError as error:
+            return _Chain(disk, tuple(images), f"{file} cannot be read: {error.strerror}")
+        except UNREADABLE as error:
+            return _Chain(disk, tuple(images), f"{file} cannot be read: {error}")
+        images.append(image)
+        file, image_format = image.backing_file, image.backing_format or "raw"
+    return _Chain(disk, tuple(images), "")
+
+
+def _unknown_layers(vm: str, chains: Iterable[_Chain], overlays: Set[str]) -> list[str]:
+    """Return overlays in use that are not among the snapshots', though a snapshot must have been the reason for them.
+
+    The lowest layers were there before any snapshot, and may be overlays themselves: a clone on a template. So one is
+    unknown if it lies above a snapshot's overlay, or is named as overlays of snapshots are.
+    """
+    unknown = []
+    for chain in chains:
+        files = [os.path.realpath(image.file) for image in chain.images]
+        lowest = max((depth for depth, file in enumerate(files) if file in overlays), default=-1)
+        for depth, (file, image) in enumerate(zip(files, chain.images)):
+            if image.backing_file is None or file in overlays:
+                continue
+            if depth < lowest or _named_as_overlay(vm, chain.disk.target, image.file, image.backing_file):
+                unknown.append(file)
+    return unknown
+
+
+def _named_as_overlay(vm: str, target: str, file: str, backing: str) -> bool:
+    name = os.path.basename(file)
+    if name.startswith(f"{vm}.{target}."):
+        return True  # as this collection names them
+    # As libvirt names them: beside the backing file, its name up to the last dot, the snapshot's name behind that.
+    stem = os.path.splitext(backing)[0]
+    return file.startswith(stem + ".") and not name.endswith(_IMAGE_ENDINGS)
+
+
+def _reverted(native: Any) -> Iterator[str]:
+    for snapshot in native.listAllSnapshots(0):
+        for element in parse(snapshot.getXMLDesc(0)).iterfind("revertDisks"):
+            yield from files_in(element)
+
+
+def _to_chain(chain: _Chain, owners: dict[str, str]) -> DiskChain:
+    layers = (
+        ChainLayer(image.file, image.format, image.size, image.virtual_size, owners.get(os.path.realpath(image.file)))
+        for image in chain.images
+    )
+    return DiskChain(chain.disk.target, tuple(layers))
+
+
+def _problems(chain: _Chain) -> Iterator[str]:
+    disk = f"disk {chain.disk.target}"
+    for image in chain.images:
+        if image.backing_file is not None and not image.backing_format:
+            yield f"{disk}: {image.file} does not name the format of its backing file; libvirt takes that for raw"
+    if chain.cut:
+        yield f"{disk}: {chain.cut}"
+        return
+    told, found = chain.disk.backing, [image.file for image in chain.images[1:]]
+    if told is not None and [*map(os.path.realpath, told)] != [*map(os.path.realpath, found)]:
+        yield f"{disk}: libvirt says it is backed by {list(told)}, the files say {found}"
+
+
+def _other_definition(vm: VirtualMachine, chains: Iterable[_Chain], native: Any) -> Iterator[str]:
+    """Tell disks that a running VM would find on another file at its next start."""
+    if not (vm.active and vm.persistent):
+        return
+    defined = {disk.target: disk.source for disk in disks(parse(native.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))}
+    for chain in chains:
+        target, source = chain.disk.target, str(chain.disk.source)
+        other = defined.get(target)
+        if other and os.path.realpath(other) != os.path.realpath(source):
+            yield f"disk {target}: it runs on {source}, but its definition has {other}, for the next start"
