@@ -33,7 +33,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     from_xml,
     in_tree_order,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._storage import read_storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._storage import StorageReader
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._take import Take
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
@@ -117,7 +117,7 @@ class LibvirtHypervisor(Hypervisor):
     def storage(self, vm: VirtualMachine) -> Storage:
         native = self._lookup(vm.id)
         with translated(vm.name, "reading the disks"):
-            return read_storage(vm, _xml(vm), native, self._connection, self._host_files)
+            return StorageReader(self._connection, self._records, self._host_files).read(vm, _xml(vm), native)
 
     def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         xml = _xml(vm)

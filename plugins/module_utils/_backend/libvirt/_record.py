@@ -84,6 +84,20 @@ class Records:
         finally:
             os.close(descriptor)
 
+    def held(self, domain: DomainId) -> bool:
+        """Whether a run holds the VM's lock at this moment."""
+        try:
+            descriptor = os.open(self._path(domain, "lock"), os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of by closing
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     def _acquire(self, descriptor: int, domain: DomainId, deadline: Deadline) -> None:
         while True:
             try:

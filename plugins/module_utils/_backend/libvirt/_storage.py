@@ -21,6 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import Image, read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._record import Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     ChainLayer,
     DiskChain,
@@ -42,25 +43,54 @@ class _Chain:
     cut: str
 
 
-def read_storage(vm: VirtualMachine, xml: Any, native: Any, connection: Any, host_files: HostFiles) -> Storage:
-    """Return what lies on disk for the VM whose XML this is. Raises libvirt's own errors only."""
-    chains = [_read(disk) for disk in disks(xml) if disk.source and disk.device in ("disk", "lun")]
-    owners = {
-        os.path.realpath(disk.file): snapshot.name for snapshot in vm.snapshots for disk in snapshot.disks if disk.file
-    }
-    overlays: set[str] = set(owners)
-    unknown = _unknown_layers(vm.name, chains, overlays)
-    if unknown:
-        # The overlay of a revert is named in a place of its own; few VMs ever come to be asked for it.
-        overlays.update(_reverted(native))
+class StorageReader:
+    """Reads VMs' storage over one connection. Raises libvirt's own errors, and ``record_unusable``."""
+
+    def __init__(self, connection: Any, records: Records, host_files: HostFiles) -> None:
+        self._connection = connection
+        self._records = records
+        self._host_files = host_files
+
+    def read(self, vm: VirtualMachine, xml: Any, native: Any) -> Storage:
+        """Return what lies on disk for the VM whose XML this is."""
+        chains = [_read(disk) for disk in _image_disks(xml)]
+        owners = {
+            os.path.realpath(disk.file): snapshot.name
+            for snapshot in vm.snapshots
+            for disk in snapshot.disks
+            if disk.file
+        }
+        overlays: set[str] = set(owners)
         unknown = _unknown_layers(vm.name, chains, overlays)
-    tops = {os.path.realpath(str(chain.disk.source)) for chain in chains}
-    strangers = host_files.strangers(tops, overlays.union(unknown), connection)
-    return Storage(
-        chains=tuple(_to_chain(chain, owners) for chain in chains),
-        unknown_overlays=(*unknown, *strangers),
-        problems=(*(text for chain in chains for text in _problems(chain)), *_other_definition(vm, chains, native)),
-    )
+        if unknown:
+            # The overlay of a revert is named in a place of its own; few VMs ever come to be asked for it.
+            overlays.update(_reverted(native))
+            unknown = _unknown_layers(vm.name, chains, overlays)
+        strangers = self._strangers(vm, native, chains, overlays.union(unknown))
+        problems = [text for chain in chains for text in _problems(chain)]
+        if vm.active and vm.persistent:
+            problems += _other_definition(xml, native)
+        return Storage(
+            chains=tuple(_to_chain(chain, owners) for chain in chains),
+            unknown_overlays=(*unknown, *strangers),
+            problems=tuple(problems),
+        )
+
+    def _strangers(self, vm: VirtualMachine, native: Any, chains: Iterable[_Chain], overlays: Set[str]) -> list[str]:
+        tops = {os.path.realpath(str(chain.disk.source)) for chain in chains}
+        strangers = self._host_files.strangers(tops, overlays, self._connection)
+        if not strangers:
+            return []
+        # A snapshot that is taken meanwhile has files before it has a name. Whether a run is at work must be asked first:
+        # one that has ended by then has left a snapshot that names them.
+        expected = set(self._records.read(vm.id).taking) if self._records.held(vm.id) else set()
+        for snapshot in native.listAllSnapshots(0):
+            expected.update(files_in(parse(snapshot.getXMLDesc(0))))
+        return [file for file in strangers if file not in expected]
+
+
+def _image_disks(domain: Any) -> list[Disk]:
+    return [disk for disk in disks(domain) if disk.source and disk.device in ("disk", "lun")]
 
 
 def _read(disk: Disk) -> _Chain:
@@ -134,13 +164,18 @@ def _problems(chain: _Chain) -> Iterator[str]:
         yield f"{disk}: libvirt says it is backed by {list(told)}, the files say {found}"
 
 
-def _other_definition(vm: VirtualMachine, chains: Iterable[_Chain], native: Any) -> Iterator[str]:
+def _other_definition(running: Any, native: Any) -> list[str]:
     """Tell disks that a running VM would find on another file at its next start."""
-    if not (vm.active and vm.persistent):
-        return
-    defined = {disk.target: disk.source for disk in disks(parse(native.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))}
-    for chain in chains:
-        target, source = chain.disk.target, str(chain.disk.source)
-        other = defined.get(target)
-        if other and os.path.realpath(other) != os.path.realpath(source):
-            yield f"disk {target}: it runs on {source}, but its definition has {other}, for the next start"
+    differences = _differences(running, native)
+    # Looked at once more: a snapshot may have been taken since the running VM's XML was read.
+    return differences and _differences(parse(native.XMLDesc(0)), native)
+
+
+def _differences(running: Any, native: Any) -> list[str]:
+    definition = parse(native.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    defined = {disk.target: disk.source for disk in _image_disks(definition)}
+    return [
+        f"disk {disk.target}: it runs on {disk.source}, but its definition has {other} for the next start"
+        for disk in _image_disks(running)
+        if (other := defined.get(disk.target)) and os.path.realpath(other) != os.path.realpath(str(disk.source))
+    ]
