@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._state import (
@@ -37,18 +37,36 @@ def chain_files(files: Files, source: str) -> list[str]:
 
 
 def storage(vm: Mapping[str, Any], files: Files, snapshots: Sequence[Snapshot]) -> Storage:
-    """Return the chains of a VM's disks, and overlays on their images that neither a disk nor a snapshot knows."""
+    """Return the chains of a VM's disks, overlays in or on them that no snapshot knows, and chains that are broken."""
     owners = {str(disk.file): snapshot.name for snapshot in snapshots for disk in snapshot.disks}
-    chains = tuple(
-        DiskChain(disk["target"], tuple(_layer(files, file, owners) for file in _readable_chain(files, disk["source"])))
+    shown = [
+        disk
         for disk in vm["disks"]
-        if disk.get("source") and disk.get("type", "file") in ("file", "block")
+        if disk.get("source") and disk.get("device", "disk") in ("disk", "lun") and disk.get("type") != "network"
+    ]
+    chains = {disk["target"]: _readable_chain(files, disk["source"]) for disk in shown}
+    layers = [file for chain in chains.values() for file in chain]
+    unknown = [file for file in layers if files[file].get("backing_file") and file not in owners]
+    strangers = sorted(
+        file
+        for file in files
+        if file not in layers and file not in owners and set(layers).intersection(_readable_chain(files, file)[1:])
     )
-    known = {layer.file for chain in chains for layer in chain.layers} | set(owners)
-    unknown = sorted(
-        file for file in files if file not in known and known.intersection(_readable_chain(files, file)[1:])
+    return Storage(
+        chains=tuple(
+            DiskChain(target, tuple(_layer(files, file, owners) for file in chain)) for target, chain in chains.items()
+        ),
+        unknown_overlays=(*unknown, *strangers),
+        problems=tuple(_problems(files, shown)),
     )
-    return Storage(chains, tuple(unknown))
+
+
+def _problems(files: Files, shown: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for disk in shown:
+        try:
+            chain_files(files, disk["source"])
+        except ValueError as error:
+            yield f"disk {disk['target']}: its backing chain cannot be read: {error}"
 
 
 def _readable_chain(files: Files, source: str) -> list[str]:
