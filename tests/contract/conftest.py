@@ -1,0 +1,31 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One world for each backend: the mock everywhere, libvirt on every hypervisor of the lab that is up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from lab.api import hosts
+from lab.host_table import HOSTS
+
+from contract.world import LibvirtWorld, MockWorld, World
+
+
+@pytest.fixture(scope="session", params=["mock", *(spec.name for spec in HOSTS)])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A hypervisor with pristine VMs; skipped by name where it is not up."""
+    found = _world(request.param, tmp_path_factory)
+    if found is None:
+        pytest.skip(f"{request.param} is not up; start it with: tests/lab/lab up")
+    found.reset()
+    yield found
+    found.close()
+
+
+def _world(name: str, folders: pytest.TempPathFactory) -> World | None:
+    if name == "mock":
+        return MockWorld(folders.mktemp("mock"))
+    return next((LibvirtWorld(host) for host in hosts() if host.name == name), None)
