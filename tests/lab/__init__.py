@@ -1,0 +1,1 @@
+"""Real hypervisors on one machine; api.py is the door for tests, README.md tells how it works."""

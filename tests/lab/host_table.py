@@ -1,0 +1,35 @@
+"""The hosts of the lab, one entry each. Another kind of host is one more entry here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .commands import LabError
+
+SYSTEMD = ("systemd", "systemd-sysv", "dbus")
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    name: str
+    suite: str  # of Debian; decides the versions of libvirt, QEMU and Python
+    number: int  # the last part of its address, and of the name of its network link
+    init: tuple[str, ...] = SYSTEMD  # the packages that make it boot
+
+    @property
+    def address(self) -> str:
+        return f"198.18.77.{self.number}"
+
+
+HOSTS = (
+    HostSpec("hv-bullseye", "bullseye", 11),  # libvirt 7.0, QEMU 5.2, Python 3.9
+    HostSpec("hv-bookworm", "bookworm", 12),  # libvirt 9.0, QEMU 7.2, Python 3.11
+    HostSpec("hv-trixie", "trixie", 13),  # libvirt 11.3, QEMU 10.0, Python 3.13
+)
+
+
+def named(name: str) -> HostSpec:
+    for spec in HOSTS:
+        if spec.name == name:
+            return spec
+    raise LabError(f"no host {name!r} in the lab; there are {', '.join(spec.name for spec in HOSTS)}")

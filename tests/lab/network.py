@@ -1,0 +1,54 @@
+"""One bridge on this machine, and for every host a network namespace with one link to it. Nothing leads outside."""
+
+from __future__ import annotations
+
+from .commands import run
+from .host_table import HostSpec
+
+BRIDGE = "lqlab"
+GATEWAY = "198.18.77.1/24"  # from the range set aside for benchmarks: no real network is hidden by it
+
+
+def namespace(spec: HostSpec) -> str:
+    return f"lqlab-{spec.name}"
+
+
+def _link(spec: HostSpec) -> str:
+    return f"lqlab{spec.number}"
+
+
+def _ip(*arguments: str, check: bool = True) -> bool:
+    return run(["ip", *arguments], check=check).returncode == 0
+
+
+def bridge_up() -> None:
+    if not _ip("link", "show", BRIDGE, check=False):
+        _ip("link", "add", BRIDGE, "type", "bridge")
+    _ip("address", "replace", GATEWAY, "dev", BRIDGE)
+    _ip("link", "set", BRIDGE, "up")
+
+
+def bridge_down() -> None:
+    _ip("link", "delete", BRIDGE, check=False)
+
+
+def attach(spec: HostSpec) -> None:
+    """A new namespace for a host; what an interrupted start left of it must be detached before."""
+    inside, link = namespace(spec), _link(spec)
+    _ip("netns", "add", inside)
+    _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", inside)
+    _ip("link", "set", link, "master", BRIDGE, "up")
+    _ip("-n", inside, "link", "set", "lo", "up")
+    _ip("-n", inside, "address", "add", f"{spec.address}/24", "dev", "eth0")
+    _ip("-n", inside, "link", "set", "eth0", "up")
+
+
+def detach(spec: HostSpec) -> None:
+    _ip("link", "delete", _link(spec), check=False)
+    _ip("netns", "delete", namespace(spec), check=False)
+
+
+def processes_inside(spec: HostSpec) -> list[int]:
+    """Every process of the host: its init, its daemons, its guests."""
+    listing = run(["ip", "netns", "pids", namespace(spec)], check=False)
+    return [int(pid) for pid in listing.stdout.split()] if listing.returncode == 0 else []
