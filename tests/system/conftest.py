@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Callable
+
 import pytest
-from lab.api import Host, hosts
+from lab.api import Host, hosts, reset_vm
 from lab.host_table import HOSTS
 
 
@@ -17,3 +20,20 @@ def host(request: pytest.FixtureRequest) -> Host:
         if up.name == request.param:
             return up
     pytest.skip(f"{request.param} is not up; start it with: tests/lab/lab up")
+
+
+Fresh = Callable[..., None]
+
+
+@pytest.fixture
+def fresh(host: Host) -> Iterator[Fresh]:
+    """Make VMs pristine by calling it with their names; they are made so again when the test has ended."""
+    used: set[str] = set()
+
+    def reset(*vms: str) -> None:
+        used.update(vms)
+        reset_vm(host, *vms)
+
+    yield reset
+    if used:
+        reset_vm(host, *sorted(used))
