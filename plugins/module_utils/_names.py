@@ -11,6 +11,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import Kvm
 
 FILE_NAME_LIMIT = 255  # bytes; ext4, xfs, btrfs and tmpfs alike
 _METADATA_SUFFIX = ".xml"  # libvirt keeps a snapshot's metadata in NAME.xml
+_LONGEST_FILE_SUFFIX = "-999.memory"  # a number where the name is taken, and what kind of file it is
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _UNSAFE_IN_FILE = re.compile(r"[^\w.+@=-]")
 
@@ -41,7 +42,7 @@ def _objection(name: str) -> str:
 def file_name(*parts: str) -> str:
     """Join parts into a file name that needs no quoting anywhere; raise ``bad_name`` when it gets too long."""
     joined = ".".join(_UNSAFE_IN_FILE.sub("_", part) for part in parts)
-    if len(joined.encode()) > FILE_NAME_LIMIT - len("-999"):
+    if len(joined.encode()) > FILE_NAME_LIMIT - len(_LONGEST_FILE_SUFFIX):
         raise KvmError(
             "bad_name",
             f"The file name {joined!r}, made of VM, disk and snapshot, is longer than a file name may be.",
