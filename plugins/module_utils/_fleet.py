@@ -89,22 +89,26 @@ class _Round(Generic[Item, Answer]):
         threading.Thread(target=self._run_thread, daemon=True).start()
 
     def _run_thread(self) -> None:
-        hypervisor = None
         while True:
             try:
                 index = self._waiting.get_nowait()
             except queue.Empty:
-                break
+                return
             self._started[index] = time.monotonic()
+            self._done.put((index, self._answer(self._items[index])))
+
+    def _answer(self, item: Item) -> Union[Answer, KvmError]:
+        # The connection is given back before the answer is told: whoever waits for the last one may borrow at once.
+        try:
+            hypervisor = self._fleet.borrow()
             try:
-                hypervisor = hypervisor or self._fleet.borrow()
-                self._done.put((index, self._work(hypervisor, self._items[index])))
-            except KvmError as error:
-                self._done.put((index, error))
-            except Exception:  # noqa: BLE001 - a bug of ours in one VM's work must not hide what happened to the others
-                self._done.put((index, _bug(traceback.format_exc())))
-        if hypervisor:
-            self._fleet.give_back(hypervisor)
+                return self._work(hypervisor, item)
+            finally:
+                self._fleet.give_back(hypervisor)
+        except KvmError as error:
+            return error
+        except Exception:  # noqa: BLE001 - a bug of ours in one VM's work must not hide what happened to the others
+            return _bug(traceback.format_exc())
 
 
 def _stuck_error(limit: float) -> KvmError:
