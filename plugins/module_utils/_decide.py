@@ -14,8 +14,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     VirtualMachine,
 )
 
-# Libvirt's states of a snapshot in which there was a running guest whose memory could have been saved.
-_STATES_WITHOUT_MEMORY_TO_SAVE = ("shutoff",)
+# Libvirt's states of a snapshot of a VM that had no process, and so no memory that could have been saved.
+_STATES_WITHOUT_MEMORY_TO_SAVE = ("shutoff", "crashed")
 
 
 def existing_snapshot(vm: VirtualMachine, request: SnapshotRequest) -> Snapshot | None:

@@ -1,0 +1,50 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values for tests, with only what a test is about to be named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
+    DomainId,
+    Need,
+    Snapshot,
+    SnapshotDisk,
+    SnapshotPlan,
+    SnapshotRequest,
+    VirtualMachine,
+)
+
+
+def vm(name: str = "web01", state: str = "running", **values: Any) -> VirtualMachine:
+    return VirtualMachine(id=DomainId(name, f"uuid-of-{name}"), state=state, **values)
+
+
+def snapshot(name: str, parent: str | None = None, **values: Any) -> Snapshot:
+    disks = (SnapshotDisk("vda", f"/vm/{name}.qcow2", "qcow2", None),)
+    return Snapshot(**{"name": name, "parent": parent, "disks": disks, "state": "disk-snapshot", **values})
+
+
+def plan(name: str, *needs: tuple[str, int]) -> SnapshotPlan:
+    return SnapshotPlan(
+        vm=vm(name),
+        request=SnapshotRequest("s"),
+        snapshot=snapshot("s"),
+        needs=tuple(Need(directory, size) for directory, size in needs),
+    )
+
+
+def machine(name: str, **values: Any) -> dict[str, Any]:
+    """Return a VM of a mock's state file."""
+    return {"name": name, "disks": [{"target": "vda", "source": f"/vm/{name}.qcow2"}], **values}
+
+
+def state_file(folder: Path, *machines: dict[str, Any], **top: Any) -> str:
+    """Write a mock's state file and return its path."""
+    path = folder / "state.json"
+    path.write_text(json.dumps({"vms": list(machines), **top}))
+    return str(path)
