@@ -119,7 +119,15 @@ def _act(
         try:
             return _taken(decision, hypervisor.take(decision, deadline), "taken")
         except KvmError as error:
-            return _failure(domain, error, decision, hypervisor.inspect(domain))
+            return _failure(domain, error, decision, _now(hypervisor, domain))
+
+
+def _now(hypervisor: Hypervisor, domain: DomainId) -> VirtualMachine | None:
+    """Return the VM after a failure; None where that cannot be told, which must not hide the failure itself."""
+    try:
+        return hypervisor.inspect(domain)
+    except KvmError:
+        return None
 
 
 def _settled(domain: DomainId, decision: _Nothing | KvmError) -> VmOutcome:
@@ -149,7 +157,7 @@ def _failure(
     """A VM that failed; with ``plan`` and ``now`` where it may have changed all the same."""
     return VmOutcome(
         domain=domain,
-        before=plan.vm.snapshots if plan else (),
+        before=plan.vm.snapshots if plan and now else (),
         after=now.snapshots if now else (),
         snapshot=now.find(plan.request.name) if plan and now else None,
         msg=error.full_message,

@@ -1,0 +1,101 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The order of things in a task: refuse first, decide again under the lock, tell the worst news."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock import MockHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Limits, present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotRequest
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import machine, state_file
+
+
+def run(path: str, name: str = "s", check_mode: bool = False, **wish: Any) -> list[VmOutcome]:
+    return present(MockHypervisor(path), ["*"], SnapshotRequest(name, **wish), Limits(), check_mode)
+
+
+def codes(outcomes: list[VmOutcome]) -> list[str]:
+    return [one.error.error_code if one.error else "" for one in outcomes]
+
+
+def test_no_room_for_all_is_room_for_none(tmp_path: Path) -> None:
+    directory = {"total": 10 << 20, "free": (3 << 20) + (1 << 19)}
+    path = state_file(tmp_path, *(machine(f"vm{number}") for number in range(4)), directories={"/vm": directory})
+    assert codes(run(path)) == ["no_space"] * 4
+    assert not any(one.changed for one in run(path))
+    (outcome,) = present(MockHypervisor(path), ["vm1"], SnapshotRequest("s"), Limits(), False)
+    assert outcome.changed
+
+
+def test_one_that_is_refused_leaves_the_others(tmp_path: Path) -> None:
+    path = state_file(tmp_path, machine("a", persistent=False), machine("b"), machine("c", state="pmsuspended"))
+    for check_mode in (True, False):
+        outcomes = run(path, check_mode=check_mode)
+        assert codes(outcomes) == ["transient_domain", "", "bad_state"]
+        assert [one.changed for one in outcomes] == [False, True, False]
+
+
+def test_what_another_run_took_meanwhile_is_there_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = state_file(tmp_path, machine("a"))
+    original = MockHypervisor.lock
+
+    def taken_by_another(self: MockHypervisor, *arguments: Any) -> Any:
+        monkeypatch.setattr(MockHypervisor, "lock", original)
+        assert run(path)[0].changed
+        return original(self, *arguments)
+
+    monkeypatch.setattr(MockHypervisor, "lock", taken_by_another)
+    (outcome,) = run(path)
+    assert (outcome.changed, outcome.error, outcome.msg) == (False, None, "snapshot 's' is there already")
+
+
+def test_a_freeze_that_was_lost_is_an_error_and_a_change(tmp_path: Path) -> None:
+    path = state_file(tmp_path, machine("a", agent="thaws_early"))
+    (outcome,) = run(path, quiesce="required")
+    assert (codes([outcome]), outcome.changed) == (["quiesce_lost"], True)
+    assert outcome.snapshot is not None
+    assert outcome.snapshot.quiesced is False
+
+
+def test_what_failed_is_told_also_where_nothing_can_be_read_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = state_file(tmp_path, machine("a"))
+    assert run(path, "before")[0].changed
+
+    def gone(*_arguments: Any) -> Any:
+        raise KvmError("connection_lost", "gone")
+
+    def die(*_arguments: Any) -> Any:
+        monkeypatch.setattr(MockHypervisor, "inspect", gone)
+        raise KvmError("thaw_failed", "still frozen")
+
+    monkeypatch.setattr(MockHypervisor, "take", die)
+    (outcome,) = run(path)
+    assert (codes([outcome]), outcome.changed) == (["thaw_failed"], False)
+
+
+@pytest.mark.parametrize("patterns", [["nobody"], ["a", "nobody"]])
+def test_the_task_as_a_whole(tmp_path: Path, patterns: list[str]) -> None:
+    path = state_file(tmp_path, machine("a"))
+    with pytest.raises(KvmError) as caught:
+        present(MockHypervisor(path), patterns, SnapshotRequest("s"), Limits(), False)
+    assert caught.value.error_code == "vm_not_found"
+    with pytest.raises(KvmError) as caught:
+        run(path, name="a/b")
+    assert caught.value.error_code == "bad_name"
+    assert run(path)[0].changed
+
+
+def test_a_rerun_of_a_crashed_vm_is_no_mismatch(tmp_path: Path) -> None:
+    path = state_file(tmp_path, machine("a", state="crashed"))
+    assert run(path, include_memory=True)[0].changed
+    assert codes(run(path, include_memory=True)) == [""]
