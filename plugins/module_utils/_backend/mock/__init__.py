@@ -152,7 +152,9 @@ class MockHypervisor(Hypervisor):
             switch_disks(plan, state, _find(state, plan.vm.id), freeze.held)
         notes = report(plan, freeze)
         snapshot = self.inspect(plan.vm.id).find(plan.request.name)
-        assert snapshot is not None  # the VM's lock is held
+        if snapshot is None:
+            message = f"After the snapshot {plan.vm.name} has none of that name."
+            raise KvmError("verification_failed", message, "Somebody changed the state file meanwhile.")
         return Taken(snapshot, notes)
 
 
