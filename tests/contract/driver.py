@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._arguments import open_hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
@@ -67,7 +67,7 @@ def _named(hypervisor: Hypervisor, vm: str) -> DomainId:
 
 def main() -> None:
     """Answer until the end of the input."""
-    calls = {"snapshot": snapshot, "info": info, "hold": hold}
+    calls: dict[str, Callable[..., dict[str, Any]]] = {"snapshot": snapshot, "info": info, "hold": hold}
     for line in sys.stdin:
         call = json.loads(line)
         try:

@@ -414,7 +414,7 @@ def test_a_lost_overlay_is_told_and_not_built_upon(world: World, name: str) -> N
 
 
 @pytest.mark.parametrize("limits", [{"timeout": -1}, {"parallel": 0}, {"quiesce_timeout": -5}])
-def test_limits_that_make_no_sense(world: World, name: str, limits: dict[str, int]) -> None:
+def test_limits_that_make_no_sense(world: World, name: str, limits: dict[str, Any]) -> None:
     result = world.snapshot("off01", name, **limits)
     assert (result["failed"], result["error_code"]) == (True, "bad_request")
 

@@ -1,0 +1,98 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changed, diff and one line for people, all from before and after."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome, outcome, tree_text
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId, SnapshotRequest
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot
+
+TREE = (
+    snapshot("root"),
+    snapshot("left", "root"),
+    snapshot("leaf", "left", include_memory=True),
+    snapshot("right", "root", current=True),
+    snapshot("second root", disks=()),
+)
+
+
+def entry(name: str = "web01", **values: Any) -> VmOutcome:
+    return VmOutcome(
+        **{"domain": DomainId(name, "u"), "before": (), "after": (), "snapshot": None, "msg": "m", **values}
+    )
+
+
+def test_a_tree_with_siblings_and_two_roots() -> None:
+    assert tree_text(TREE) == (
+        "root: disk-only, vda\n"
+        "  left: disk-only, vda\n"
+        "    leaf: with memory, vda\n"
+        "  right: disk-only, vda, current\n"
+        "second root: disk-only, no disk\n"
+    )
+    assert tree_text(()) == ""
+
+
+def test_what_is_only_known_afterwards_is_no_change() -> None:
+    later = replace(TREE[0], created_at="2026-11-23T13:05:42+00:00", quiesced=True, missing_files=("/gone",))
+    assert not entry(before=TREE, after=(later, *TREE[1:])).changed
+    assert entry(before=TREE, after=(replace(TREE[0], include_memory=True), *TREE[1:])).changed
+    assert entry(before=TREE, after=TREE[:-1]).changed
+
+
+@pytest.mark.parametrize(
+    ("check", "memory", "line"),
+    [
+        (True, False, "snapshot 's' (disk-only) of 3 VMs: 2 would be taken, 1 unchanged"),
+        (False, True, "snapshot 's' (with memory) of 3 VMs: 2 taken, 1 unchanged"),
+    ],
+)
+def test_the_whole(check: bool, memory: bool, line: str) -> None:
+    new = entry("a", after=TREE[:1], snapshot=TREE[0])
+    there = entry("b", before=TREE, after=TREE, snapshot=TREE[0])
+    other = entry("c", before=TREE[:1], after=TREE[:2], snapshot=TREE[1])
+    result = outcome(SnapshotRequest("s", include_memory=memory), [new, there, other], check)
+    assert (result["changed"], result["disk_only"], result["msg"]) == (True, not memory, line)
+    assert [one["before_header"] for one in result["diff"]] == ["snapshots of a", "snapshots of c"]
+    assert (result["diff"][1]["before"], result["diff"][1]["after"]) == (tree_text(TREE[:1]), tree_text(TREE[:2]))
+    assert [one["changed"] for one in result["vms"]] == [True, False, True]
+    assert "failed" not in result
+    assert set(result["vms"][0]) == {
+        "vm", "uuid", "changed", "failed", "error_code", "details", "msg", "notes", "disk_only", "quiesced", "snapshot",
+    }  # fmt: skip
+    assert set(result["vms"][0]["snapshot"]) == {
+        "name", "description", "created_at", "parent", "current", "state", "kind", "include_memory", "quiesced", "disks",
+        "left_out", "memory_file", "missing_files",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("codes", "error_code", "tail"),
+    [
+        (["locked"], "locked", "1 FAILED. vm0: vm0 failed"),
+        (["locked"] * 2, "locked", "2 FAILED. vm0: vm0 failed vm1: vm1 failed"),
+        (["locked", "timeout"], "several", "2 FAILED. vm0: vm0 failed vm1: vm1 failed"),
+        (["locked"] * 5, "locked", "vm2: vm2 failed (and 2 more, see vms)"),
+    ],
+)
+def test_failures(codes: list[str], error_code: str, tail: str) -> None:
+    failed = [
+        entry(f"vm{number}", error=KvmError(code, "x", "y", n=number), msg=f"vm{number} failed")
+        for number, code in enumerate(codes)
+    ]
+    result = outcome(SnapshotRequest("s"), [*failed, entry("good", after=TREE)], False)
+    assert (result["failed"], result["error_code"], result["changed"]) == (True, error_code, True)
+    assert result["msg"].endswith(tail)
+    assert (result["vms"][0]["failed"], result["vms"][0]["details"]) == (True, {"n": 0})
+
+
+def test_one_vm_is_no_vms() -> None:
+    assert "of 1 VM: 1 unchanged" in outcome(SnapshotRequest("s"), [entry()], False)["msg"]
