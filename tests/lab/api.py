@@ -75,5 +75,8 @@ def hosts() -> list[Host]:
 
 
 def reset_vm(host: Host, *vms: str) -> None:
-    """The VMs named (without a name all of the host's) as on the first day: new disks, no snapshots, guest booted."""
+    """The VMs named as on the first day: new disks, no snapshots, guest booted.
+
+    Without a name the whole host: VMs and files that tests made are gone too, also the fleet.
+    """
     _hosts.on_host(host.spec, "reset", *vms)

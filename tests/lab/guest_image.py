@@ -47,7 +47,7 @@ def _build(folder: Path) -> None:
         shutil.copy(next(debian.glob("boot/vmlinuz-*")), folder / "vmlinuz")
         _fill_tree(debian, tree)
         _pack(tree, folder / "initramfs")
-        _data_disk(Path(scratch, "data.raw"), folder / "data.qcow2")
+        _data_disk(Path(scratch), folder / "data.qcow2")
 
 
 def _fill_tree(debian: Path, tree: Path) -> None:
@@ -87,9 +87,14 @@ def _pack(tree: Path, archive: Path) -> None:
     run(["cpio", *options], stdin=names)
 
 
-def _data_disk(raw: Path, disk: Path) -> None:
+def _data_disk(scratch: Path, disk: Path) -> None:
+    raw, content = scratch / "data.raw", scratch / "content"
     with raw.open("wb") as file:
         file.truncate(DISK_MIB << 20)
+    # The writer's file is there from the start and keeps its one block: so debugfs, which does not replay the journal,
+    # reads the newest number from a disk whose guest is running or was killed.
+    content.mkdir()
+    (content / "sequence").write_text(f"{0:012}\n")
     features = ["-E", "lazy_itable_init=0,lazy_journal_init=0", "-J", "size=4"]
-    run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "data", *features, str(raw)])
+    run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "data", *features, "-d", str(content), str(raw)])
     run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(disk)])

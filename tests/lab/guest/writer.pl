@@ -26,7 +26,7 @@ my $sequence = int($before || 0);
 
 $| = 1;
 my $last = now_ms();
-my ($reported, $longest) = ($last, 0);
+my ($reported, $longest) = (0, 0);    # the first write is reported at once: the lab waits for that line
 while (1) {
     $sequence++;
     sysseek($file, 0, 0);

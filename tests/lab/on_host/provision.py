@@ -1,7 +1,8 @@
 """Makes the VMs of a hypervisor as domains.py says: runs on the host, called by the lab over ssh.
 
 provision.py ensure            what is missing is made, what is off and should run is started; prints facts as JSON
-provision.py reset [VM…]       back to pristine, all files of the VMs made anew
+provision.py reset [VM…]       back to pristine, all files of the VMs made anew; without a VM the whole host: nothing that
+                               tests made, VMs and files, stays
 provision.py fleet COUNT       that many tiny running VMs; 0 removes them
 provision.py state             the VMs and their states as JSON
 """
@@ -95,6 +96,13 @@ def remove(connection: Any, name: str) -> None:
     remove_files(name, files)
 
 
+def clear(connection: Any) -> None:
+    for domain in connection.listAllDomains():
+        remove(connection, domain.name())
+    for path in IMAGES.iterdir():
+        delete(path)
+
+
 def named_files(domain: Any) -> set[Path]:
     """Tests may have put overlays and memory files anywhere; the VM's own description says where."""
     texts = [domain.XMLDesc()]
@@ -109,10 +117,14 @@ def remove_files(name: str, files: set[Path]) -> None:
     """Also those nobody names any more: overlays left by a test lie beside the disk, named after it."""
     beside = {path for path in IMAGES.iterdir() if re.match(rf"{re.escape(name)}[.-]", path.name)}
     for path in files | beside:
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.exists():
-            path.unlink()
+        delete(path)
+
+
+def delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.exists() or path.is_symlink():
+        path.unlink()
 
 
 def wait_ready(connection: Any, vm: Vm) -> None:
@@ -173,6 +185,8 @@ def run_reset(connection: Any, names: list[str]) -> None:
     unknown = set(names) - {vm.name for vm in vms}
     if unknown:
         raise SystemExit(f"no VM {', '.join(sorted(unknown))}; there are {', '.join(vm.name for vm in VMS)}")
+    if not names:
+        clear(connection)
     for vm in vms:
         remove(connection, vm.name)
         if vm.invtsc:
