@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils import _errors
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     DomainId,
     Need,
@@ -18,6 +20,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     SnapshotRequest,
     VirtualMachine,
 )
+
+# What a process of its own needs to import the collection, wherever it is imported from here.
+IMPORT_PATH = [str(Path(str(_errors.__file__)).parents[5]), *sys.path]
 
 
 def vm(name: str = "web01", state: str = "running", **values: Any) -> VirtualMachine:

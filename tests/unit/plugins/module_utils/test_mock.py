@@ -1,0 +1,299 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mock: what only it can be made to do, and that many may use its file at once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock import MockHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Limits, present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotRequest, Storage, VirtualMachine
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import machine, state_file
+
+
+def run(path: str, name: str = "s", timeout: int = 600, **wish: Any) -> VmOutcome:
+    limits = Limits(timeout=timeout)
+    (outcome,) = present(MockHypervisor(path), ["*"], SnapshotRequest(name, **wish), limits, False)
+    return outcome
+
+
+def code(outcome: VmOutcome) -> str:
+    return outcome.error.error_code if outcome.error else ""
+
+
+def look(path: str) -> tuple[VirtualMachine, Storage]:
+    hypervisor = MockHypervisor(path)
+    vm = hypervisor.inspect(hypervisor.domains()[0])
+    return vm, hypervisor.storage(vm)
+
+
+@pytest.mark.parametrize(
+    ("agent", "quiesce", "error_code", "taken", "note"),
+    [
+        ("silent", "auto", "", True, "not quiesced: the guest agent did not freeze"),
+        ("silent", "required", "quiesce_failed", False, ""),
+        ("thaws_early", "auto", "", True, "thawed before the snapshot was complete"),
+        ("thaws_early", "required", "quiesce_lost", True, ""),
+        ("stuck", "auto", "thaw_failed", True, ""),
+        ("stuck", "required", "thaw_failed", True, ""),
+        ("none", "required", "agent_unavailable", False, ""),
+        ("stuck", "never", "", True, ""),
+    ],
+)
+def test_agents(tmp_path: Path, agent: str, quiesce: str, error_code: str, note: str, *, taken: bool) -> None:
+    outcome = run(state_file(tmp_path, machine("a", agent=agent)), quiesce=quiesce)
+    assert (code(outcome), outcome.changed) == (error_code, taken)
+    assert [note in one for one in outcome.notes] == ([True] if note else [])
+    assert not (outcome.snapshot and outcome.snapshot.quiesced)
+
+
+def test_a_freeze_that_takes_too_long_is_lost(tmp_path: Path) -> None:
+    path = state_file(tmp_path, machine("a", agent="running", slow_seconds=1.1))
+    outcome = run(path, quiesce_timeout=1)
+    assert "reached its limit of 1 seconds" in str(outcome.notes)
+    assert outcome.snapshot is not None
+    assert outcome.snapshot.quiesced is False
+
+
+def test_memory_that_takes_too_long_is_not_saved(tmp_path: Path) -> None:
+    path = state_file(tmp_path, machine("a", slow_seconds=30))
+    before = Path(path).read_text()
+    outcome = run(path, timeout=1, include_memory=True)
+    assert (code(outcome), outcome.changed) == ("timeout", False)
+    assert Path(path).read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"cpu": {"invtsc": True}}, "invtsc is required"),
+        ({"cpu": {"mode": "host-passthrough", "migratable": False}}, "migratable='off'"),
+        ({"host_devices": ["pci"]}, "host device of type pci"),
+        ({"filesystems": [{"type": "virtiofs"}]}, "virtiofs file system share"),
+        ({"filesystems": [{"type": "9p", "target": "home"}]}, "9p file system home"),
+        ({"disks": [{"target": "vda", "source": "/vm/a.vmdk", "format": "vmdk"}]}, "image format vmdk"),
+        ({"cpu": {"mode": "host-passthrough"}}, ""),
+        ({"cpu": {"invtsc": True, "tsc_frequency": 2400000000}}, ""),
+        ({"cpu": {"migratable": False, "invtsc": False}}, ""),
+        ({"host_devices": ["usb"]}, ""),
+    ],
+)
+def test_memory_blockers(tmp_path: Path, values: dict[str, Any], says: str) -> None:
+    path = state_file(tmp_path, machine("a", **values))
+    outcome = run(path, include_memory=True)
+    assert (code(outcome), outcome.changed) == (("memory_blocked", False) if says else ("", True))
+    assert says in outcome.msg
+    hypervisor = MockHypervisor(path)
+    vm = hypervisor.inspect(hypervisor.domains()[0])
+    if says:  # also when somebody does not ask first
+        plan = hypervisor.plan(vm, SnapshotRequest("t", include_memory=True))
+        with pytest.raises(KvmError) as caught:
+            hypervisor.take(plan, Deadline(1))
+        assert caught.value.error_code == "memory_blocked"
+
+
+@pytest.mark.parametrize(
+    ("disk", "error_code"),
+    [
+        ({"device": "cdrom"}, ""),
+        ({"source": None, "device": "cdrom"}, ""),
+        ({"readonly": True}, ""),
+        ({"type": "network"}, "disk_not_covered"),
+        ({"device": "lun", "type": "block"}, "disk_not_covered"),
+        ({"transient": True}, "disk_not_covered"),
+        ({"shareable": True}, "disk_not_covered"),
+        ({"type": "block"}, "overlay_dir_unusable"),
+        ({"block_job": True}, "block_job_active"),
+    ],
+)
+def test_a_second_disk(tmp_path: Path, disk: dict[str, Any], error_code: str) -> None:
+    second = {"target": "vdb", "source": "/vm/second", **disk}
+    path = state_file(tmp_path, {"name": "a", "disks": [{"target": "vda", "source": "/vm/a"}, second]})
+    outcome = run(path)
+    assert (code(outcome), outcome.changed) == (error_code, not error_code)
+    if error_code == "disk_not_covered":
+        assert run(path, disks=("vda",)).changed
+    elif not error_code:
+        assert outcome.snapshot is not None
+        assert [part.target for part in outcome.snapshot.left_out] == ["vdb"]
+
+
+def test_firmware_state_is_told(tmp_path: Path) -> None:
+    outcome = run(state_file(tmp_path, machine("a", firmware="efi", tpm=True)))
+    assert outcome.snapshot is not None
+    assert [part.target for part in outcome.snapshot.left_out] == ["nvram", "tpm"]
+    assert [note.split(":")[0] for note in outcome.notes[:2]] == ["not quiesced", "nvram"]
+
+
+def test_chains_and_a_tree_with_siblings(tmp_path: Path) -> None:
+    path = state_file(tmp_path, machine("a"))
+    for name in ("s1", "s2"):
+        assert run(path, name).changed
+    state = json.loads(Path(path).read_text())
+    # What a revert to s1 does.
+    state["files"]["/vm/new"] = {"format": "qcow2", "backing_file": "/vm/a.qcow2"}
+    state["vms"][0].update(current="s1", disks=[{"target": "vda", "source": "/vm/new"}])
+    Path(path).write_text(json.dumps(state))
+    assert run(path, "s3").changed
+    vm, storage = look(path)
+    assert [(one.name, one.parent, one.current) for one in vm.snapshots] == [
+        ("s1", None, False),
+        ("s2", "s1", False),
+        ("s3", "s1", True),
+    ]
+    (chain,) = storage.chains
+    assert [(layer.file, layer.snapshot) for layer in chain.layers] == [
+        ("/vm/a.vda.s3.qcow2", "s3"),
+        ("/vm/new", None),
+        ("/vm/a.qcow2", None),
+    ]
+    assert storage.problems == ()
+    # In the chain, and made by no snapshot.
+    assert storage.unknown_overlays == ("/vm/new",)
+
+
+def test_strangers_and_files_that_are_gone(tmp_path: Path) -> None:
+    overlay = {"format": "qcow2", "backing_file": "/vm/a.qcow2"}
+    files = {"/vm/stranger": overlay, "/vm/on-it": {**overlay, "backing_file": "/vm/stranger"}, "/vm/other": overlay}
+    files["/vm/other"] = {**overlay, "backing_file": "/vm/elsewhere"}
+    path = state_file(tmp_path, machine("a"), files=files)
+    assert look(path)[1].unknown_overlays == ("/vm/on-it", "/vm/stranger")
+    assert run(path).changed
+    state = json.loads(Path(path).read_text())
+    state["files"]["/vm/a.qcow2"] = None
+    del state["files"]["/vm/a.vda.s.qcow2"]
+    state["vms"][0]["disks"][0]["source"] = "/vm/a.qcow2"
+    Path(path).write_text(json.dumps(state))
+    vm, storage = look(path)
+    assert vm.snapshots[0].missing_files == ("/vm/a.vda.s.qcow2",)
+    assert "/vm/a.qcow2 is missing" in storage.problems[0]
+    assert code(run(path, "t")) == "chain_mismatch"
+
+
+def test_a_file_that_is_there_is_never_used_again(tmp_path: Path) -> None:
+    path = state_file(tmp_path, machine("a"), files={"/vm/a.vda.s.qcow2": {"format": "qcow2"}})
+    outcome = run(path)
+    assert outcome.snapshot is not None
+    assert outcome.snapshot.disks[0].file == "/vm/a.vda.s-2.qcow2"
+
+
+def test_room_goes(tmp_path: Path) -> None:
+    path = state_file(tmp_path, machine("a"), directories={"/vm": {"total": 1 << 40, "free": 1 << 39}})
+    assert run(path, include_memory=True).changed
+    assert MockHypervisor(path).room("/vm").free <= (1 << 39) - (1 << 30)
+
+
+@pytest.mark.parametrize(
+    ("text", "error_code", "says"),
+    [
+        ("", "bad_request", "no JSON"),
+        ("[]", "bad_request", "the file is no object"),
+        ("{}", "bad_request", "the file has no 'vms'"),
+        ('{"vms": [{}]}', "bad_request", "vms[0] has no 'name'"),
+        ('{"vms": [{"name": "a"}]}', "bad_request", "has no 'disks'"),
+        ('{"vms": [{"name": "a", "disks": [{}]}]}', "bad_request", "disks has no 'target'"),
+        ('{"vms": [{"name": "a", "disks": [], "agnet": "x"}]}', "bad_request", "unknown key 'agnet'"),
+        ('{"vms": [{"name": "a", "disks": [], "agent": "x"}]}', "bad_request", "agent is 'x'"),
+        ('{"vms": [{"name": "a", "disks": [], "tpm": 1}]}', "bad_request", "tpm has a value of the wrong type"),
+        ('{"vms": [{"name": "a", "disks": [], "memory_mib": true}]}', "bad_request", "wrong type"),
+        (
+            '{"vms": [{"name": "a", "disks": []}, {"name": "a", "disks": []}]}',
+            "bad_request",
+            "two VMs have the name 'a'",
+        ),
+        ('{"vms": [{"name": "a", "disks": [], "current": "s"}]}', "bad_request", "no snapshot 's'"),
+        ('{"vms": [], "files": {"/a": {}}}', "bad_request", "has no 'format'"),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path: Path, text: str, error_code: str, says: str) -> None:
+    path = tmp_path / "state.json"
+    path.write_text(text)
+    with pytest.raises(KvmError) as caught:
+        MockHypervisor(str(path))
+    assert caught.value.error_code == error_code
+    assert says in caught.value.message
+    assert str(path) in caught.value.message
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(KvmError, match="No such file") as caught:
+        MockHypervisor(str(tmp_path / "none.json"))
+    assert caught.value.error_code == "connection_failed"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_writes_nothing(tmp_path: Path) -> None:
+    path = state_file(tmp_path, machine("a"))
+    before = Path(path).read_text()
+    assert present(MockHypervisor(path), ["*"], SnapshotRequest("s"), Limits(), True)[0].changed
+    look(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
+    assert Path(path).read_text() == before
+
+
+def _take_many(path: str, names: list[str], results: Any) -> None:
+    for name in names:
+        outcomes = present(MockHypervisor(path), ["*"], SnapshotRequest(name), Limits(), False)
+        results.put([(outcome.changed, code(outcome)) for outcome in outcomes])
+
+
+def test_many_processes_and_threads_on_one_file(tmp_path: Path) -> None:
+    path = state_file(tmp_path, *(machine(f"vm{number}") for number in range(3)))
+    names = [f"s{number}" for number in range(5)]
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    processes = [context.Process(target=_take_many, args=(path, names, results)) for _number in range(3)]
+    for process in processes:
+        process.start()
+    found = [answer for _number in range(15) for answer in results.get(timeout=60)]
+    for process in processes:
+        process.join(timeout=60)
+    assert {error for _changed, error in found} == {""}
+    assert sum(changed for changed, _error in found) == 3 * len(names)
+    hypervisor = MockHypervisor(path)
+    for domain in hypervisor.domains():
+        vm = hypervisor.inspect(domain)
+        assert sorted(snapshot.name for snapshot in vm.snapshots) == names
+        # Each on the one before: a tree without siblings, a chain without gaps.
+        assert len({snapshot.parent for snapshot in vm.snapshots}) == len(names)
+        assert len(hypervisor.storage(vm).chains[0].layers) == len(names) + 1
+
+
+def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
+    path = state_file(tmp_path, machine("a"))
+    hypervisor = MockHypervisor(path)
+    (domain,) = hypervisor.domains()
+    reader, writer = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        with hypervisor.lock(domain, Deadline(5)):
+            os.write(writer, b"x")
+            os.read(os.pipe()[0], 1)
+    os.read(reader, 1)
+    outcome = run(path, timeout=1)
+    assert code(outcome) == "locked"
+    assert outcome.error is not None
+    assert outcome.error.details["pid"] == str(holder)
+    os.kill(holder, 9)
+    os.waitpid(holder, 0)
+    assert run(path, timeout=1).changed
+
+
+def test_the_example_can_be_used() -> None:
+    example = Path(__file__).parents[3] / "fixtures/mock/fleet.json"
+    hypervisor = MockHypervisor(str(example))
+    vms = {domain.name: hypervisor.inspect(domain) for domain in hypervisor.domains()}
+    assert list(vms) == ["db01", "files01", "off01", "tsc01", "web01"]
+    assert [name for name, vm in vms.items() if vm.memory_blockers] == ["tsc01"]
+    assert [name for name, vm in vms.items() if vm.guest_agent] == ["web01"]

@@ -1,0 +1,129 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Snapshots to libvirt's XML and back."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
+    Snapshot,
+    SnapshotDisk,
+    SnapshotPlan,
+    SnapshotRequest,
+)
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains import disk, domain
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot, vm
+
+etree = pytest.importorskip("lxml.etree")
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._snapshot_xml import (  # noqa: E402
+    from_xml,
+    in_tree_order,
+    to_xml,
+)
+
+
+def planned(folder: Path, **values: Any) -> SnapshotPlan:
+    overlay = folder / "a,b & <c>.qcow2"
+    overlay.write_bytes(b"x" * 5000)
+    disks = (SnapshotDisk("vda", str(overlay), "qcow2", None),)
+    wish = Snapshot(**{"name": "<s> & 'x' \"y\"", "description": "two\nlines & <more>", "disks": disks, **values})
+    return SnapshotPlan(vm=vm(), request=SnapshotRequest(wish.name), snapshot=wish)
+
+
+def as_libvirt_keeps_it(xml: str, devices: str, state: str = "disk-snapshot", parent: str = "") -> str:
+    """Return what libvirt makes of the XML that takes a snapshot."""
+    root = etree.fromstring(xml)
+    etree.SubElement(root, "state").text = state
+    etree.SubElement(root, "creationTime").text = "1700000000"
+    if parent:
+        etree.SubElement(etree.SubElement(root, "parent"), "name").text = parent
+    root.append(etree.fromstring(domain(devices)))
+    return str(etree.tostring(root, encoding="unicode"))
+
+
+def test_there_and_back(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    devices = disk("vda") + disk("vdb") + disk("sda", "<readonly/>", device="cdrom")
+    xml = as_libvirt_keeps_it(to_xml(plan, ["vda", "vdb", "sda"]), devices, parent="before & <it>")
+    taken = from_xml(xml, {plan.snapshot.name: True})
+    assert (taken.name, taken.description) == (plan.snapshot.name, plan.snapshot.description)
+    assert (taken.parent, taken.kind, taken.include_memory) == ("before & <it>", "external", False)
+    assert (taken.created_at, taken.state, taken.quiesced) == ("2023-11-14T22:13:20+00:00", "disk-snapshot", True)
+    assert [(one.target, one.file, one.format) for one in taken.disks] == [
+        (one.target, one.file, one.format) for one in plan.snapshot.disks
+    ]
+    assert taken.disks[0].size is not None
+    assert {part.target: part.reason for part in taken.left_out} == {
+        "vdb": "not among the disks asked for",
+        "sda": "a cdrom",
+    }
+    assert taken.missing_files == ()
+
+
+def test_every_disk_is_named(tmp_path: Path) -> None:
+    root = etree.fromstring(to_xml(planned(tmp_path, description=""), ["vda", "vdb"]))
+    assert [(one.get("name"), one.get("snapshot")) for one in root.iterfind("disks/disk")] == [
+        ("vda", "external"),
+        ("vdb", "no"),
+    ]
+    assert root.find("memory").get("snapshot") == "no"
+    assert root.find("description") is None
+
+
+def test_memory_and_files_that_are_gone(tmp_path: Path) -> None:
+    memory = str(tmp_path / "s.memory")
+    plan = planned(tmp_path, include_memory=True, memory_file=memory)
+    taken = from_xml(as_libvirt_keeps_it(to_xml(plan, ["vda"]), disk(), "running"), {})
+    assert (taken.include_memory, taken.memory_file, taken.state) == (True, memory, "running")
+    assert (taken.missing_files, taken.quiesced) == ((memory,), None)
+    Path(str(plan.snapshot.disks[0].file)).unlink()
+    gone = from_xml(as_libvirt_keeps_it(to_xml(plan, ["vda"]), disk(), "running"), {})
+    assert gone.missing_files == (plan.snapshot.disks[0].file, memory)
+    assert gone.disks[0].size is None
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "memory"),
+    [
+        ("<memory snapshot='internal'/><disks><disk name='vda' snapshot='internal'/></disks>", "internal", True),
+        ("<memory snapshot='no'/><disks><disk name='vda' snapshot='internal'/></disks>", "internal", False),
+        (
+            "<memory snapshot='external' file='/m'/><disks><disk name='vda' snapshot='internal'/></disks>",
+            "mixed",
+            True,
+        ),
+        ("<disks><disk name='vda' snapshot='external'><source file='/x'/></disk></disks>", "external", False),
+        ("<disks><disk name='vda' snapshot='manual'/></disks>", "none", False),
+        ("", "none", False),
+    ],
+)
+def test_what_others_took(body: str, kind: str, memory: bool) -> None:
+    taken = from_xml(f"<domainsnapshot><name>s</name>{body}</domainsnapshot>", {})
+    assert (taken.kind, taken.include_memory, taken.quiesced) == (kind, memory, None)
+
+
+TREE = (
+    snapshot("z root", created_at="2026-01-01T00:00:00+00:00"),
+    snapshot("late", "z root", created_at="2026-01-03T00:00:00+00:00"),
+    snapshot("leaf", "late", created_at="2026-01-09T00:00:00+00:00"),
+    snapshot("early", "z root", created_at="2026-01-02T00:00:00+00:00"),
+    snapshot("a root", created_at="2026-01-04T00:00:00+00:00"),
+)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(5)))[::7])
+def test_tree_order(order: tuple[int, ...]) -> None:
+    sorted_names = [one.name for one in in_tree_order([TREE[number] for number in order])]
+    assert sorted_names == ["z root", "early", "late", "leaf", "a root"]
+
+
+def test_siblings_of_one_second_are_in_the_order_of_their_names() -> None:
+    same = [snapshot(name, created_at="2026-01-01T00:00:00+00:00") for name in ("c", "a", "b")]
+    assert [one.name for one in in_tree_order(same)] == ["a", "b", "c"]
