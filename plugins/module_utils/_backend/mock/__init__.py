@@ -97,7 +97,9 @@ _DEFAULT_MEMORY_MIB = 1024
 class MockHypervisor(Hypervisor):
     """A `Hypervisor` over a state file. Raises ``connection_failed`` or ``bad_request`` where there is no usable one."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | None) -> None:
+        if not path:
+            raise KvmError("bad_request", "backend: mock needs mock_path, its state file.", "Nothing was changed.")
         self._path = path
         self._file = StateFile(path)
         self._records = Records(self._file.lock_directory)
