@@ -106,7 +106,7 @@ units: units-oldest units-newest ## the two above
 molecule: env ## molecule scenarios on the lab
 	@source .cache/env.sh && tests/gates/on_lab molecule
 
-system: env ## tests on the lab's real hypervisors
+system: env ## tests of every backend, on the lab's real hypervisors too
 	@source .cache/env.sh && tests/gates/on_lab system
 
 # Not for typing.
