@@ -67,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="hosts, versions, VMs").set_defaults(action=_status)
     commands.add_parser("can-run", help="exit 0 when this machine can run the lab").set_defaults(action=_can_run)
 
-    reset = commands.add_parser("reset", help="make the VMs named anew; without a name the whole host, other VMs and files go")
+    reset = commands.add_parser(
+        "reset", help="make the VMs named anew; without a name the whole host, other VMs and files go"
+    )
     reset.add_argument("host", metavar="HOST")
     reset.add_argument("vm", metavar="VM", nargs="*")
     reset.set_defaults(action=_reset)

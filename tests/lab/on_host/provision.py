@@ -35,6 +35,7 @@ UNDEFINE = (
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
 )
 SECONDS_TO_BOOT = 120
+RECORDS = Path("/var/lib/limiquantix-kvm")  # of the collection under test, files named by a VM's UUID
 # There once every guest of this host has been seen ready: later, only what was started just now is waited for, as a test
 # may have stopped the agent, or the whole guest, on purpose.
 ONCE_READY = Path("/run/lab-once-ready")
@@ -83,7 +84,7 @@ def make_disks(vm: Vm) -> None:
 
 
 def remove(connection: Any, name: str) -> None:
-    """The VM, its snapshots, and every file it or they name."""
+    """The VM, its snapshots, and every file that is theirs."""
     domain = find(connection, name)
     files: set[Path] = set()
     if domain is not None:
@@ -99,18 +100,18 @@ def remove(connection: Any, name: str) -> None:
 def clear(connection: Any) -> None:
     for domain in connection.listAllDomains():
         remove(connection, domain.name())
-    for path in IMAGES.iterdir():
+    for path in [*IMAGES.iterdir(), RECORDS]:
         delete(path)
 
 
 def named_files(domain: Any) -> set[Path]:
-    """Tests may have put overlays and memory files anywhere; the VM's own description says where."""
+    """Tests may have put overlays and memory files anywhere; the VM's own description says where. And its record."""
     texts = [domain.XMLDesc()]
     if domain.isPersistent():
         texts.append(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
     texts += [snapshot.getXMLDesc() for snapshot in domain.listAllSnapshots()]
     found = re.findall(r"<(?:source|memory)\b[^>]* file='([^']+)'", "".join(texts))
-    return {Path(name) for name in found}
+    return {Path(name) for name in found} | set(RECORDS.glob(f"{domain.UUIDString()}*"))
 
 
 def remove_files(name: str, files: set[Path]) -> None:
