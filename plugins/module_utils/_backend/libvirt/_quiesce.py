@@ -17,9 +17,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 
 _BLOCK = -2  # VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK: wait for ever, libvirt's own default
 _STATUS = "/run/libvirt/qemu/{}.xml"
-_THAW_TRIES = 5
-# qemu-ga refuses every command but thaw and status while frozen; the text is a hint, there is no code for it.
-_FROZEN_ALREADY = ("has been disabled", "not been allowed", "already frozen", "is not allowed", "frozen")
+_THAW_TRIES = 3
+# Hints, since there is no code for either: qemu-ga refuses every command but thaw and status while frozen (the freeze
+# is somebody else's), and an agent that does not answer libvirt's synchronization was never asked to freeze.
+_NO_FREEZE_OF_OURS = ("has been disabled", "not allowed", "frozen", "synchroniz")
 
 
 @dataclass
@@ -40,6 +41,7 @@ def frozen(domain: Any, name: str, guard: ThawGuard, seconds: int) -> Iterator[F
     agent_timeout = _agent_timeout(name)
     uuid = domain.UUIDString()
     started = time.monotonic()
+    ours = True
     try:
         guard.arm(uuid, seconds, agent_timeout)
     except OSError as error:
@@ -47,10 +49,10 @@ def frozen(domain: Any, name: str, guard: ThawGuard, seconds: int) -> Iterator[F
         yield freeze
         return
     try:
-        foreign = _freeze(domain, seconds, freeze)
+        ours = _freeze(domain, seconds, freeze)
         yield freeze
     finally:
-        if not foreign:
+        if ours:
             _thaw(domain, freeze)
         if freeze.held and time.monotonic() - started > seconds:
             _lose(freeze, f"the freeze reached its limit of {seconds} seconds")
@@ -60,18 +62,18 @@ def frozen(domain: Any, name: str, guard: ThawGuard, seconds: int) -> Iterator[F
 
 
 def _freeze(domain: Any, seconds: int, freeze: Freeze) -> bool:
-    """Return whether somebody else had frozen the guest, whose freeze is not ours to end."""
+    """Return whether there may be a freeze of ours to end, also after an error: the agent may be late."""
     try:
         domain.agentSetResponseTimeout(seconds, 0)
         frozen_count = domain.fsFreeze()
     except libvirt.libvirtError as error:
         text = str(error.get_error_message())
         freeze.reason = f"the guest agent did not freeze: {text}"
-        return any(hint in text for hint in _FROZEN_ALREADY)
+        return not any(hint in text for hint in _NO_FREEZE_OF_OURS)
     freeze.held = frozen_count > 0
     if not freeze.held:
         freeze.reason = "the guest agent found no file system to freeze"
-    return False
+    return True
 
 
 def _thaw(domain: Any, freeze: Freeze) -> None:

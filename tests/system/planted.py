@@ -1,0 +1,85 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the collection's code on a host with a fault planted in it: killed at one step, delayed at another."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import pytest
+from contract.world import LibvirtWorld
+from lab.api import Host, hosts
+from lab.host_table import HOSTS
+
+_PRELUDE = """
+import json, os, signal, subprocess, sys, time
+package = "ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt"
+from importlib import import_module
+take, quiesce, connection, records = (import_module(f"{package}.{n}") for n in ("_take", "_quiesce", "_connection", "_record"))
+import driver
+
+def before(owner, name, fault):
+    original = getattr(owner, name)
+    def planted(*args, **kwargs):
+        fault()
+        return original(*args, **kwargs)
+    setattr(owner, name, planted)
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class Planted:
+    """One host, and the collection on it to be spoilt at will."""
+
+    def __init__(self, world: LibvirtWorld) -> None:
+        self.host = world.host
+        self._home = world.home
+
+    def snapshot(self, fault: str, vm: str, name: str, user: str = "root", **options: Any) -> dict[str, Any]:
+        """Take a snapshot after running ``fault`` (Python); return the result, or what killed the run."""
+        options = {"uri": "qemu:///system", **options}
+        where = {"backend": "libvirt", "uri": options.pop("uri")}
+        call = f"driver.snapshot({where!r}, [{vm!r}], False, name={name!r}, **{options!r})"
+        code = f"""{_PRELUDE}
+{fault}
+try:
+    print(json.dumps({call}))
+except driver.KvmError as error:
+    print(json.dumps(error.to_failure()))
+"""
+        said = self.run_python(code, user)
+        result: dict[str, Any] = json.loads(said) if said.strip() else {"killed": True}
+        return result
+
+    def run_python(self, code: str, user: str = "root") -> str:
+        """Run code beside the collection, and return what it printed before its end."""
+        command = f"cd /; PYTHONPATH={self._home} python3 -c {shlex.quote(code)}"
+        return self.host.run(["runuser", "-u", user, "--", "sh", "-c", command], check=False).stdout
+
+
+@pytest.fixture(scope="session", params=[spec.name for spec in HOSTS])
+def planted(request: pytest.FixtureRequest) -> Any:
+    """Each hypervisor of the lab, with the collection's code on it."""
+    host = next((up for up in hosts() if up.name == request.param), None)
+    if host is None:
+        pytest.skip(f"{request.param} is not up; start it with: tests/lab/lab up")
+    world = LibvirtWorld(host)
+    yield Planted(world)
+    world.close()
+
+
+def only(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the entry of the one VM there is in a result."""
+    assert result.get("vms"), result
+    entry: dict[str, Any] = result["vms"][0]
+    return entry
+
+
+def snapshot_names(host: Host, vm: str) -> list[str]:
+    """Return the VM's snapshots by virsh's own word."""
+    return host.virsh("snapshot-list", vm, "--name").split()
