@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
-from . import packages
+from . import cgroups, packages
 from .commands import run
 
 
@@ -40,6 +40,7 @@ def _obstacles() -> Iterator[str]:
 def _nspawn_obstacle() -> Iterator[str]:
     """A container on this machine's own files, with nothing in it but `true`."""
     probe = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--volatile=yes", "--directory=/"]
-    done = run([*probe, "/bin/true"], check=False, timeout=60)
+    done = run(cgroups.inside("probe", [*probe, "/bin/true"]), check=False, timeout=60)
+    cgroups.remove("probe")
     if done.returncode:
         yield f"systemd-nspawn does not work here: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Optional
 
-from . import network, processes, ssh
+from . import cgroups, network, processes, ssh
 from .commands import LabError, run
 from .host_table import HOSTS, HostSpec
 from .paths import ETC_HOSTS, PRIVATE_KEY, SOURCES, host_disks, host_run
@@ -54,7 +54,7 @@ def _start(spec: HostSpec, image: Path, guest: Path) -> None:
     with (host_run(spec.name) / "console.log").open("wb") as console:
         # A session of its own: neither the end of `lab up` nor a Ctrl-C at its terminal reaches the host.
         subprocess.Popen(
-            _nspawn(spec, image, guest),
+            cgroups.inside(spec.name, _nspawn(spec, image, guest)),
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT,
@@ -113,6 +113,7 @@ def stop(spec: HostSpec) -> None:
     survivors = processes.wait_gone([*inside, *([pid] if pid else [])], 10)
     if survivors:
         raise LabError(f"{spec.name}: processes {survivors} do not end")
+    cgroups.remove(spec.name)
     network.detach(spec)
     shutil.rmtree(host_run(spec.name), ignore_errors=True)
     shutil.rmtree(host_disks(spec.name), ignore_errors=True)
