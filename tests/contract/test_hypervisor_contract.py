@@ -232,6 +232,13 @@ def test_quiesce(world: World, name: str, *, vm: str, quiesce: str, quiesced: bo
     assert only(again)["quiesced"] is quiesced
 
 
+def test_a_freeze_is_not_claimed_for_a_snapshot_others_took(world: World, name: str) -> None:
+    assert taken(world.snapshot("web01", name))["quiesced"] is True
+    world.take_anew("web01", name)
+    again = only(world.snapshot("web01", name))["snapshot"]
+    assert (again["description"], again["quiesced"]) == ("by hand", None)
+
+
 @pytest.mark.parametrize("check", [True, False])
 def test_required_without_an_agent_changes_nothing(world: World, name: str, check: bool) -> None:
     files = world.files("db01")

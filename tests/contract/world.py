@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,6 +111,10 @@ class World(ABC):
         """Give a pristine shut-off VM the snapshots s1 and its child s2, and go back to s1."""
 
     @abstractmethod
+    def take_anew(self, vm: str, name: str) -> None:
+        """Forget a snapshot and take another of the same name, by other means than this collection's."""
+
+    @abstractmethod
     def files(self, vm: str) -> list[str]:
         """Return the files in the VM's image directory that are named after it."""
 
@@ -185,6 +190,11 @@ class MockWorld(World):
             native["disks"][0]["source"] = overlay
             native["current"] = "s1"
 
+    def take_anew(self, vm: str, name: str) -> None:
+        with self.edit_vm(vm) as native:
+            found = next(one for one in native["snapshots"] if one["name"] == name)
+            found.update(quiesced=None, description="by hand")
+
     def files(self, vm: str) -> list[str]:
         with self.edit() as state:
             return sorted(path for path, entry in state["files"].items() if entry and Path(path).name.startswith(vm))
@@ -211,18 +221,18 @@ class LibvirtWorld(World):
         self.name = host.name
         self.invtsc = host.invtsc
         self.host = host
-        self._home = "/run/limiquantix-kvm-contract"
-        host.run(f"rm -rf {self._home} && mkdir {self._home}")
-        command = [*ssh.command(host.name), f"tar -x -C {self._home}"]
+        self.home = host.run("mktemp -d /run/limiquantix-kvm.XXXXXX").stdout.strip()
+        host.run(["chmod", "755", self.home])
+        command = [*ssh.command(host.name), f"tar -x -C {self.home}"]
         subprocess.run(command, input=_collection(), check=True)
 
     def driver(self) -> Driver:
-        command = f"PYTHONPATH={self._home} exec python3 {self._home}/{_DRIVER.name}"
+        command = f"PYTHONPATH={self.home} exec python3 {self.home}/{_DRIVER.name}"
         return Driver([*ssh.command(self.host.name), command], {"backend": "libvirt", "uri": "qemu:///system"})
 
     def close(self) -> None:
         super().close()
-        self.host.run(f"rm -rf {self._home}")
+        self.host.run(f"rm -rf {self.home}")
 
     def reset(self, *vms: str) -> None:
         reset_vm(self.host, *vms)
@@ -244,6 +254,12 @@ class LibvirtWorld(World):
         for name in ("s1", "s2"):  # inside the image: every libvirt goes back to such a one
             self.host.virsh("snapshot-create-as", vm, name)
         self.host.virsh("snapshot-revert", vm, "s1")
+
+    def take_anew(self, vm: str, name: str) -> None:
+        self.host.virsh("snapshot-delete", vm, name, "--metadata")
+        time.sleep(1.1)  # snapshots of one second cannot be told apart
+        overlay = f"vda,file={IMAGES}/{vm}-by-hand-{name}"
+        self.host.virsh("snapshot-create-as", vm, name, "by hand", "--disk-only", "--diskspec", overlay)
 
     def files(self, vm: str) -> list[str]:
         return self.host.run(f"ls -d {IMAGES}/{vm}*").stdout.split()
