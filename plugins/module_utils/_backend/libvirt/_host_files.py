@@ -12,14 +12,13 @@ import os
 import struct
 import threading
 from collections.abc import Iterable, Iterator, Set
-from typing import Any
+from typing import Callable
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import read_image
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt
 
-# What reading an image raises: it cannot be read, or its header holds anything at all.
-UNREADABLE = (OSError, ValueError, AttributeError, struct.error)
+# What reading an image raises: it cannot be read, or its header holds anything at all. Of a raw disk that is its guest's
+# choice, down to a path with a NUL in it or JSON of endless depth.
+UNREADABLE = (OSError, ValueError, AttributeError, RecursionError, struct.error)
 
 
 class HostFiles:
@@ -32,12 +31,12 @@ class HostFiles:
         self._overlays: dict[str, list[str]] = {}  # by what they are backed by
         self._named: frozenset[str] | None = None
 
-    def strangers(self, tops: Set[str], overlays: Set[str], connection: Any) -> list[str]:
+    def strangers(self, tops: Set[str], overlays: Set[str], named: Callable[[], Iterable[str]]) -> list[str]:
         """Return overlays beside a VM's files that lead into one of these and that nothing on the host names.
 
         ``tops`` are the files its disks are on, ``overlays`` those of its snapshots. What these are backed by is the VM's
-        own too, but no template below that: what sits there is another VM's. As long as all that is found is the VM's
-        own, the other domains are not even asked.
+        own too, but no template below that: what sits there is another VM's. ``named`` tells all files that the host's
+        domains and their snapshots name; as long as all that is found is the VM's own, it is not even called.
         """
         with self._lock:
             self._scan_around(tops | overlays)
@@ -47,7 +46,7 @@ class HostFiles:
             if not first:
                 return []
             if self._named is None:
-                self._named = frozenset(_named_files(connection))
+                self._named = frozenset(named())
                 # A domain may have its image elsewhere, on an overlay that lies here.
                 self._scan_around(self._named)
             return self._strangers(first, own | self._named)
@@ -81,12 +80,12 @@ class HostFiles:
         for directory in {os.path.dirname(file) for file in files} - self._scanned:
             self._scanned.add(directory)
             for overlay, backing in _overlays_in(directory):
-                self._backing[overlay] = os.path.realpath(backing)
-                self._overlays.setdefault(self._backing[overlay], []).append(overlay)
+                self._backing[overlay] = backing
+                self._overlays.setdefault(backing, []).append(overlay)
 
 
 def _overlays_in(directory: str) -> Iterator[tuple[str, str]]:
-    """Yield the overlays in a directory and what they say they are backed by, going by their headers alone.
+    """Yield the overlays in a directory and the real path of what they are backed by, going by their headers alone.
 
     No file that a header names is opened: a raw disk's first bytes are its guest's, which may write there what it likes.
     """
@@ -99,33 +98,8 @@ def _overlays_in(directory: str) -> Iterator[tuple[str, str]]:
             if not entry.is_file(follow_symlinks=False):
                 continue
             backing = read_image(entry.path, "qcow2").backing_file
+            found = None if backing is None else os.path.realpath(backing)
         except UNREADABLE:
             continue
-        if backing is not None:
-            yield entry.path, backing
-
-
-def _named_files(connection: Any) -> Iterator[str]:
-    """Yield every file that a domain of the host, as it runs and as it is defined, or one of its snapshots names."""
-    for native in connection.listAllDomains(0):
-        try:
-            texts = [native.XMLDesc(0), native.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)]
-            texts += [snapshot.getXMLDesc(0) for snapshot in native.listAllSnapshots(0)]
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                continue  # removed at this very moment
-            raise
-        for text in texts:
-            yield from files_in(parse(text))
-
-
-def files_in(element: Any) -> Iterator[str]:
-    """Yield the real path of every image and memory file named in an element, at whatever depth."""
-    for disk in element.iter("disk"):
-        for source in disk.iter("source"):
-            path = source.get("file") or source.get("dev")
-            if path:
-                yield os.path.realpath(path)
-    for memory in element.iter("memory"):
-        if memory.get("file"):
-            yield os.path.realpath(memory.get("file"))
+        if found is not None:
+            yield entry.path, found

@@ -1,0 +1,164 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What info tells: the tree, the counts, and that one VM's failure hides nothing of the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock import MockHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._info import VmFacts, VmInfo, gather, result, tree
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
+    ChainLayer,
+    DiskChain,
+    Snapshot,
+    Storage,
+)
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import (
+    machine,
+    snapshot,
+    state_file,
+    vm,
+)
+
+TREE = (
+    snapshot("root"),
+    snapshot("left", "root"),
+    snapshot("leaf", "left", include_memory=True),
+    snapshot("right", "root", current=True),
+    snapshot("second root"),
+)
+
+
+def names(nodes: list[dict[str, Any]]) -> list[Any]:
+    return [(node["name"], names(node["children"])) if node["children"] else node["name"] for node in nodes]
+
+
+def chosen(*wanted: str) -> list[Snapshot]:
+    return [one for one in TREE if one.name in wanted]
+
+
+def test_the_tree_keeps_siblings_and_their_order() -> None:
+    nodes = tree(TREE, TREE)
+    assert names(nodes) == [("root", [("left", ["leaf"]), "right"]), "second root"]
+    leaf = nodes[0]["children"][0]["children"][0]
+    assert leaf == {"name": "leaf", "current": False, "include_memory": True, "children": []}
+    assert nodes[0]["children"][1]["current"] is True
+
+
+@pytest.mark.parametrize(
+    ("wanted", "nested"),
+    [
+        (("left", "leaf", "right"), [("left", ["leaf"]), "right"]),
+        (("root", "leaf"), [("root", ["leaf"])]),
+        (("leaf", "second root"), ["leaf", "second root"]),
+        ((), []),
+    ],
+)
+def test_a_snapshot_stands_below_its_nearest_chosen_ancestor(wanted: tuple[str, ...], nested: list[Any]) -> None:
+    assert names(tree(TREE, chosen(*wanted))) == nested
+
+
+def test_a_snapshot_whose_parent_is_not_there_is_a_root() -> None:
+    lost = (snapshot("lost", "gone"),)
+    assert names(tree(lost, lost)) == ["lost"]
+
+
+def facts(name: str = "web01", storage: Storage | None = None, **values: Any) -> VmFacts:
+    machine = vm(name, **values)
+    return VmFacts(machine, machine.snapshots, storage or Storage(chains=()))
+
+
+def test_one_that_cannot_be_read_hides_no_other() -> None:
+    good = VmInfo(vm("good").id, facts("good", snapshots=TREE))
+    bad = VmInfo(vm("bad").id, KvmError("timeout", "bad does not answer.", "Look at libvirtd.", seconds=9))
+    whole = result([bad, good])
+    assert (whole["changed"], whole["failed"], whole["error_code"]) == (False, True, "timeout")
+    assert whole["msg"] == "2 VMs, 5 snapshots. 1 FAILED. bad: bad does not answer. Look at libvirtd."
+    entry, other = whole["vms"]
+    assert set(entry) == set(other)
+    assert (entry["failed"], entry["error_code"], entry["details"]) == (True, "timeout", {"seconds": 9})
+    assert (entry["state"], entry["memory"], entry["snapshots"]) == (None, None, [])
+    assert (other["failed"], other["error_code"], len(other["snapshots"])) == (False, None, 5)
+
+
+def test_failures_of_different_kinds() -> None:
+    errors = [KvmError(code, f"{code}!") for code in ("timeout", "vm_not_found", "timeout", "busy")]
+    whole = result([VmInfo(vm(f"v{number}").id, error) for number, error in enumerate(errors)])
+    assert whole["error_code"] == "several"
+    assert whole["msg"].endswith("4 FAILED. v0: timeout! v1: vm_not_found! v2: timeout! and 1 more, see vms")
+
+
+def test_trouble_is_counted_and_is_no_failure() -> None:
+    broken = replace(TREE[1], missing_files=("/vm/left.qcow2", "/vm/left.memory"))
+    storage = Storage((), unknown_overlays=("/vm/x",), problems=("disk vda: a", "disk vdb: b"))
+    whole = result([VmInfo(vm().id, facts(snapshots=(TREE[0], broken), storage=storage))])
+    trouble = "2 problems, 2 missing files, 1 unknown overlay"
+    assert "failed" not in whole
+    assert whole["msg"] == f"1 VM, 2 snapshots. Trouble with web01 ({trouble})"
+    (entry,) = whole["vms"]
+    assert entry["msg"] == f"running, 2 snapshots, deepest chain 0 layers. Trouble: {trouble}"
+    assert entry["missing_files"] == [
+        {"snapshot": "left", "file": "/vm/left.qcow2"},
+        {"snapshot": "left", "file": "/vm/left.memory"},
+    ]
+    assert (entry["unknown_overlays"], entry["problems"]) == (["/vm/x"], ["disk vda: a", "disk vdb: b"])
+
+
+def test_trouble_is_not_filtered_with_the_snapshots() -> None:
+    broken = replace(TREE[0], missing_files=("/vm/root.qcow2",))
+    found = replace(facts(snapshots=(broken, TREE[1])), snapshots=(TREE[1],)).to_result()
+    assert [one["name"] for one in found["snapshots"]] == ["left"]
+    assert found["missing_files"] == [{"snapshot": "root", "file": "/vm/root.qcow2"}]
+
+
+def test_memory_and_chains() -> None:
+    layers = (ChainLayer("/vm/s", "qcow2", 5, 100, "s"), ChainLayer("/vm/base", "raw", 7, 100))
+    found = facts(memory_blockers=("invtsc",), memory_bytes=9, storage=Storage((DiskChain("vda", layers),))).to_result()
+    assert found["memory"] == {"can_be_saved": False, "blockers": ["invtsc"], "bytes": 9}
+    (chain,) = found["chains"]
+    assert (chain["target"], chain["depth"], chain["size"]) == ("vda", 2, 12)
+    assert [layer["snapshot"] for layer in chain["layers"]] == ["s", None]
+    assert facts().to_result()["memory"]["can_be_saved"] is True
+
+
+def gathered(folder: Path, patterns: list[str] | None, wanted: list[str] | None = None, *vms: str) -> list[VmInfo]:
+    machines = [machine(name, snapshots=[{"name": one} for one in ("a", "b[1]", "b1")]) for name in vms]
+    with MockHypervisor(state_file(folder, *machines)) as hypervisor:
+        return gather(hypervisor, patterns, wanted, parallel=2, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "found"),
+    [(None, ["db01", "web01", "web02"]), ([], []), (["web*"], ["web01", "web02"]), (["!web*"], ["db01"])],
+)
+def test_which_vms(tmp_path: Path, patterns: list[str] | None, found: list[str]) -> None:
+    entries = gathered(tmp_path, patterns, None, "web02", "db01", "web01")
+    assert [entry.domain.name for entry in entries] == found
+
+
+def test_a_host_without_vms_is_no_error(tmp_path: Path) -> None:
+    assert gathered(tmp_path, None) == []
+    assert result([])["msg"] == "0 VMs, 0 snapshots"
+
+
+def test_a_pattern_without_a_match_is_one(tmp_path: Path) -> None:
+    with pytest.raises(KvmError) as caught:
+        gathered(tmp_path, ["nobody"], None, "web01")
+    assert caught.value.error_code == "vm_not_found"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [(None, ["a", "b[1]", "b1"]), (["b[1]"], ["b[1]", "b1"]), (["*1", "a"], ["a", "b1"]), (["A"], []), ([], [])],
+)
+def test_which_snapshots(tmp_path: Path, wanted: list[str] | None, found: list[str]) -> None:
+    (entry,) = gathered(tmp_path, None, wanted, "web01")
+    assert isinstance(entry.facts, VmFacts)
+    assert sorted(one.name for one in entry.facts.snapshots) == sorted(found)
