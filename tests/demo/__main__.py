@@ -1,0 +1,193 @@
+"""`make demo`: the fleet playbook on the lab's hypervisors, or where the lab cannot run on mock ones, and what came of it.
+
+A lab that was up stays up; one that is started here is taken down again, also after an error or Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+DEMO = Path(__file__).resolve().parent
+TESTS = DEMO.parent
+LAB = TESTS / "lab" / "lab"
+sys.path.insert(0, str(TESTS))
+
+from lab import can_run, lifecycle  # noqa: E402 - the demo is started as a folder, which puts only itself on the path
+from lab.paths import INVENTORY  # noqa: E402
+from table import failed, refusals, table  # noqa: E402
+
+ENVIRONMENT = {
+    "ANSIBLE_CALLBACK_PLUGINS": str(DEMO / "callback_plugins"),
+    "ANSIBLE_CALLBACKS_ENABLED": "keep_results",
+    "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
+}
+
+
+class DemoError(Exception):
+    """The demo did not show what it is there to show."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where the demo plays: an inventory, and a folder for what Ansible returns."""
+
+    inventory: Path
+    folder: Path
+
+    def play(self, variables: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Run the fleet playbook, seen by whoever watches, and return each host's result."""
+        results = self.folder / "results"
+        results.unlink(missing_ok=True)
+        words = ["ansible-playbook", "limiquantix.kvm.snapshot"]
+        for name, value in variables.items():
+            words += ["-e", f"{name}={value}"]
+        print(f"$ {shlex.join(words)}", flush=True)
+        environment = {
+            **os.environ,
+            **ENVIRONMENT,
+            "ANSIBLE_INVENTORY": str(self.inventory),
+            "LIMIQUANTIX_KVM_DEMO_RESULTS": str(results),
+        }
+        call(words, environment)
+        if not results.exists():
+            raise DemoError("the playbook reached no host")
+        return sorted(map(json.loads, results.read_text("utf-8").splitlines()), key=lambda result: str(result["host"]))
+
+
+def call(words: Sequence[str], environment: Optional[Mapping[str, str]] = None) -> int:
+    """Run a program to its end; it does not outlive the demo."""
+    process = subprocess.Popen(words, env=environment)
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        raise
+
+
+def obstacle() -> Optional[str]:
+    """Return why this machine cannot run the lab, if so."""
+    found = can_run.obstacle()
+    if found and os.geteuid() == 0 and shutil.which("apt-get"):
+        # A fresh machine may not know any package yet.
+        call(["apt-get", "update", "-qq"])
+        found = can_run.obstacle()
+    return found
+
+
+@contextmanager
+def lab() -> Iterator[Path]:
+    """Give the inventory of the lab, started where it is not up."""
+    with lifecycle.alone():  # not while somebody else's `lab up` is half done
+        mine = not lifecycle.running()
+    try:
+        if call([str(LAB), "up"]):
+            raise DemoError("the lab did not start")
+        yield INVENTORY
+    finally:
+        if mine:
+            title("The lab was started for this demo, and is taken down again")
+            # Nobody wants half a lab left: once begun, this is not interrupted.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            call([str(LAB), "down"])
+        else:
+            print("\nThe lab was up before, and stays up. To begin anew: tests/lab/lab reset HOST")
+
+
+@contextmanager
+def mock_hypervisors(folder: Path) -> Iterator[Path]:
+    """Give an inventory of three hypervisors that are a JSON file each."""
+    hosts = {}
+    for name in ("mock-1", "mock-2", "mock-3"):
+        hosts[name] = {"snapshot_mock_path": str(folder / f"{name}.json"), "libvirt_version": "mock"}
+        shutil.copy(TESTS / "fixtures" / "mock" / "fleet.json", folder / f"{name}.json")
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "snapshot_backend": "mock",
+    }
+    inventory = folder / "inventory.yml"  # JSON is YAML
+    inventory.write_text(json.dumps({"hypervisors": {"hosts": hosts, "vars": variables}}), "utf-8")
+    yield inventory
+
+
+def title(text: str) -> None:
+    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else ("", "")
+    print(f"\n{bold}{text}{plain}\n", flush=True)
+
+
+def show(stage: Stage) -> None:
+    """Both acts: what is taken, and what is refused."""
+    name = time.strftime("demo-%H%M%S", time.gmtime())
+    title("1. A snapshot of every VM on every hypervisor")
+    taken = stage.play({"snapshot_name": name, "snapshot_memory": "no"})
+    title("What was taken where")
+    print("\n".join((*table(taken), *refusals(taken))))
+
+    title("2. The same with memory, of the VM whose CPU has invtsc")
+    refused = stage.play({"snapshot_name": f"{name}-memory", "snapshot_memory": "yes", "snapshot_vms": "tsc01"})
+    title("What was refused, and why")
+    print("\n".join(refusals(refused)))
+
+    check(taken, refused)
+
+
+def check(taken: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]]) -> None:
+    """A demo that shows something else must not look like one that went well."""
+    if any(failed(result) or not result["vms"] for result in taken):
+        raise DemoError("not every VM has its snapshot")
+    if not any(vm["vm"] == "tsc01" and vm["disk_only"] for result in taken for vm in result["vms"]):
+        raise DemoError("no hypervisor has tsc01, the VM with invtsc")
+    for result in refused:
+        if any(vm["error_code"] != "memory_blocked" for vm in result["vms"]):
+            raise DemoError(f"{result['host']} did not refuse the memory of tsc01")
+
+
+def end(number: int, _frame: Any) -> None:
+    raise SystemExit(128 + number)
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGHUP, end)
+    try:
+        if not shutil.which("ansible-playbook"):
+            raise DemoError("there is no ansible-playbook; start the demo with: make demo")
+        with tempfile.TemporaryDirectory(prefix="limiquantix-kvm-demo-") as folder:
+            reason = obstacle()
+            if reason:
+                print(f"This machine cannot run the lab: {reason}.\nHere is the same playbook on mock hypervisors.")
+            else:
+                print(
+                    "The lab: three hypervisors with libvirt 7.0, 9.0 and 11.3. The first start takes minutes.",
+                    flush=True,
+                )
+            with mock_hypervisors(Path(folder)) if reason else lab() as inventory:
+                show(Stage(inventory, Path(folder)))
+    except DemoError as error:
+        print(f"\ndemo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps what vm_snapshot returned, a line of JSON for each host, for the demo's table; what is shown stays as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: keep_results
+type: aggregate
+short_description: each result of vm_snapshot as a line of JSON in a file
+description:
+  - Used by C(tests/demo) only. The file is the one that the environment variable C(LIMIQUANTIX_KVM_DEMO_RESULTS) names.
+"""
+
+
+class CallbackModule(CallbackBase):
+    """One line for each host, whatever became of it."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "keep_results"
+
+    def _keep(self, result: Any) -> None:
+        if result.task.action != "limiquantix.kvm.vm_snapshot":
+            return
+        facts = {"host": result.host.get_name(), "libvirt": result.host.get_vars().get("libvirt_version", "")}
+        with Path(os.environ["LIMIQUANTIX_KVM_DEMO_RESULTS"]).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**facts, "vms": result.result.get("vms", [])}) + "\n")
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        self._keep(result)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        self._keep(result)
