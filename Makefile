@@ -9,8 +9,9 @@ MAKEFLAGS += --no-print-directory
 COLLECTIONS := .cache/collections
 HERE := $(COLLECTIONS)/ansible_collections/limiquantix/kvm
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)
-# So that a tool finds its own neighbours, ansible-lint its ansible for one.
-LINT := PATH=$(CURDIR)/.cache/venv/lint/bin:$$PATH
+# The PATH lets a tool find its own neighbours. ansible-lint looks into Ansible's home before all else: a copy of the
+# collection that was once installed there must not be what is linted.
+LINT := PATH=$(CURDIR)/.cache/venv/lint/bin:$$PATH ANSIBLE_HOME=$(CURDIR)/.cache/ansible
 
 ##@ Every day
 .PHONY: help
