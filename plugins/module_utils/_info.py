@@ -142,26 +142,30 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def tree(snapshots: Sequence[Snapshot], chosen: Sequence[Snapshot]) -> list[dict[str, Any]]:
-    """Nest the chosen snapshots, each under the nearest of its ancestors that is chosen too.
+    """Return the chosen snapshots as a tree, each below the nearest of its ancestors that is chosen too.
 
-    Both are in tree order, a parent before its children, so one pass is enough and siblings keep their order.
+    Both are in tree order, a parent before its children, so one pass is enough and siblings keep their order. Children
+    are named and not nested: Ansible fails at results of some hundred levels, and chains of snapshots get that long.
     """
-    roots: list[dict[str, Any]] = []
+    nodes: list[dict[str, Any]] = []
     wanted = {snapshot.name for snapshot in chosen}
-    children_of: dict[str, list[dict[str, Any]]] = {}
+    nearest: dict[str | None, dict[str, Any] | None] = {}
     for snapshot in snapshots:
-        place = children_of.get(snapshot.parent or "", roots)
+        above = nearest.get(snapshot.parent)
+        nearest[snapshot.name] = above
         if snapshot.name in wanted:
             node: dict[str, Any] = {
                 "name": snapshot.name,
+                "depth": above["depth"] + 1 if above else 0,
                 "current": snapshot.current,
                 "include_memory": snapshot.include_memory,
                 "children": [],
             }
-            place.append(node)
-            place = node["children"]
-        children_of[snapshot.name] = place
-    return roots
+            if above:
+                above["children"].append(snapshot.name)
+            nodes.append(node)
+            nearest[snapshot.name] = node
+    return nodes
 
 
 def result(vms: Sequence[VmInfo]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ attributes:
   diff_mode:
     support: none
   platform:
+    support: full
     platforms: linux
 options:
   vms:
@@ -59,6 +60,17 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ item.vm }}: {{ item.snapshots | map(attribute='name') | join(', ') }}"
   loop: "{{ snapshots.vms | selectattr('snapshots') }}"
+  loop_control:
+    label: "{{ item.vm }}"
+
+- name: Draw the tree of each VM
+  ansible.builtin.debug:
+    msg: |-
+      {{ item.vm }}
+      {% for node in item.tree %}
+      {{ '  ' * (node.depth + 1) }}{{ node.name }}{{ ' (current)' if node.current else '' }}
+      {% endfor %}
+  loop: "{{ snapshots.vms }}"
   loop_control:
     label: "{{ item.vm }}"
 
@@ -214,13 +226,17 @@ vms:
           elements: str
     tree:
       description:
-        - The same snapshots, nested. One whose parent O(names) leaves out stands below its nearest ancestor that is there.
+        - The same snapshots as a tree, a node each in the order in which the tree is drawn.
+        - One whose parent O(names) leaves out stands below its nearest ancestor that is there.
       type: list
       elements: dict
       contains:
         name:
           description: Its name.
           type: str
+        depth:
+          description: How many nodes it stands below, V(0) for a root.
+          type: int
         current:
           description: Whether the VM's present is based on it.
           type: bool
@@ -228,9 +244,9 @@ vms:
           description: Whether it holds the memory.
           type: bool
         children:
-          description: The snapshots based on it, in the order they were taken.
+          description: The names of the nodes right below it, in the order they were taken.
           type: list
-          elements: dict
+          elements: str
     chains:
       description: The backing chain of each disk that is a file or block device of this host. No cdroms, no floppies.
       type: list

@@ -274,9 +274,8 @@ def test_siblings_stand_under_their_parent(world: World, name: str) -> None:
         ("s3", "s1", False),
         ("s4", "s3", True),
     ]
-    assert [(node["name"], [child["name"] for child in node["children"]]) for node in info["tree"]] == [
-        ("s1", ["s2", "s3"])
-    ]
+    tree = [(node["name"], node["depth"], node["children"]) for node in info["tree"]]
+    assert tree == [("s1", 0, ["s2", "s3"]), ("s2", 1, []), ("s3", 1, ["s4"]), ("s4", 2, [])]
     # One that stands beside the present's own line is found too.
     assert not world.snapshot("off01", "s2")["changed"]
     world.reset("off01")

@@ -110,12 +110,8 @@ def test_snapshots_and_tree(host: Host, files01: str) -> None:
     assert [disk["file"] for disk in two["disks"] if disk["target"] == "vda"] == [f"{IMAGES}/files01.two"]
     assert [left["target"] for left in two["left_out"]] == ["sda"]
     assert entry["tree"] == [
-        {
-            "name": "pre-one",
-            "current": False,
-            "include_memory": False,
-            "children": [{"name": "two", "current": True, "include_memory": False, "children": []}],
-        }
+        {"name": "pre-one", "depth": 0, "current": False, "include_memory": False, "children": ["two"]},
+        {"name": "two", "depth": 1, "current": True, "include_memory": False, "children": []},
     ]
     assert entry["state"] == "running"
 
@@ -137,8 +133,8 @@ def test_internal_snapshots_and_siblings(host: Host, off01: str) -> None:
     assert no_trouble(entry), entry["msg"]
     assert {one["kind"] for one in entry["snapshots"]} == {"internal"}
     assert [one["name"] for one in entry["snapshots"]] == ["root", "left", "right"]
-    (root,) = entry["tree"]
-    assert [(child["name"], child["current"]) for child in root["children"]] == [("left", False), ("right", True)]
+    tree = [(node["name"], node["depth"], node["current"], node["children"]) for node in entry["tree"]]
+    assert tree == [("root", 0, False, ["left", "right"]), ("left", 1, False, []), ("right", 1, True, [])]
     assert [chain["depth"] for chain in entry["chains"]] == [1]
     assert entry["state"] == "shutoff"
 
@@ -225,6 +221,8 @@ def test_definition_with_another_file(host: Host, files01: str) -> None:
 
 
 def test_memory_and_agent(host: Host) -> None:
+    reset_vm(host, "db01", "web01")
+
     result = run_module(host, "vm_snapshot_info", {"vms": ["db01", "web01"]})
     db01, web01 = result["vms"]
 

@@ -36,8 +36,8 @@ TREE = (
 )
 
 
-def names(nodes: list[dict[str, Any]]) -> list[Any]:
-    return [(node["name"], names(node["children"])) if node["children"] else node["name"] for node in nodes]
+def drawn(nodes: list[dict[str, Any]]) -> list[str]:
+    return ["  " * node["depth"] + node["name"] for node in nodes]
 
 
 def chosen(*wanted: str) -> list[Snapshot]:
@@ -46,28 +46,36 @@ def chosen(*wanted: str) -> list[Snapshot]:
 
 def test_the_tree_keeps_siblings_and_their_order() -> None:
     nodes = tree(TREE, TREE)
-    assert names(nodes) == [("root", [("left", ["leaf"]), "right"]), "second root"]
-    leaf = nodes[0]["children"][0]["children"][0]
-    assert leaf == {"name": "leaf", "current": False, "include_memory": True, "children": []}
-    assert nodes[0]["children"][1]["current"] is True
+    assert drawn(nodes) == ["root", "  left", "    leaf", "  right", "second root"]
+    assert [node["children"] for node in nodes] == [["left", "right"], ["leaf"], [], [], []]
+    assert nodes[2] == {"name": "leaf", "depth": 2, "current": False, "include_memory": True, "children": []}
+    assert [node["name"] for node in nodes if node["current"]] == ["right"]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "nested"),
+    ("wanted", "lines", "roots_children"),
     [
-        (("left", "leaf", "right"), [("left", ["leaf"]), "right"]),
-        (("root", "leaf"), [("root", ["leaf"])]),
-        (("leaf", "second root"), ["leaf", "second root"]),
-        ((), []),
+        (("left", "leaf", "right"), ["left", "  leaf", "right"], ["leaf"]),
+        (("root", "leaf", "right"), ["root", "  leaf", "  right"], ["leaf", "right"]),
+        (("leaf", "second root"), ["leaf", "second root"], []),
     ],
 )
-def test_a_snapshot_stands_below_its_nearest_chosen_ancestor(wanted: tuple[str, ...], nested: list[Any]) -> None:
-    assert names(tree(TREE, chosen(*wanted))) == nested
+def test_a_snapshot_stands_below_its_nearest_chosen_ancestor(
+    wanted: tuple[str, ...], lines: list[str], roots_children: list[str]
+) -> None:
+    nodes = tree(TREE, chosen(*wanted))
+    assert drawn(nodes) == lines
+    assert nodes[0]["children"] == roots_children
+
+
+def test_a_tree_of_nothing() -> None:
+    assert tree(TREE, ()) == []
+    assert tree((), ()) == []
 
 
 def test_a_snapshot_whose_parent_is_not_there_is_a_root() -> None:
-    lost = (snapshot("lost", "gone"),)
-    assert names(tree(lost, lost)) == ["lost"]
+    lost = (snapshot("lost", "gone"), snapshot("below", "lost"))
+    assert drawn(tree(lost, lost)) == ["lost", "  below"]
 
 
 def facts(name: str = "web01", storage: Storage | None = None, **values: Any) -> VmFacts:
