@@ -59,7 +59,7 @@ class Stage:
             **os.environ,
             **ENVIRONMENT,
             "ANSIBLE_INVENTORY": str(self.inventory),
-            "LIMIQUANTIX_KVM_DEMO_RESULTS": str(results),
+            "LIMIQUANTIX_KVM_RESULTS": str(results),
         }
         call(words, environment)
         if not results.exists():

@@ -1,7 +1,10 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps what vm_snapshot returned, a line of JSON for each host, for the demo's table; what is shown stays as it is."""
+"""Keeps what vm_snapshot returned, a line of JSON for each host, for the demo's table and for tests of playbooks.
+
+What is shown stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ name: keep_results
 type: aggregate
 short_description: each result of vm_snapshot as a line of JSON in a file
 description:
-  - Used by C(tests/demo) only. The file is the one that the environment variable C(LIMIQUANTIX_KVM_DEMO_RESULTS) names.
+  - Used by C(tests/demo) and C(tests/system) only. The environment variable C(LIMIQUANTIX_KVM_RESULTS) names the file.
 """
 
 
@@ -31,9 +34,10 @@ class CallbackModule(CallbackBase):
     def _keep(self, result: Any) -> None:
         if result.task.action != "limiquantix.kvm.vm_snapshot":
             return
+        values = {key: value for key, value in result.result.items() if not key.startswith("_ansible")}
         facts = {"host": result.host.get_name(), "libvirt": result.host.get_vars().get("libvirt_version", "")}
-        with Path(os.environ["LIMIQUANTIX_KVM_DEMO_RESULTS"]).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**facts, "vms": result.result.get("vms", [])}) + "\n")
+        with Path(os.environ["LIMIQUANTIX_KVM_RESULTS"]).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"vms": [], **values, **facts}, default=str) + "\n")
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self._keep(result)

@@ -1,0 +1,165 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fleet playbook, and the one command of the README, over all hypervisors of the lab."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from lab.api import Host, hosts
+
+from .playbook_run import SNAPSHOT, Run, reset_fleet, run, run_on_terminal
+
+VMS = ("db01", "files01", "off01", "tsc01", "web01")
+FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "mock" / "fleet.json"
+NAME_QUESTION, MEMORY_QUESTION = "Name of the snapshot", "Include memory state? [no]:"
+
+
+@pytest.fixture(scope="module")
+def fleet() -> list[Host]:
+    """All hypervisors that are up."""
+    return hosts() or pytest.skip("no hypervisor is up; start them with: tests/lab/lab up")
+
+
+@pytest.fixture
+def mock_fleet(tmp_path: Path) -> Path:
+    """The inventory of two mock hypervisors: what a playbook says and asks is the same on every backend."""
+    mocks = {name: {"snapshot_mock_path": str(tmp_path / f"{name}.json")} for name in ("mock-1", "mock-2")}
+    for name in mocks:
+        shutil.copy(FIXTURE, tmp_path / f"{name}.json")
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "snapshot_backend": "mock",
+    }
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(json.dumps({"hypervisors": {"hosts": mocks, "vars": variables}}))
+    return inventory
+
+
+def with_variables(*variables: str) -> list[str]:
+    return [*SNAPSHOT, *(word for variable in variables for word in ("-e", variable))]
+
+
+def changed(done: Run) -> list[bool]:
+    return [result["changed"] for result in done.results.values()]
+
+
+def test_ad_hoc_on_the_whole_fleet(fleet: list[Host]) -> None:
+    """ "Done when" of the first release, word by word."""
+    reset_fleet(fleet)
+    command = ["ansible", "hypervisors", "-m", "limiquantix.kvm.vm_snapshot", "-a", "vm=* name=first"]
+    told = run([*command, "--check", "--diff"])
+    done = run(command)
+    again = run(command)
+    assert (told.status, done.status, again.status) == (0, 0, 0), told.output + done.output + again.output
+    assert set(done.results) == {host.name for host in fleet}
+    for host in fleet:
+        before, after, later = (one.results[host.name] for one in (told, done, again))
+        assert [vm["vm"] for vm in after["vms"]] == [vm for vm in VMS if host.invtsc or vm != "tsc01"]
+        assert (before["changed"], after["changed"], later["changed"]) == (True, True, False)
+        assert before["diff"] == after["diff"]
+        assert later["diff"] == []
+        assert len(after["diff"]) == len(after["vms"])
+        assert all(vm["disk_only"] and vm["snapshot"]["name"] == "first" for vm in after["vms"])
+    assert "+first: disk-only, vda, current" in told.output
+
+
+def test_playbook_takes_memory_where_it_can(fleet: list[Host]) -> None:
+    """One VM that fails stops neither the other VMs nor the other hosts, and the run fails in the end."""
+    reset_fleet(fleet, "web01", "tsc01")
+    one = next((host for host in fleet if host.invtsc), None) or pytest.skip("tsc01 runs on no host")
+    memory = ("snapshot_name=with-memory", "snapshot_memory=yes")
+    mixed = json.dumps({"snapshot_vms": ["web*", "tsc*"] if one.invtsc else ["web*"]})
+    done = run([*with_variables(*memory, mixed), "-l", one.name])
+    vms = done.vms()
+    assert done.status != 0
+    assert vms[one.name, "tsc01"]["error_code"] == "memory_blocked"
+    assert vms[one.name, "web01"]["snapshot"]["include_memory"]
+    assert "Failed, see above: tsc01" in done.output
+    assert one.virsh("domstate", "web01").strip() == "running"
+
+
+def test_nobody_asked_is_nobody_waited_for(mock_fleet: Path) -> None:
+    done = run(SNAPSHOT, mock_fleet, timeout=60)
+    assert done.status == 0, done.output
+    snapshots = [vm["snapshot"] for vm in done.vms().values()]
+    assert len(snapshots) == 2 * len(VMS)
+    names = {snapshot["name"] for snapshot in snapshots}
+    assert len(names) == 1  # of the fleet, not of each host
+    assert names.pop().startswith("fleet-20")
+    assert not any(snapshot["include_memory"] for snapshot in snapshots)
+
+
+@pytest.mark.parametrize(("answer", "memory"), [("", False), ("no", False), ("yes", True)])
+def test_it_asks(mock_fleet: Path, answer: str, memory: bool) -> None:
+    done = run_on_terminal(
+        with_variables("snapshot_vms=web01"), [(NAME_QUESTION, "asked"), (MEMORY_QUESTION, answer)], mock_fleet
+    )
+    assert done.status == 0, done.output
+    assert [vm["snapshot"]["name"] for vm in done.vms().values()] == ["asked", "asked"]
+    assert [vm["snapshot"]["include_memory"] for vm in done.vms().values()] == [memory, memory]
+
+
+def test_enter_twice_is_a_name_with_the_time(mock_fleet: Path) -> None:
+    done = run_on_terminal(
+        with_variables("snapshot_vms=web01"), [(NAME_QUESTION, ""), (MEMORY_QUESTION, "")], mock_fleet
+    )
+    assert {vm["snapshot"]["name"][:8] for vm in done.vms().values()} == {"fleet-20"}
+
+
+def test_what_is_given_is_not_asked(mock_fleet: Path) -> None:
+    given = with_variables("snapshot_vms=web01", "snapshot_name=given", "snapshot_memory=no")
+    done = run_on_terminal(given, [], mock_fleet)
+    assert done.status == 0, done.output
+    assert "[no]" not in done.output
+    assert {vm["snapshot"]["name"] for vm in done.vms().values()} == {"given"}
+
+
+def test_check_do_check_again_do_again(mock_fleet: Path) -> None:
+    words = with_variables("snapshot_name=s", "snapshot_memory=no")
+    check, do, check_again, do_again = (
+        run([*words, *more], mock_fleet) for more in (["--check", "--diff"], ["--diff"], ["--check", "--diff"], [])
+    )
+    assert [one.status for one in (check, do, check_again, do_again)] == [0, 0, 0, 0], check.output + do.output
+    assert [changed(one) for one in (check, do, check_again, do_again)] == [[True] * 2] * 2 + [[False] * 2] * 2
+    for host, result in do.results.items():
+        assert check.results[host]["diff"] == result["diff"] != []
+        assert check_again.results[host]["diff"] == do_again.results[host]["diff"] == []
+    assert "+s: disk-only, vda, current" in check.output
+    assert "web01: snapshot 's' taken (disk-only, quiesced)" in do.output
+    assert "web01: snapshot 's' is there already" in do_again.output
+
+
+def test_one_failing_vm_stops_nobody_else(mock_fleet: Path) -> None:
+    state = json.loads(mock_fleet.with_name("mock-1.json").read_text())
+    state["vms"][0]["persistent"] = False
+    mock_fleet.with_name("mock-1.json").write_text(json.dumps(state))
+    done = run(with_variables("snapshot_name=s"), mock_fleet)
+    failed = {where: vm["error_code"] for where, vm in done.vms().items() if vm["failed"]}
+    assert done.status != 0
+    assert failed == {("mock-1", state["vms"][0]["name"]): "transient_domain"}
+    assert sum(vm["changed"] for vm in done.vms().values()) == 2 * len(VMS) - 1
+    assert "is a transient domain" in done.output
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        (["snapshot_name=a/b"], "The snapshot name 'a/b' has a '/' in it"),
+        (["snapshot_name=s", "snapshot_vms=nobody"], "No VM on this host matches 'nobody'"),
+        (["snapshot_name=s", "snapshot_memory=perhaps"], "'perhaps' is not a valid boolean"),
+    ],
+)
+def test_bad_input_is_said_and_changes_nothing(mock_fleet: Path, variables: Sequence[str], says: str) -> None:
+    before = mock_fleet.with_name("mock-1.json").read_text()
+    done = run(with_variables(*variables), mock_fleet)
+    assert done.status != 0
+    assert says in done.output
+    assert mock_fleet.with_name("mock-1.json").read_text() == before

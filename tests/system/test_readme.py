@@ -1,0 +1,103 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The README keeps its word: its examples do what it says of them, and it knows every error code and no other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from lab.api import Host, hosts
+
+from .playbook_run import Run, reset_fleet, run
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+# <!-- test: NAME -->, and right below it the block that a reader copies.
+EXAMPLES = {
+    name: (language, text)
+    for name, language, text in re.findall(r"<!-- test: ([\w-]+) -->\n```(\w+)\n(.*?)```", README, re.DOTALL)
+}
+
+
+@pytest.fixture(scope="module")
+def fleet() -> list[Host]:
+    """All hypervisors that are up, pristine: the examples name VMs that the lab has."""
+    up = hosts() or pytest.skip("no hypervisor is up; start them with: tests/lab/lab up")
+    reset_fleet(up)
+    return up
+
+
+def run_example(name: str, folder: Path) -> Run:
+    """Run it as a reader would, who has an inventory: a line of shell as it stands, a play from a file."""
+    language, text = EXAMPLES[name]
+    if language == "sh":
+        done = run(["sh", "-c", text], folder=folder)
+    else:
+        (folder / "play.yml").write_text(text, "utf-8")
+        done = run(["ansible-playbook", "play.yml"], folder=folder)
+    assert done.status == 0, done.output
+    return done
+
+
+def taken(done: Run) -> dict[str, set[str]]:
+    """Return the VMs that got a snapshot, by host."""
+    return {host: {vm["vm"] for vm in result["vms"] if vm["changed"]} for host, result in done.results.items()}
+
+
+def everywhere(fleet: list[Host], *vms: str) -> dict[str, set[str]]:
+    return {host.name: {vm for vm in vms if host.invtsc or vm != "tsc01"} for host in fleet}
+
+
+def test_there_are_five() -> None:
+    assert list(EXAMPLES) == ["ad-hoc", "fleet", "glob", "check", "memory"]
+
+
+def test_ad_hoc(fleet: list[Host], tmp_path: Path) -> None:
+    assert taken(run_example("ad-hoc", tmp_path)) == everywhere(fleet, "web01")
+    assert taken(run_example("ad-hoc", tmp_path)) == everywhere(fleet)
+
+
+def test_fleet(fleet: list[Host], tmp_path: Path) -> None:
+    done = run_example("fleet", tmp_path)
+    assert taken(done) == everywhere(fleet, "db01", "files01", "off01", "tsc01", "web01")
+    assert all(vm["disk_only"] for vm in done.vms().values())
+
+
+def test_glob(fleet: list[Host], tmp_path: Path) -> None:
+    done = run_example("glob", tmp_path)
+    assert taken(done) == everywhere(fleet, "files01", "web01")
+    assert {vm["snapshot"]["description"] for vm in done.vms().values()} == {"before the November kernel"}
+    # As it says: frozen where a guest agent answers.
+    assert {vm["quiesced"] for (_host, name), vm in done.vms().items() if name == "web01"} == {True}
+
+
+def test_check(fleet: list[Host], tmp_path: Path) -> None:
+    told = run_example("check", tmp_path)
+    assert taken(told) == everywhere(fleet, "db01", "files01", "off01", "tsc01", "web01")
+    done = run(["sh", "-c", EXAMPLES["check"][1].replace(" --check", "")])
+    for host in fleet:
+        assert told.results[host.name]["diff"] == done.results[host.name]["diff"] != []
+
+
+@pytest.mark.skipif(not hosts() or not all(host.invtsc for host in hosts()), reason="tsc01 does not run on every host")
+def test_memory(fleet: list[Host], tmp_path: Path) -> None:
+    done = run_example("memory", tmp_path)
+    assert taken(done) == everywhere(fleet, "db01", "tsc01")
+    assert {name: vm["disk_only"] for (_host, name), vm in done.vms().items()} == {"db01": False, "tsc01": True}
+    assert "tsc01: disk-only" in done.output
+
+
+def test_error_codes() -> None:
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "plugins").rglob("*.py"))
+    table = README.partition("| `error_code` |")[2].partition("\n\n")[0]
+    listed = re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)
+    assert listed == sorted(listed)
+    assert set(re.findall(r'KvmError\(\s*"([a-z_]+)"', sources)) <= set(listed)
+    assert [code for code in listed if f'"{code}"' not in sources] == []
+
+
+def test_the_benchmark_finds_its_place() -> None:
+    assert re.search(r"^<!-- bench:start -->\n.+\n<!-- bench:end -->$", README, re.MULTILINE | re.DOTALL)
