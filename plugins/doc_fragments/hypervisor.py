@@ -46,5 +46,6 @@ attributes:
     description: Returns what has changed, or would in check mode, as a tree of snapshots before and after, for each VM.
   platform:
     description: The operating systems the module can run on.
-    platforms: posix
+    support: full
+    platforms: linux
 """

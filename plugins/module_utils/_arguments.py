@@ -27,10 +27,10 @@ def open_hypervisor(params: Mapping[str, Any]) -> Hypervisor:
     """Open the backend that the task names; what the others need is not even imported."""
     check_limits(params)
     if params["backend"] == "mock":
-        from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock import MockHypervisor
+        from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hypervisor import MockHypervisor
 
         return MockHypervisor(params["mock_path"])
-    from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import LibvirtHypervisor
+    from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._hypervisor import LibvirtHypervisor
 
     return LibvirtHypervisor(params["uri"])
 

@@ -102,9 +102,12 @@ class _Round(Generic[Item, Answer]):
         try:
             hypervisor = self._fleet.borrow()
             try:
-                return self._work(hypervisor, item)
-            finally:
+                answer: Union[Answer, KvmError] = self._work(hypervisor, item)
+            except KvmError as error:
+                answer = error
+            if not (isinstance(answer, KvmError) and answer.error_code == "connection_lost"):
                 self._fleet.give_back(hypervisor)
+            return answer
         except KvmError as error:
             return error
         except Exception:  # noqa: BLE001 - a bug of ours in one VM's work must not hide what happened to the others

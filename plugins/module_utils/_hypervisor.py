@@ -25,7 +25,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
 class Hypervisor(ABC):
     """One connection to one hypervisor, used by one thread at a time.
 
-    Every method raises `KvmError` and nothing native; ``connection_failed`` may come from any of them.
+    Every method raises `KvmError` and nothing native; ``connection_lost``, ``libvirt_error`` and ``record_unusable``
+    may come from any of them.
     """
 
     @abstractmethod
@@ -45,7 +46,7 @@ class Hypervisor(ABC):
         """Decide disks and files of a snapshot without touching the VM; ``request`` is already resolved for it.
 
         Raises ``disk_not_found``, ``disk_not_covered``, ``transient_domain``, ``block_job_active``,
-        ``chain_mismatch``, ``overlay_dir_unusable``, ``bad_name`` or ``bad_state``.
+        ``chain_mismatch``, ``chain_too_deep``, ``overlay_dir_unusable``, ``bad_name`` or ``bad_state``.
         """
 
     @abstractmethod
@@ -60,8 +61,8 @@ class Hypervisor(ABC):
     def take(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
         """Take the planned snapshot, verify it and read it back; the VM's lock is held.
 
-        Raises ``memory_blocked``, ``agent_unavailable``, ``quiesce_failed``, ``quiesce_lost``, ``timeout``,
-        ``snapshot_failed`` or ``verification_failed``.
+        Raises ``memory_blocked``, ``quiesce_failed``, ``overlay_failed``, ``busy`` or ``timeout`` when nothing has
+        changed; ``quiesce_lost``, ``thaw_failed`` or ``verification_failed`` when the snapshot is there all the same.
         """
 
     @abstractmethod

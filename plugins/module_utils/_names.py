@@ -39,9 +39,14 @@ def _objection(name: str) -> str:
     return ""
 
 
+def _percent(match: re.Match[str]) -> str:
+    """Escape so that two names never become one."""
+    return "".join(f"%{byte:02X}" for byte in match[0].encode())
+
+
 def file_name(*parts: str) -> str:
     """Join parts into a file name that needs no quoting anywhere; raise ``bad_name`` when it gets too long."""
-    joined = ".".join(_UNSAFE_IN_FILE.sub("_", part) for part in parts)
+    joined = ".".join(_UNSAFE_IN_FILE.sub(_percent, part) for part in parts)
     if len(joined.encode()) > FILE_NAME_LIMIT - len(_LONGEST_FILE_SUFFIX):
         raise KvmError(
             "bad_name",

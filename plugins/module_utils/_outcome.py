@@ -69,8 +69,10 @@ def tree_text(snapshots: Sequence[Snapshot]) -> str:
 
     Only what is known before a snapshot is taken is drawn: the diff of a check and of the run after it are the same.
     """
+    names = {snapshot.name for snapshot in snapshots}
     lines: list[str] = []
-    _draw(snapshots, None, "", lines)
+    for parent in (None, *sorted({one.parent for one in snapshots if one.parent and one.parent not in names})):
+        _draw(snapshots, parent, "", lines)
     return "".join(line + "\n" for line in lines)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -66,6 +67,7 @@ def present(
     Everything that can be refused is refused before the first VM is touched.
     """
     check_snapshot_name(request.name)
+    _check_overlay_dir(request.overlay_dir)
     domains = select(hypervisor.domains(), patterns)
     fleet = Fleet(hypervisor, limits.parallel, limits.timeout)
     try:
@@ -80,6 +82,12 @@ def present(
         _failure(domain, result) if isinstance(result, KvmError) else result
         for domain, result in zip(domains, outcomes)
     ]
+
+
+def _check_overlay_dir(overlay_dir: str | None) -> None:
+    if overlay_dir is not None and not os.path.isabs(overlay_dir):
+        remedy = "Nothing was changed. Name the directory from the root on."
+        raise KvmError("overlay_dir_unusable", f"overlay_dir is {overlay_dir!r}, which is no absolute path.", remedy)
 
 
 def _decide(hypervisor: Hypervisor, domain: DomainId, request: SnapshotRequest, limits: Limits) -> _Decision:

@@ -16,8 +16,11 @@ def select(domains: Sequence[DomainId], patterns: Sequence[str]) -> list[DomainI
     """Return the domains that the patterns name, each once, in the order of ``domains``.
 
     Patterns with ``!`` leave out; where there are no others, they leave out of all.
-    Raises ``vm_not_found`` when a pattern that is not a ``!pattern`` matches nothing, or nothing is left.
+    Raises ``bad_request`` for no pattern at all, and ``vm_not_found`` when a pattern that is not a ``!pattern``
+    matches nothing, or nothing is left.
     """
+    if not patterns:
+        raise KvmError("bad_request", "vms is an empty list.", "Nothing was changed. Give '*' to mean every VM.")
     wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
     unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
     for pattern in wanted:

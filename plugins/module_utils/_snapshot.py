@@ -9,6 +9,7 @@ Sizes are bytes, times are ISO 8601 in UTC, and what is not known is ``None``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
@@ -183,3 +184,19 @@ class Storage:
     chains: tuple[DiskChain, ...]
     unknown_overlays: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+def in_tree_order(snapshots: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
+    """Sort snapshots so that a parent comes before its children, siblings by the time they were taken."""
+    names = {snapshot.name for snapshot in snapshots}
+    children: dict[str | None, list[Snapshot]] = {}
+    for snapshot in sorted(snapshots, key=lambda one: (one.created_at or "", one.name)):
+        # A parent that is not there must not hide what was based on it.
+        children.setdefault(snapshot.parent if snapshot.parent in names else None, []).append(snapshot)
+    ordered: list[Snapshot] = []
+    waiting = list(reversed(children.get(None, [])))
+    while waiting:
+        snapshot = waiting.pop()
+        ordered.append(snapshot)
+        waiting.extend(reversed(children.get(snapshot.name, [])))
+    return tuple(ordered)

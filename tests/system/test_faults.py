@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 
@@ -28,8 +29,8 @@ def fresh_guest(planted: Planted, vm: str = "web01") -> Host:
 
 def in_guest(host: Host, vm: str, script: str) -> None:
     """Run a shell line in the guest through its agent, without waiting for it."""
-    command = '{"execute": "guest-exec", "arguments": {"path": "/bin/busybox", "arg": ["sh", "-c", "%s"]}}' % script
-    host.virsh("qemu-agent-command", vm, command)
+    arguments = {"path": "/bin/busybox", "arg": ["sh", "-c", script]}
+    host.virsh("qemu-agent-command", vm, json.dumps({"execute": "guest-exec", "arguments": arguments}))
     time.sleep(0.5)
 
 
@@ -143,7 +144,7 @@ def test_a_uri_that_is_not_of_this_host(planted: Planted, uri: str) -> None:
 @pytest.mark.parametrize(("library", "package"), [("lxml", "python3-lxml"), ("libvirt", "python3-libvirt")])
 def test_a_missing_library_is_named_with_its_package(planted: Planted, library: str, package: str) -> None:
     code = f"""import sys; sys.modules[{library!r}] = None
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import LibvirtHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._hypervisor import LibvirtHypervisor
 try:
     LibvirtHypervisor("qemu:///system")
 except Exception as error:

@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import Image, read_image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import ChainLayer, DiskChain
 
 _MOST_LAYERS = 200  # libvirt's own limit for a chain

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 
@@ -13,13 +14,15 @@ _MISSING: list[str] = []
 try:
     import libvirt
 except ImportError:
+    libvirt = None  # importing this collection must work without it, for the other backends and for this error
     _MISSING.append("libvirt")
 try:
     from lxml import etree
 except ImportError:
+    etree = None
     _MISSING.append("lxml")
 
-__all__ = ("etree", "libvirt", "require_libraries")
+__all__ = ("etree", "libvirt", "parse", "require_libraries")
 
 # By ID or ID_LIKE of os-release: what installs, and the package of each library.
 _DISTRIBUTIONS = {
@@ -30,6 +33,11 @@ _DISTRIBUTIONS = {
     "alpine": ("apk add", {"libvirt": "py3-libvirt", "lxml": "py3-lxml"}),
     "arch": ("pacman -S", {"libvirt": "libvirt-python", "lxml": "python-lxml"}),
 }
+
+
+def parse(xml: str) -> Any:
+    """Return the root element of libvirt's XML."""
+    return etree.fromstring(xml.encode())
 
 
 def require_libraries() -> None:

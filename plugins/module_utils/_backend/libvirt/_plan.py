@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._coverage import cover
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import Image, read_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._coverage import cover
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._names import file_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
@@ -30,8 +30,10 @@ _NEW_OVERLAY = 1 << 20  # bytes an empty overlay and its first tables take
 _MEMORY_EXTRA = 64 << 20  # bytes of device state, video memory and headers beside the guest's memory
 
 
-def plan_snapshot(vm: VirtualMachine, domain: Any, request: SnapshotRequest, libvirt_version: int) -> SnapshotPlan:
-    """Return the plan. Raises as `Hypervisor.plan` says."""
+def plan_snapshot(
+    vm: VirtualMachine, domain: Any, request: SnapshotRequest, libvirt_version: int, leftovers: Collection[str]
+) -> SnapshotPlan:
+    """Return the plan; ``leftovers`` of a killed run will be gone before it begins. Raises as `Hypervisor.plan` says."""
     _check_domain(vm)
     covered, left_out = cover(vm.name, domain, request.disks)
     for disk in covered:
@@ -39,14 +41,17 @@ def plan_snapshot(vm: VirtualMachine, domain: Any, request: SnapshotRequest, lib
     directories = [_overlay_directory(vm.name, disk, request.overlay_dir) for disk in covered]
     overlays = tuple(
         SnapshotDisk(
-            disk.target, _unused(directory, file_name(vm.name, disk.target, request.name), ".qcow2"), "qcow2", None
+            disk.target,
+            _unused(directory, file_name(vm.name, disk.target, request.name), ".qcow2", leftovers),
+            "qcow2",
+            None,
         )
         for disk, directory in zip(covered, directories)
     )
     needs = [Need(directory, _NEW_OVERLAY) for directory in directories]
     memory_file = None
     if request.include_memory:
-        memory_file = _unused(directories[0], file_name(vm.name, request.name), ".memory")
+        memory_file = _unused(directories[0], file_name(vm.name, request.name), ".memory", leftovers)
         needs.append(Need(directories[0], vm.memory_bytes + _MEMORY_EXTRA))
     current = next((snapshot.name for snapshot in vm.snapshots if snapshot.current), None)
     snapshot = Snapshot(
@@ -134,10 +139,10 @@ def _overlay_directory(vm: str, disk: Disk, overlay_dir: str | None) -> str:
     return os.path.dirname(os.path.realpath(str(disk.source)))
 
 
-def _unused(directory: str, stem: str, suffix: str) -> str:
+def _unused(directory: str, stem: str, suffix: str, leftovers: Collection[str]) -> str:
     """Return a path that nothing has yet: a file of that name may be another snapshot's state."""
     path, number = os.path.join(directory, stem + suffix), 1
-    while os.path.lexists(path):
+    while os.path.lexists(path) and path not in leftovers:
         number += 1
         path = os.path.join(directory, f"{stem}-{number}{suffix}")
     return path

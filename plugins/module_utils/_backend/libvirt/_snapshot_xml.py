@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._coverage import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import etree
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._coverage import (
     NOT_CHOSEN,
     firmware_left_out,
     nothing_to_save,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import etree
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._record import snapshot_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     LeftOut,
     Snapshot,
@@ -52,6 +53,7 @@ def from_xml(xml: str, quiesced: Mapping[str, bool]) -> Snapshot:
     """Return a snapshot; ``quiesced`` is what our own record knows of the ones we took. ``current`` is left False."""
     root = etree.fromstring(xml.encode())
     name = root.findtext("name")
+    created_at = datetime.fromtimestamp(int(root.findtext("creationTime", "0")), timezone.utc).isoformat()
     memory = root.find("memory")
     memory_kind = "no" if memory is None else memory.get("snapshot", "no")
     elements = root.findall("disks/disk")
@@ -63,12 +65,12 @@ def from_xml(xml: str, quiesced: Mapping[str, bool]) -> Snapshot:
     return Snapshot(
         name=name,
         description=root.findtext("description", ""),
-        created_at=datetime.fromtimestamp(int(root.findtext("creationTime", "0")), timezone.utc).isoformat(),
+        created_at=created_at,
         parent=root.findtext("parent/name"),
         state=root.findtext("state", "unknown"),
         kind=kinds.pop() if len(kinds) == 1 else "mixed" if kinds else "none",
         include_memory=memory_kind != "no",
-        quiesced=quiesced.get(name),
+        quiesced=quiesced.get(snapshot_key(name, created_at)),
         disks=saved,
         left_out=_left_out(root, elements),
         memory_file=memory_file,
@@ -97,17 +99,3 @@ def _left_out(root: Any, elements: Sequence[Any]) -> tuple[LeftOut, ...]:
             reason = nothing_to_save(known[target]) if target in known else ""
             left_out.append(LeftOut(target, reason or NOT_CHOSEN))
     return (*left_out, *(() if domain is None else firmware_left_out(domain)))
-
-
-def in_tree_order(snapshots: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
-    """Sort snapshots so that a parent comes before its children, siblings by the time they were taken."""
-    children: dict[str | None, list[Snapshot]] = {}
-    for snapshot in sorted(snapshots, key=lambda one: (one.created_at or "", one.name)):
-        children.setdefault(snapshot.parent, []).append(snapshot)
-    ordered: list[Snapshot] = []
-    waiting = list(reversed(children.get(None, [])))
-    while waiting:
-        snapshot = waiting.pop()
-        ordered.append(snapshot)
-        waiting.extend(reversed(children.get(snapshot.name, [])))
-    return tuple(ordered)

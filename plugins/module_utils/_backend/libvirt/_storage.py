@@ -19,10 +19,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     to_chain,
     unknown_layers,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import Disk, disks, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import HostFiles
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._record import Records
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt, parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import Storage, VirtualMachine
 
 

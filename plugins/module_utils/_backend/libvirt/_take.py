@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Callable
 
@@ -17,20 +17,25 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     open_connection,
     translated,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import disks, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import (
     create_overlay,
     own_like,
     read_image,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._quiesce import Freeze, frozen
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._record import Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._snapshot_xml import from_xml, to_xml
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import Snapshot, SnapshotPlan, Taken
+from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Record, Records, snapshot_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
+    Snapshot,
+    SnapshotPlan,
+    Taken,
+    VirtualMachine,
+)
 
 _DISK_ONLY, _REUSE_EXT, _ATOMIC, _LIVE = 16, 32, 128, 256  # virDomainSnapshotCreateFlags
 
@@ -60,15 +65,16 @@ class Take:
         except KvmError as error:
             self._undo(plan, files)
             raise _with_frozen_guest(error, vm.name, freeze) from error
-        quiesced = freeze.held
-        record = self._records.read(vm.id)
-        self._records.write(
-            vm.id, replace(record, quiesced={**record.quiesced, plan.request.name: quiesced}, taking=())
-        )
-        self._verify(plan)
         with translated(vm.name, "reading back the snapshot"):
-            taken = from_xml(snapshot.getXMLDesc(0), {plan.request.name: quiesced})
-        return self._report(plan, replace(taken, current=True), freeze)
+            taken = replace(from_xml(snapshot.getXMLDesc(0), {}), current=True, quiesced=freeze.held)
+        self._write_record(vm, taken)
+        self._verify(plan)
+        return self._report(plan, taken, freeze)
+
+    def _write_record(self, vm: VirtualMachine, taken: Snapshot) -> None:
+        known = (*vm.snapshots, taken)  # what is not among them any more is forgotten
+        quiesced = {snapshot_key(one.name, one.created_at): one.quiesced for one in known if one.quiesced is not None}
+        self._records.write(vm.id, Record(quiesced=quiesced))
 
     def _make_overlays(self, plan: SnapshotPlan) -> None:
         if not _made_by_us(plan):
@@ -78,14 +84,11 @@ class Take:
             image = read_image(str(disk.source), disk.format)
             create_overlay(str(overlay.file), str(disk.source), disk.format, image.virtual_size)
 
-    @contextmanager
-    def _frozen(self, plan: SnapshotPlan, deadline: Deadline) -> Iterator[Freeze]:
+    def _frozen(self, plan: SnapshotPlan, deadline: Deadline) -> AbstractContextManager[Freeze]:
         if not plan.freeze:
-            yield Freeze()
-            return
+            return nullcontext(Freeze())
         seconds = max(1, int(min(plan.request.quiesce_timeout, deadline.remaining())))
-        with frozen(self._domain, plan.vm.name, self._guard, seconds) as freeze:
-            yield freeze
+        return frozen(self._domain, plan.vm.name, self._guard, seconds)
 
     def _require(self, plan: SnapshotPlan, freeze: Freeze) -> None:
         if plan.freeze and plan.request.quiesce == "required" and not freeze.held:
@@ -95,9 +98,9 @@ class Take:
     def _switch(self, plan: SnapshotPlan, deadline: Deadline) -> Any:
         """Let libvirt switch every disk to its overlay in one transaction; with memory, save that first."""
         name, memory = plan.vm.name, plan.request.include_memory
-        flags = (
-            _ATOMIC | (_REUSE_EXT if _made_by_us(plan) else 0) | (_LIVE if memory and plan.vm.state == "running" else 0)
-        )
+        flags = _ATOMIC
+        flags |= _REUSE_EXT if _made_by_us(plan) else 0
+        flags |= _LIVE if memory and plan.vm.state == "running" else 0
         flags |= 0 if memory else _DISK_ONLY
         aborted = threading.Event()
         with _alarm(deadline.remaining() if memory else None, lambda: self._abort_job(aborted)):

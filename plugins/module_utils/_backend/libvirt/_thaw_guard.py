@@ -67,6 +67,7 @@ class ThawGuard:
 
     def _start(self) -> subprocess.Popen[str]:
         # A session of its own, no descriptor of the module's: it outlives a hang-up and holds up nobody's output.
+        # pylint: disable-next=ansible-bad-function
         return subprocess.Popen(
             [sys.executable, "-c", _START, json.dumps([self._uri, sys.path])],
             stdin=subprocess.PIPE,

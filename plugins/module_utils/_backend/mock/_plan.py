@@ -9,10 +9,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._coverage import cover
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._domain import domain_element
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._storage import Files, chain_files
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._coverage import cover
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._names import file_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (

@@ -14,8 +14,8 @@ from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains
 
 pytest.importorskip("lxml")
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._coverage import cover
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._coverage import cover
 
 CDROM = disk("sda", "<readonly/>", device="cdrom")
 EMPTY = disk("sdb", device="cdrom", source="")

@@ -11,12 +11,12 @@ from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains
 
 pytest.importorskip("lxml")
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import (
     agent_connected,
     disks,
     has_nvram,
     has_tpm,
-    parse,
 )
 
 CHAIN = """

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock import MockHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hypervisor import MockHypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._info import VmFacts, VmInfo, gather, result, tree
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (

@@ -30,7 +30,6 @@ except KvmError as error:
 @pytest.mark.parametrize(
     ("libraries", "backend", "says"),
     [
-        ("libvirt", "libvirt", "missing_library ['libvirt']"),
         ("libvirt,lxml", "libvirt", "missing_library ['libvirt', 'lxml']"),
         ("libvirt,lxml", "mock", "connection_failed None"),
     ],

@@ -11,8 +11,8 @@ from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains
 
 pytest.importorskip("lxml")
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import parse
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._memory_blockers import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._memory_blockers import (
     memory_blockers,
 )
 

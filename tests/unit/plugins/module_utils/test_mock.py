@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock import MockHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hypervisor import MockHypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome

@@ -61,9 +61,9 @@ def test_refused(name: str, says: str) -> None:
     ("parts", "expected"),
     [
         (("web01", "vda", "s1"), "web01.vda.s1"),
-        (("web01", "vda", "a b/c"), "web01.vda.a_b_c"),
-        (("web01", "vda", "größe,x"), "web01.vda.größe_x"),
-        (("web01", "vda", "$(x)`;'\"<&>"), "web01.vda.__x________"),
+        (("web01", "vda", "a b/c"), "web01.vda.a%20b%2Fc"),
+        (("web01", "vda", "größe,x"), "web01.vda.größe%2Cx"),
+        (("web01", "vda", "$(x)`;'\"<&>"), "web01.vda.%24%28x%29%60%3B%27%22%3C%26%3E"),
         (("a+b@c=d",), "a+b@c=d"),
     ],
 )

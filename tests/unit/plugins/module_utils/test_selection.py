@@ -45,14 +45,19 @@ def test_selected(patterns: list[str], expected: list[str]) -> None:
         (["0000000*"], "0000000*"),
         (["web1", "!web*"], "web1, !web*"),
         (["!*"], "!*"),
-        ([], ""),
     ],
 )
 def test_not_found(patterns: list[str], named: str) -> None:
     with pytest.raises(KvmError) as caught:
-        select(DOMAINS if patterns else [], patterns)
+        select(DOMAINS, patterns)
     assert caught.value.error_code == "vm_not_found"
     assert repr(named) in caught.value.message
+
+
+def test_an_empty_list_is_not_every_vm() -> None:
+    with pytest.raises(KvmError) as caught:
+        select(DOMAINS, [])
+    assert caught.value.error_code == "bad_request"
 
 
 def test_a_big_host_is_not_listed_whole() -> None:

@@ -24,9 +24,9 @@ etree = pytest.importorskip("lxml.etree")
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._snapshot_xml import (  # noqa: E402
     from_xml,
-    in_tree_order,
     to_xml,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import in_tree_order  # noqa: E402
 
 
 def planned(folder: Path, **values: Any) -> SnapshotPlan:

@@ -21,8 +21,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     to_chain,
     unknown_layers,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk
 
 
 class Folder:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._domain_xml import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import (
     Disk,
     disks,
     has_nvram,
@@ -34,7 +34,7 @@ def cover(vm: str, domain: Any, chosen: Sequence[str] | None) -> tuple[list[Disk
     left_out: list[LeftOut] = []
     for disk in present:
         if chosen is not None and disk.target not in chosen:
-            left_out.append(LeftOut(disk.target, NOT_CHOSEN))
+            left_out.append(LeftOut(disk.target, nothing_to_save(disk) or NOT_CHOSEN))
             continue
         harmless, obstacle = nothing_to_save(disk), _obstacle(disk)
         if harmless and chosen is None:

@@ -35,10 +35,19 @@ def record_directory(uri: str) -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """One VM's record. ``quiesced`` holds what is known by snapshot name; ``taking`` the files of a take under way."""
+    """One VM's record.
+
+    ``quiesced`` tells of the snapshots taken by us whether they were, by `snapshot_key`; ``taking`` names the files
+    of a take under way.
+    """
 
     quiesced: dict[str, bool] = field(default_factory=dict)
     taking: tuple[str, ...] = ()
+
+
+def snapshot_key(name: str, created_at: str | None) -> str:
+    """Return what tells a snapshot from a later one of the same name."""
+    return f"{name} {created_at}"
 
 
 class Records:

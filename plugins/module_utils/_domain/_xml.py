@@ -1,14 +1,12 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a domain's XML says of its disks and agent, as values."""
+"""What a domain's XML says of its disks and agent, as values; an element of any ElementTree will do."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import etree
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
@@ -27,11 +25,6 @@ class Disk:
     transient: bool
     has_source: bool
     backing: tuple[str, ...] | None  # files under the active layer as libvirt tells them; None where it does not
-
-
-def parse(xml: str) -> Any:
-    """Return the root element."""
-    return etree.fromstring(xml.encode())
 
 
 def disks(domain: Any) -> list[Disk]:
