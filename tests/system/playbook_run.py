@@ -22,6 +22,7 @@ from typing import Any, Optional
 from lab.api import Host, reset_vm
 from lab.paths import INVENTORY
 
+VMS = ("db01", "files01", "off01", "tsc01", "web01")
 SNAPSHOT = ("ansible-playbook", "limiquantix.kvm.snapshot")
 _CALLBACKS = Path(__file__).resolve().parents[1] / "demo" / "callback_plugins"
 
@@ -73,10 +74,15 @@ def run_on_terminal(words: Sequence[str], answers: Sequence[tuple[str, str]], in
             os.close(keyboard)
 
 
-def reset_fleet(fleet: Sequence[Host], *vms: str) -> None:
-    """Make VMs pristine on all hosts at once."""
+def reset_fleet(fleet: Sequence[Host]) -> None:
+    """Make the VMs that every host has pristine, on all hosts at once; a host may have others, of other tests."""
     with ThreadPoolExecutor(len(fleet)) as pool:
-        list(pool.map(lambda host: reset_vm(host, *vms), fleet))
+        list(pool.map(lambda host: reset_vm(host, *vms_of(host)), fleet))
+
+
+def vms_of(host: Host) -> list[str]:
+    """Return the VMs that the lab gives this host."""
+    return [vm for vm in VMS if host.invtsc or vm != "tsc01"]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from lab.api import Host, hosts
 
-from .playbook_run import Run, reset_fleet, run
+from .playbook_run import VMS, Run, reset_fleet, run, vms_of
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -43,12 +43,15 @@ def run_example(name: str, folder: Path) -> Run:
 
 
 def taken(done: Run) -> dict[str, set[str]]:
-    """Return the VMs that got a snapshot, by host."""
-    return {host: {vm["vm"] for vm in result["vms"] if vm["changed"]} for host, result in done.results.items()}
+    """Return the VMs of the lab that got a snapshot, by host."""
+    return {
+        host: {vm["vm"] for vm in result["vms"] if vm["changed"] and vm["vm"] in VMS}
+        for host, result in done.results.items()
+    }
 
 
 def everywhere(fleet: list[Host], *vms: str) -> dict[str, set[str]]:
-    return {host.name: {vm for vm in vms if host.invtsc or vm != "tsc01"} for host in fleet}
+    return {host.name: set(vms) & set(vms_of(host)) for host in fleet}
 
 
 def test_there_are_five() -> None:
@@ -62,7 +65,7 @@ def test_ad_hoc(fleet: list[Host], tmp_path: Path) -> None:
 
 def test_fleet(fleet: list[Host], tmp_path: Path) -> None:
     done = run_example("fleet", tmp_path)
-    assert taken(done) == everywhere(fleet, "db01", "files01", "off01", "tsc01", "web01")
+    assert taken(done) == everywhere(fleet, *VMS)
     assert all(vm["disk_only"] for vm in done.vms().values())
 
 
@@ -76,7 +79,7 @@ def test_glob(fleet: list[Host], tmp_path: Path) -> None:
 
 def test_check(fleet: list[Host], tmp_path: Path) -> None:
     told = run_example("check", tmp_path)
-    assert taken(told) == everywhere(fleet, "db01", "files01", "off01", "tsc01", "web01")
+    assert taken(told) == everywhere(fleet, *VMS)
     done = run(["sh", "-c", EXAMPLES["check"][1].replace(" --check", "")])
     for host in fleet:
         assert told.results[host.name]["diff"] == done.results[host.name]["diff"] != []
