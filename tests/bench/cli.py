@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make bench`: how fast the modules are, side by side with what people write without them. It judges no number.
+
+A host that is not up is started, and the lab taken down again if nothing of it ran before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Optional
+
+from lab.api import Host, hosts
+from lab.host_table import HOSTS
+
+from .playbook import Playbooks
+from .remote import FLEET_SIZE, ROOT, prepared
+from .report import markdown, terminal, write_readme
+from .rounds import Samples, fleet_rounds, freeze_rounds
+
+LAB = ROOT / "tests" / "lab" / "lab"
+ROUNDS, FREEZES = 5, 9
+QUICK_ROUNDS, QUICK_FREEZES = 2, 2
+
+
+def method(freezes: int, pipelining: bool) -> str:
+    """Return how it was measured, as the README tells it."""
+    switch = "on" if pipelining else "off (Ansible's default)"
+    return (
+        "A task is the whole `ansible-playbook` command, without facts, over an open SSH connection, "
+        f"pipelining {switch} for all. Own work and bare script run on the host; opening connections counts, imports do "
+        "not. Variants take turns within a round, in an order that changes, and the fleet's snapshots are removed between "
+        "rounds. The gap is the longest that a guest's program saw which writes without pause; "
+        f"{freezes} snapshots each way."
+    )
+
+
+@contextmanager
+def running(name: str) -> Iterator[Host]:
+    """Give the host, started where it is not up."""
+    none_ran = not hosts()
+    try:
+        found = _up(name)
+        if found is None:
+            subprocess.run([LAB, "up", "--only", name], check=True)
+            found = _up(name)
+        if found is None:
+            raise SystemExit(f"{name} is not up")
+        yield found
+    finally:
+        if none_ran:
+            subprocess.run([LAB, "down"], check=True)
+
+
+def _up(name: str) -> Optional[Host]:
+    return next((host for host in hosts() if host.name == name), None)
+
+
+def setting(host: Host, rounds: int) -> str:
+    """Return what was measured on."""
+    ansible = subprocess.run(["ansible", "--version"], check=True, capture_output=True, text=True).stdout.split("\n")[0]
+    return (
+        f"{datetime.date.today()}, {FLEET_SIZE} running VMs on {host.name}: libvirt {host.libvirt_version}, "
+        f"QEMU {host.qemu_version}, Python {host.python_version}, {ansible}; median of {rounds}."
+    )
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests/bench/run", description="Measure the collection on a host of the lab.")
+    parser.add_argument("--host", default="hv-trixie", choices=[spec.name for spec in HOSTS])
+    parser.add_argument("--quick", action="store_true", help="two rounds, to see whether it works")
+    parser.add_argument("--pipelining", action="store_true", help="switch Ansible's pipelining on, for every task")
+    parser.add_argument("--readme", action="store_true", help="write the numbers into README.md")
+    return parser.parse_args()
+
+
+def end(number: int, _frame: Optional[FrameType]) -> None:
+    raise SystemExit(128 + number)
+
+
+def main() -> int:
+    """Measure, and tell."""
+    chosen = options()
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGHUP, end)
+    rounds, freezes = (QUICK_ROUNDS, QUICK_FREEZES) if chosen.quick else (ROUNDS, FREEZES)
+    samples = Samples()
+    with tempfile.TemporaryDirectory(prefix="limiquantix-kvm-bench-") as folder, running(chosen.host) as host:
+        playbooks = Playbooks(Path(folder), host.name, chosen.pipelining)
+        playbooks.write()
+        with prepared(host) as remote:
+            fleet_rounds(remote, playbooks, rounds, samples)
+            freeze_rounds(remote, freezes, samples)
+        where = setting(host, rounds)
+    print(terminal(samples.values, where))
+    print(f"\n{method(freezes, chosen.pipelining).replace('`', '')}")
+    if chosen.readme:
+        write_readme(ROOT / "README.md", markdown(samples.values, where, method(freezes, chosen.pipelining)))
+    return 0

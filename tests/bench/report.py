@@ -1,0 +1,110 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The numbers for people: a table for the terminal and one for the README."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Optional
+
+Values = Mapping[str, Sequence[float]]
+
+BLOCK = re.compile(r"(?<=<!-- bench:start -->\n).*?(?=<!-- bench:end -->)", re.DOTALL)
+
+# What is called how, in order.
+SECONDS = {
+    "task ping": "task: `ping`, for scale",
+    "task vm_snapshot": "task: `vm_snapshot`",
+    "task shell": "task: `shell`, a for-loop over `virsh`",
+    "task loop": "task: `loop:` of `command: virsh …`",
+    "inside vm_snapshot": "`vm_snapshot`'s own work, on the host",
+    "inside bare": "a bare libvirt-python script, four threads",
+    "task info 1": "task: `vm_snapshot_info`, 1 snapshot each",
+    "task info 10": "task: `vm_snapshot_info`, 10 snapshots each",
+    "inside info 1": "`vm_snapshot_info`'s own work, 1 snapshot each",
+    "inside info 10": "`vm_snapshot_info`'s own work, 10 snapshots each",
+}
+GAPS = {
+    "gap usual": "no snapshot",
+    "gap module": "`vm_snapshot` with `quiesce: required`",
+    "gap virsh": "`virsh snapshot-create-as --quiesce --disk-only`",
+}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Two medians, and the most their ratio is to be (None: it is only reported)."""
+
+    what: str
+    over: str
+    under: str
+    goal: Optional[float] = None
+    below: bool = False
+
+    def value(self, values: Values) -> float:
+        return median(values[self.over]) / median(values[self.under])
+
+    def verdict(self, values: Values) -> str:
+        if self.goal is None:
+            return ""
+        value = self.value(values)
+        met = value < self.goal if self.below else value <= self.goal
+        sign = "<" if self.below else "≤"
+        return f"{sign} {self.goal:g}: {'met' if met else 'NOT met'}"
+
+
+RATIOS = (
+    Ratio("`vm_snapshot` ÷ `loop:` of `command: virsh …`", "task vm_snapshot", "task loop", 0.35),
+    Ratio("`vm_snapshot` ÷ one `shell` task", "task vm_snapshot", "task shell", 1.0, below=True),
+    Ratio("`vm_snapshot`'s own work ÷ bare libvirt-python", "inside vm_snapshot", "inside bare", 1.4),
+    Ratio("`vm_snapshot_info` task, 10 ÷ 1 snapshots each", "task info 10", "task info 1"),
+    Ratio("`vm_snapshot_info`'s own work, 10 ÷ 1", "inside info 10", "inside info 1"),
+)
+
+
+def terminal(values: Values, setting: str) -> str:
+    """Return the tables as text."""
+    lines = ["", setting, "", f"{'seconds':<58}{'median':>8}{'range':>16}"]
+    for name, what in SECONDS.items():
+        lines.append(f"{_plain(what):<58}{median(values[name]):>8.2f}{_range(values[name]):>16}")
+    lines += ["", f"{'longest gap between two writes of a guest, ms':<58}{'median':>8}{'worst':>16}"]
+    for name, what in GAPS.items():
+        lines.append(f"{_plain(what):<58}{median(values[name]):>8.0f}{max(values[name]):>16.0f}")
+    lines += ["", f"{'ratio of the medians':<58}{'':>8}{'goal':>16}"]
+    for ratio in RATIOS:
+        lines.append(f"{_plain(ratio.what):<58}{ratio.value(values):>8.2f}{ratio.verdict(values):>16}")
+    return "\n".join(lines)
+
+
+def markdown(values: Values, setting: str, method: str) -> str:
+    """Return the same for the README."""
+    lines = [setting, "", "| ratio | measured | goal |", "|---|---|---|"]
+    lines += [f"| {one.what} | {one.value(values):.2f} | {one.verdict(values)} |" for one in RATIOS]
+    lines += ["", "| twenty VMs | median | range |", "|---|---|---|"]
+    for name, what in SECONDS.items():
+        lines.append(f"| {what} | {median(values[name]):.2f} s | {_range(values[name])} |")
+    lines += ["", "| longest gap between two writes, seen in one guest | median | worst |", "|---|---|---|"]
+    for name, what in GAPS.items():
+        lines.append(f"| {what} | {median(values[name]):.0f} ms | {max(values[name]):.0f} ms |")
+    return "\n".join([*lines, "", method])
+
+
+def write_readme(readme: Path, text: str) -> None:
+    """Put the text between the README's markers."""
+    before = readme.read_text("utf-8")
+    if not BLOCK.search(before):
+        raise SystemExit(f"{readme} has no lines <!-- bench:start --> and <!-- bench:end -->")
+    readme.write_text(BLOCK.sub(lambda _block: f"\n{text}\n\n", before), "utf-8")
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "")
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{min(values):.2f} to {max(values):.2f}"
