@@ -15,10 +15,8 @@ from lab.api import Host, hosts
 from lab.host_table import HOSTS
 
 _PRELUDE = """
-import json, os, signal, subprocess, sys, time
-package = "ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt"
-from importlib import import_module
-take, quiesce, connection, records = (import_module(f"{package}.{n}") for n in ("_take", "_quiesce", "_connection", "_record"))
+import json, os, signal, subprocess, time
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import _take as take
 import driver
 
 def before(owner, name, fault):
@@ -59,7 +57,9 @@ except driver.KvmError as error:
     def run_python(self, code: str, user: str = "root") -> str:
         """Run code beside the collection, and return what it printed before its end."""
         command = f"cd /; PYTHONPATH={self._home} python3 -c {shlex.quote(code)}"
-        return self.host.run(["runuser", "-u", user, "--", "sh", "-c", command], check=False).stdout
+        done = self.host.run(["runuser", "-u", user, "--", "sh", "-c", command], check=False)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.stdout
 
 
 @pytest.fixture(scope="session", params=[spec.name for spec in HOSTS])

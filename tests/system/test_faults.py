@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 import pytest
 from lab.api import Host, reset_vm
@@ -16,8 +15,6 @@ from .guest import files_of, is_writing, wait_for
 from .planted import Planted, only, planted, snapshot_names
 
 __all__ = ("planted",)
-
-KILL_AGENT = "kill -STOP $(pidof qemu-ga)"
 
 
 def fresh_guest(planted: Planted, vm: str = "web01") -> Host:
@@ -31,7 +28,6 @@ def in_guest(host: Host, vm: str, script: str) -> None:
     """Run a shell line in the guest through its agent, without waiting for it."""
     arguments = {"path": "/bin/busybox", "arg": ["sh", "-c", script]}
     host.virsh("qemu-agent-command", vm, json.dumps({"execute": "guest-exec", "arguments": arguments}))
-    time.sleep(0.5)
 
 
 @pytest.mark.parametrize("step", ["take, 'create_overlay'", "take.Take, '_switch'", "take.Take, '_verify'"])
@@ -73,15 +69,17 @@ def test_libvirtd_killed_while_the_guest_is_frozen(planted: Planted) -> None:
 
 def test_an_agent_that_does_not_answer(planted: Planted) -> None:
     host = fresh_guest(planted)
-    in_guest(host, "web01", KILL_AGENT)
+    in_guest(host, "web01", "kill -STOP $(pidof qemu-ga)")
+    time.sleep(3)
     required = only(planted.snapshot("", "web01", "hung", quiesce="required", quiesce_timeout=5))
-    assert required["error_code"] == "quiesce_failed"
+    # Libvirt 7.0 may have noticed by itself that the agent is gone.
+    assert required["error_code"] in ("quiesce_failed", "agent_unavailable")
     assert snapshot_names(host, "web01") == []
     assert files_of(host, "web01") == {"web01.qcow2"}
     auto = only(planted.snapshot("", "web01", "hung", quiesce_timeout=5))
     assert auto["error_code"] is None
     assert auto["quiesced"] is False
-    assert "did not freeze" in auto["msg"]
+    assert "not quiesced" in auto["msg"]
     assert is_writing(host, "web01")
 
 

@@ -17,7 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import Kvm
 
 # virterror.h; written out since old bindings lack some of the names.
 _INTERNAL_ERROR, _RPC, _NO_CONNECT, _INVALID_ARG, _SYSTEM_ERROR = 1, 39, 5, 8, 38
-_AUTH = (29, 45, 60, 61, 66, 79, 88)  # operation denied, auth failed/cancelled/unavailable, access denied
+_AUTH = (29, 45, 79, 88, 94)  # operation denied, authentication failed, cancelled, access denied, unavailable
 _NO_DOMAIN, _OPERATION_INVALID, _OPERATION_TIMEOUT = 42, 55, 68
 _MEMORY_HINTS = ("cannot migrate domain", "invtsc", "migration is")
 

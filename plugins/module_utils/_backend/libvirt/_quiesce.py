@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._thaw_guard import ThawGuard
 
+_AGENT_UNSYNCED = 97  # virterror.h
 _BLOCK = -2  # VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK: wait for ever, libvirt's own default
 _STATUS = "/run/libvirt/qemu/{}.xml"
 _THAW_TRIES = 3
@@ -68,7 +69,7 @@ def _freeze(domain: Any, seconds: int, freeze: Freeze) -> bool:
     except libvirt.libvirtError as error:
         text = str(error.get_error_message())
         freeze.reason = f"the guest agent did not freeze: {text}"
-        return not any(hint in text for hint in _NO_FREEZE_OF_OURS)
+        return error.get_error_code() != _AGENT_UNSYNCED and not any(hint in text for hint in _NO_FREEZE_OF_OURS)
     freeze.held = frozen_count > 0
     if not freeze.held:
         freeze.reason = "the guest agent found no file system to freeze"
