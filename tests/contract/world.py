@@ -155,13 +155,15 @@ class MockWorld(World):
     @contextmanager
     def edit(self) -> Iterator[dict[str, Any]]:
         state = json.loads(self._path.read_text())
-        yield state
-        self._path.write_text(json.dumps(state))
+        try:
+            yield state
+        finally:
+            self._path.write_text(json.dumps(state))
 
     @contextmanager
     def edit_vm(self, vm: str) -> Iterator[dict[str, Any]]:
         with self.edit() as state:
-            yield next(one for one in state["vms"] if one["name"] == vm)
+            yield {one["name"]: one for one in state["vms"]}[vm]
 
     def state(self, vm: str) -> str:
         with self.edit_vm(vm) as native:
