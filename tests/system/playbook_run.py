@@ -35,6 +35,10 @@ class Run:
     output: str
     results: dict[str, dict[str, Any]]
 
+    def said(self) -> str:
+        """Return each host's line, or where none returned one all there was to be seen."""
+        return "\n".join(f"{host}: {one.get('msg')}" for host, one in self.results.items()) or self.output
+
     def vms(self) -> dict[tuple[str, str], dict[str, Any]]:
         """Return every VM's entry, by host and name."""
         return {(host, vm["vm"]): vm for host, result in self.results.items() for vm in result["vms"]}

@@ -59,7 +59,8 @@ def test_ad_hoc_on_the_whole_fleet(fleet: list[Host]) -> None:
     told = run([*command, "--check", "--diff"])
     done = run(command)
     again = run(command)
-    assert (told.status, done.status, again.status) == (0, 0, 0), told.output + done.output + again.output
+    for one in (told, done, again):
+        assert one.status == 0, one.said()
     assert set(done.results) == {host.name for host in fleet}
     for host in fleet:
         before, after, later = (one.results[host.name] for one in (told, done, again))

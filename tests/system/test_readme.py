@@ -38,7 +38,7 @@ def run_example(name: str, folder: Path) -> Run:
     else:
         (folder / "play.yml").write_text(text, "utf-8")
         done = run(["ansible-playbook", "play.yml"], folder=folder)
-    assert done.status == 0, done.output
+    assert done.status == 0, done.said()
     return done
 
 
