@@ -129,6 +129,24 @@ def test_libvirtd_that_does_not_run(planted: Planted) -> None:
     assert "systemctl start libvirtd" in result["msg"]
 
 
+def test_libvirtd_that_hangs(planted: Planted) -> None:
+    planted.host.run("pkill -STOP -x libvirtd")
+    try:
+        result = planted.snapshot("", "off01", "hanging")
+    finally:
+        planted.host.run("pkill -CONT -x libvirtd")
+    assert result["error_code"] == "connection_failed"
+    assert "has not answered" in result["msg"]
+
+
+def test_a_vm_with_a_managed_save_is_refused(planted: Planted) -> None:
+    host = fresh_guest(planted, "db01")
+    host.virsh("managedsave", "db01")
+    entry = only(planted.snapshot("", "db01", "saved"))
+    assert entry["error_code"] == "managed_save"
+    assert files_of(host, "db01") == {"db01.qcow2"}
+
+
 def test_no_permission(planted: Planted) -> None:
     result = planted.snapshot("", "off01", "denied", user="nobody")
     assert result["error_code"] == "permission_denied"

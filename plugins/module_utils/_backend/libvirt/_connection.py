@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import errno
+import queue
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import Kvm
 _INTERNAL_ERROR, _RPC, _NO_CONNECT, _INVALID_ARG, _SYSTEM_ERROR = 1, 39, 5, 8, 38
 _AUTH = (29, 45, 79, 88, 94)  # operation denied, authentication failed, cancelled, access denied, unavailable
 _NO_DOMAIN, _OPERATION_INVALID, _OPERATION_TIMEOUT = 42, 55, 68
+_OPEN_SECONDS = 30
 _MEMORY_HINTS = ("cannot migrate domain", "invtsc", "migration is")
 
 
@@ -27,10 +30,29 @@ def open_connection(uri: str) -> Any:
     _check_uri(uri)
     # Without a handler of ours libvirt prints every error to stderr, into the middle of Ansible's output.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    # A daemon that hangs accepts a connection and never answers: libvirt would wait for ever.
+    threading.Thread(target=_open, args=(uri, answers), daemon=True).start()
     try:
-        return libvirt.open(uri)
+        answer = answers.get(timeout=_OPEN_SECONDS)
+    except queue.Empty:
+        raise _hanging(uri) from None
+    if isinstance(answer, libvirt.libvirtError):
+        raise _connection_error(uri, answer) from answer
+    return answer
+
+
+def _open(uri: str, answers: queue.SimpleQueue[Any]) -> None:
+    try:
+        answers.put(libvirt.open(uri))
     except libvirt.libvirtError as error:
-        raise _connection_error(uri, error) from error
+        answers.put(error)
+
+
+def _hanging(uri: str) -> KvmError:
+    remedy = "Look at libvirtd (or virtqemud) and its log, restart it if it hangs: the VMs go on. Nothing was changed."
+    message = f"Libvirt at {uri} takes connections, but has not answered for {_OPEN_SECONDS} seconds."
+    return KvmError("connection_failed", message, remedy)
 
 
 def _check_uri(uri: str) -> None:

@@ -116,9 +116,12 @@ class LibvirtHypervisor(Hypervisor):
 
     def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         xml = _xml(vm)
-        if vm.active:
-            with translated(vm.name, "asking for block jobs"):
-                _refuse_block_job(vm.name, self._lookup(vm.id), xml)
+        native = self._lookup(vm.id)
+        with translated(vm.name, "asking for what goes on with it"):
+            if vm.active:
+                _refuse_block_job(vm.name, native, xml)
+            elif native.hasManagedSaveImage(0):
+                raise _managed_save(vm.name)
         return plan_snapshot(vm, xml, request, self._version, self._records.read(vm.id).taking)
 
     def room(self, directory: str) -> Room:
@@ -165,6 +168,15 @@ def _refuse_block_job(vm: str, native: Any, xml: Any) -> None:
                 disk=disk.target,
                 progress=[job.get("cur"), job.get("end")],
             )
+
+
+def _managed_save(vm: str) -> KvmError:
+    return KvmError(
+        "managed_save",
+        f"{vm} has a managed save: at its next start it would go on with the disks as they were, below the overlays, "
+        "and spoil the snapshot.",
+        f"Nothing was changed. Start it first, or throw the saved state away: virsh managedsave-remove {vm}.",
+    )
 
 
 def _unusable(directory: str, reason: str) -> KvmError:
