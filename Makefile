@@ -103,6 +103,15 @@ units-newest: ## ansible-test units, newest ansible-core
 
 units: units-oldest units-newest ## the two above
 
+.PHONY: integration integration-oldest integration-newest
+integration-oldest: ## ansible-test integration on the mock, oldest ansible-core
+	@tests/gates/ansible_test oldest integration
+
+integration-newest: ## ansible-test integration on the mock, newest ansible-core
+	@tests/gates/ansible_test ansible integration
+
+integration: integration-oldest integration-newest ## the two above
+
 .PHONY: molecule system
 molecule: env ## molecule scenarios on the lab
 	@source .cache/env.sh && tests/gates/on_lab molecule

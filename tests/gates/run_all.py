@@ -27,6 +27,8 @@ ON_FILES = (
     "docs",
     "ansible-lint",
     "importer",
+    "integration-newest",
+    "integration-oldest",
     "units-newest",
     "units-oldest",
     "sanity-newest",
