@@ -65,7 +65,9 @@ def _turned(names: Sequence[str], number: int) -> list[str]:
 def _read(remote: Remote, playbooks: Playbooks, depth: int, samples: Samples) -> None:
     answer = remote.ask("measure", "info")
     if answer["snapshots"] != [depth] * FLEET_SIZE:
-        raise SystemExit(f"{depth} snapshots of {FLEET_SIZE} VMs were to be measured, not {answer['snapshots']}")
+        raise SystemExit(
+            f"not {depth} snapshots of each VM, but {answer['snapshots']}: is the host used by others, too?"
+        )
     samples.add(f"inside info {depth}", float(answer["seconds"]))
     samples.add(f"task info {depth}", playbooks.seconds("info"))
 

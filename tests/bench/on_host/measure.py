@@ -25,7 +25,6 @@ from typing import Any
 import libvirt
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils import _arguments, _info, _outcome, _present
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend import libvirt as _backend  # noqa: F401 - see above
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotRequest
 
 URI = "qemu:///system"
@@ -155,4 +154,5 @@ ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
 
 if __name__ == "__main__":
     libvirt.registerErrorHandler(lambda *_: None, None)
+    _arguments.open_hypervisor(PARAMS).close()  # imports the backend
     print(json.dumps(ACTIONS[sys.argv[1]](*sys.argv[2:])))
