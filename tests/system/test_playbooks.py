@@ -52,6 +52,7 @@ def changed(done: Run) -> list[bool]:
     return [result["changed"] for result in done.results.values()]
 
 
+@pytest.mark.fleet
 def test_ad_hoc_on_the_whole_fleet(fleet: list[Host]) -> None:
     """ "Done when" of the first release, word by word."""
     reset_fleet(fleet)
@@ -73,6 +74,7 @@ def test_ad_hoc_on_the_whole_fleet(fleet: list[Host]) -> None:
     assert "+first: disk-only, vda, current" in told.output
 
 
+@pytest.mark.fleet
 def test_playbook_takes_memory_where_it_can(fleet: list[Host]) -> None:
     """One VM that fails stops neither the other VMs nor the other hosts, and the run fails in the end."""
     reset_fleet(fleet)

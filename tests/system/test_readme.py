@@ -58,17 +58,20 @@ def test_there_are_five() -> None:
     assert list(EXAMPLES) == ["ad-hoc", "fleet", "glob", "check", "memory"]
 
 
+@pytest.mark.fleet
 def test_ad_hoc(fleet: list[Host], tmp_path: Path) -> None:
     assert taken(run_example("ad-hoc", tmp_path)) == everywhere(fleet, "web01")
     assert taken(run_example("ad-hoc", tmp_path)) == everywhere(fleet)
 
 
+@pytest.mark.fleet
 def test_fleet(fleet: list[Host], tmp_path: Path) -> None:
     done = run_example("fleet", tmp_path)
     assert taken(done) == everywhere(fleet, *VMS)
     assert all(vm["disk_only"] for vm in done.vms().values())
 
 
+@pytest.mark.fleet
 def test_glob(fleet: list[Host], tmp_path: Path) -> None:
     done = run_example("glob", tmp_path)
     assert taken(done) == everywhere(fleet, "files01", "web01")
@@ -77,6 +80,7 @@ def test_glob(fleet: list[Host], tmp_path: Path) -> None:
     assert {vm["quiesced"] for (_host, name), vm in done.vms().items() if name == "web01"} == {True}
 
 
+@pytest.mark.fleet
 def test_check(fleet: list[Host], tmp_path: Path) -> None:
     told = run_example("check", tmp_path)
     assert taken(told) == everywhere(fleet, *VMS)
@@ -85,8 +89,10 @@ def test_check(fleet: list[Host], tmp_path: Path) -> None:
         assert told.results[host.name]["diff"] == done.results[host.name]["diff"] != []
 
 
-@pytest.mark.skipif(not hosts() or not all(host.invtsc for host in hosts()), reason="tsc01 does not run on every host")
+@pytest.mark.fleet
 def test_memory(fleet: list[Host], tmp_path: Path) -> None:
+    if not all(host.invtsc for host in fleet):
+        pytest.skip("tsc01 does not run on every host")
     done = run_example("memory", tmp_path)
     assert taken(done) == everywhere(fleet, "db01", "tsc01")
     assert {name: vm["disk_only"] for (_host, name), vm in done.vms().items()} == {"db01": False, "tsc01": True}
