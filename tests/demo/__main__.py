@@ -25,9 +25,9 @@ TESTS = DEMO.parent
 LAB = TESTS / "lab" / "lab"
 sys.path.insert(0, str(TESTS))
 
+from demo.table import failed, refusals, table  # noqa: E402
 from lab import can_run, lifecycle  # noqa: E402 - the demo is started as a folder, which puts only itself on the path
 from lab.paths import INVENTORY  # noqa: E402
-from table import failed, refusals, table  # noqa: E402
 
 ENVIRONMENT = {
     "ANSIBLE_CALLBACK_PLUGINS": str(DEMO / "callback_plugins"),
