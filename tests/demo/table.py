@@ -58,7 +58,7 @@ def _cells(result: dict[str, Any], vm: dict[str, Any]) -> tuple[str, ...]:
     who = (result["host"], result["libvirt"], vm["vm"])
     snapshot = vm["snapshot"]
     if not snapshot:
-        return (*who, "", "none", f"{vm['error_code']}, see below" if vm["failed"] else "", "", "")
+        return (*who, "", "none", "see below" if vm["failed"] else "", "", "")
     return (
         *who,
         # What a disk-only snapshot of a running VM holds is its disks; libvirt's word for that is not the VM's state.
