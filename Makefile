@@ -73,7 +73,7 @@ ansible-lint: venv-lint $(HERE) ## profile production
 lint: ruff yamllint ansible-lint ## the three above
 
 types: venv-lint $(HERE) ## mypy, strict
-	@$(LINT) mypy $(HERE)/plugins $(wildcard tests/lab tests/gates/*.py)
+	@$(LINT) mypy $(HERE)/plugins $(wildcard tests/lab tests/bench tests/gates/*.py)
 
 docs: venv-lint $(HERE) ## antsibull-docs: plugin and role documentation
 	@$(LINT) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self \

@@ -142,7 +142,7 @@ def _events(host: Host, vm: str, action: Any) -> str:
         time.sleep(0.5)
         host.run(f"pkill -INT -f '[v]irsh event {vm}'")  # it prints what it has only when interrupted
         said = watcher.communicate()[0]
-    return "\n".join(line for line in said.splitlines() if line.startswith("event "))
+    return "\n".join(line for line in said.splitlines() if line.startswith("event 'lifecycle'"))
 
 
 @pytest.mark.parametrize("name", ["pré-patch ü", "a<b&c'd\"e", "with space", "x" * 200])
