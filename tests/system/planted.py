@@ -16,7 +16,7 @@ from lab.host_table import HOSTS
 
 _PRELUDE = """
 import json, os, signal, subprocess, time
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import _take as take
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import _quiesce as quiesce, _take as take
 import driver
 
 def before(owner, name, fault):

@@ -14,13 +14,13 @@ from typing import Any
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._thaw_guard import ThawGuard
 
-_AGENT_UNSYNCED = 97  # virterror.h
 _BLOCK = -2  # VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK: wait for ever, libvirt's own default
+_SILENT = (86, 97, 112)  # virterror.h: agent unresponsive, unsynced, command timeout (since 11.2)
+_PROBE_SECONDS = 5
 _STATUS = "/run/libvirt/qemu/{}.xml"
 _THAW_TRIES = 3
-# Hints, since there is no code for either: qemu-ga refuses every command but thaw and status while frozen (the freeze
-# is somebody else's), and an agent that does not answer libvirt's synchronization was never asked to freeze.
-_NO_FREEZE_OF_OURS = ("has been disabled", "not allowed", "frozen", "synchroniz")
+# qemu-ga refuses every command but thaw and status while frozen: the freeze is somebody else's. There is no code for it.
+_FROZEN_ALREADY = ("has been disabled", "not allowed", "frozen")
 
 
 @dataclass
@@ -49,7 +49,7 @@ def frozen(domain: Any, name: str, guard: ThawGuard, seconds: int) -> Iterator[F
         yield freeze
         return
     try:
-        ours = _freeze(domain, seconds, freeze)
+        ours = _answers(domain, seconds, freeze) and _freeze(domain, seconds, freeze)
         yield freeze
     finally:
         if ours:
@@ -61,6 +61,21 @@ def frozen(domain: Any, name: str, guard: ThawGuard, seconds: int) -> Iterator[F
             guard.disarm(uuid)
 
 
+def _answers(domain: Any, seconds: int, freeze: Freeze) -> bool:
+    """Return whether the agent answers at all: a freeze asked of a silent one could come at any time later.
+
+    The time is what it is asked for, since that taints no domain; any answer will do, a refusal too.
+    """
+    try:
+        domain.agentSetResponseTimeout(min(seconds, _PROBE_SECONDS), 0)
+        domain.getTime(0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in _SILENT:
+            freeze.reason = f"the guest agent does not answer: {error.get_error_message()}"
+            return False
+    return True
+
+
 def _freeze(domain: Any, seconds: int, freeze: Freeze) -> bool:
     """Return whether there may be a freeze of ours to end, also after an error: the agent may be late."""
     try:
@@ -69,7 +84,7 @@ def _freeze(domain: Any, seconds: int, freeze: Freeze) -> bool:
     except libvirt.libvirtError as error:
         text = str(error.get_error_message())
         freeze.reason = f"the guest agent did not freeze: {text}"
-        return error.get_error_code() != _AGENT_UNSYNCED and not any(hint in text for hint in _NO_FREEZE_OF_OURS)
+        return not any(hint in text for hint in _FROZEN_ALREADY)
     freeze.held = frozen_count > 0
     if not freeze.held:
         freeze.reason = "the guest agent found no file system to freeze"

@@ -39,6 +39,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
 
 _DISK_ONLY, _REUSE_EXT, _ATOMIC, _LIVE = 16, 32, 128, 256  # virDomainSnapshotCreateFlags
 
+_ABORT_AGAIN = 0.1  # seconds
+
 
 class Take:
     """One snapshot of one domain, from plan to `Taken`."""
@@ -103,7 +105,7 @@ class Take:
         flags |= _LIVE if memory and plan.vm.state == "running" else 0
         flags |= 0 if memory else _DISK_ONLY
         aborted = threading.Event()
-        with _alarm(deadline.remaining() if memory else None, lambda: self._abort_job(aborted)):
+        with _alarm(deadline.remaining() if memory else None, lambda finished: self._abort_job(aborted, finished)):
             try:
                 return self._domain.snapshotCreateXML(to_xml(plan, list(self._before)), flags)
             except libvirt.libvirtError as error:
@@ -111,26 +113,27 @@ class Take:
                     raise _memory_timeout(name, deadline) from error
                 raise from_libvirt(error, name, "taking the snapshot") from error
 
-    def _abort_job(self, aborted: threading.Event) -> None:
+    def _abort_job(self, aborted: threading.Event, finished: threading.Event) -> None:
         aborted.set()
-        with suppress(libvirt.libvirtError):  # the job has just ended by itself
-            open_connection(self._uri).lookupByUUIDString(self._domain.UUIDString()).abortJob()
+        domain = open_connection(self._uri).lookupByUUIDString(self._domain.UUIDString())
+        while not finished.wait(_ABORT_AGAIN):
+            with suppress(libvirt.libvirtError):  # the job has not begun yet, or has just ended by itself
+                domain.abortJob()
 
     def _verify(self, plan: SnapshotPlan) -> None:
         """Compare libvirt's word and the files' with the plan: each disk on its overlay, that on what the disk was."""
         with translated(plan.vm.name, "reading the disks"):
             now = {disk.target: disk for disk in disks(parse(self._domain.XMLDesc(0)))}
         for overlay in plan.snapshot.disks:
-            image = read_image(str(overlay.file), "qcow2")
             disk, base = now[overlay.target], str(self._before[overlay.target].source)
-            own_like(str(overlay.file), base)
-            if disk.source != overlay.file or os.path.realpath(str(image.backing_file)) != os.path.realpath(base):
-                raise KvmError(
-                    "verification_failed",
-                    f"After the snapshot disk {overlay.target} of {plan.vm.name} is on {disk.source}, "
-                    f"and {overlay.file} is backed by {image.backing_file}: that is not what was asked of libvirt.",
-                    "Delete no file. Look at vm_snapshot_info and libvirt's log.",
-                )
+            try:
+                own_like(str(overlay.file), base)
+                below = read_image(str(overlay.file), "qcow2").backing_file
+            except (OSError, ValueError) as error:
+                raise _not_as_asked(plan.vm.name, overlay.target, f"{overlay.file} cannot be read: {error}") from error
+            if disk.source != overlay.file or os.path.realpath(str(below)) != os.path.realpath(base):
+                difference = f"it is on {disk.source}, and {overlay.file} is backed by {below}"
+                raise _not_as_asked(plan.vm.name, overlay.target, difference)
 
     def _clear_leftovers(self, plan: SnapshotPlan) -> None:
         """Remove what a killed run made and never came to use."""
@@ -193,18 +196,23 @@ def _files(plan: SnapshotPlan) -> tuple[str, ...]:
 
 
 @contextmanager
-def _alarm(seconds: float | None, ring: Callable[[], None]) -> Iterator[None]:
-    """Call ``ring`` in a thread of its own when the block takes longer than ``seconds``; never for None."""
+def _alarm(seconds: float | None, ring: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Call ``ring`` in a thread of its own when the block takes longer than ``seconds``; never for None.
+
+    It is given an event that tells when the block has ended.
+    """
     if seconds is None:
         yield
         return
-    timer = threading.Timer(seconds, ring)
+    finished = threading.Event()
+    timer = threading.Timer(seconds, ring, args=(finished,))
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+        finished.set()
 
 
 def _memory_timeout(vm: str, deadline: Deadline) -> KvmError:
@@ -212,6 +220,14 @@ def _memory_timeout(vm: str, deadline: Deadline) -> KvmError:
         "timeout",
         f"The memory of {vm} was not saved within {deadline.seconds:g} seconds; saving it was aborted.",
         "The VM goes on as before and no snapshot was taken. Give a longer timeout, or take it disk-only.",
+    )
+
+
+def _not_as_asked(vm: str, target: str, difference: str) -> KvmError:
+    return KvmError(
+        "verification_failed",
+        f"After the snapshot disk {target} of {vm} is not as libvirt was asked to make it: {difference}.",
+        "Delete no file. Look at vm_snapshot_info and libvirt's log.",
     )
 
 
