@@ -21,6 +21,7 @@ from typing import Any
 
 _PERSIST = 600.0  # seconds after a deadline for which thawing is tried again
 _PAUSE = 0.5
+_AGAIN = 5.0
 _START = (
     "import json, sys; uri, sys.path[:] = json.loads(sys.argv[1]); "
     "from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._thaw_guard import main; main(uri)"
@@ -80,12 +81,15 @@ class ThawGuard:
 
 
 class _Armed:
-    """Guests to thaw and when; each is thawed by a thread of its own, since one agent may not answer for seconds."""
+    """Guests to thaw and when; each is thawed by a thread of its own, since one agent may not answer for seconds.
+
+    A guest stays armed until the module says that it is thawed: a freeze that was held up may come after its deadline.
+    """
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._armed: dict[str, tuple[float, int]] = {}
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[str, threading.Thread] = {}
 
     def add(self, uuid: str, deadline: float, agent_timeout: int) -> None:
         self._armed[uuid] = (deadline, agent_timeout)
@@ -98,18 +102,28 @@ class _Armed:
             return None
         return max(0.0, min(deadline for deadline, _timeout in self._armed.values()) - time.monotonic())
 
-    def thaw_overdue(self, everything: bool = False) -> None:
-        for uuid, (deadline, agent_timeout) in list(self._armed.items()):
-            if everything or deadline <= time.monotonic():
-                self.remove(uuid)
-                thread = threading.Thread(target=thaw_persistently, args=(self._uri, uuid, agent_timeout))
-                thread.start()
-                self._threads.append(thread)
+    def thaw_overdue(self) -> None:
+        now = time.monotonic()
+        for uuid, (deadline, agent_timeout) in self._armed.items():
+            if deadline <= now:
+                self._armed[uuid] = (now + _AGAIN, agent_timeout)
+                self._thaw(uuid, agent_timeout)
 
     def finish(self) -> None:
-        self.thaw_overdue(everything=True)
-        for thread in self._threads:
+        """Thaw what is still armed, and wait for every thaw."""
+        for thread in list(self._threads.values()):
             thread.join()
+        for uuid, (_deadline, agent_timeout) in self._armed.items():
+            self._thaw(uuid, agent_timeout)
+        for thread in self._threads.values():
+            thread.join()
+
+    def _thaw(self, uuid: str, agent_timeout: int) -> None:
+        running = self._threads.get(uuid)
+        if running is None or not running.is_alive():
+            thread = threading.Thread(target=thaw_persistently, args=(self._uri, uuid, agent_timeout))
+            thread.start()
+            self._threads[uuid] = thread
 
 
 def thaw_persistently(uri: str, uuid: str, agent_timeout: int) -> None:
