@@ -123,7 +123,7 @@ def _converse(keyboard: int, answers: Sequence[tuple[str, str]], until: float) -
 
 
 def _chunk(keyboard: int, until: float) -> str:
-    ready, _, _ = select.select([keyboard], [], [], max(0.0, until - time.monotonic()))
+    ready, _writable, _failed = select.select([keyboard], [], [], max(0.0, until - time.monotonic()))
     if not ready:
         raise AssertionError("it waits for something that nobody told it to ask")
     try:

@@ -26,6 +26,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     from_xml,
     to_xml,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._record import snapshot_key  # noqa: E402
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import in_tree_order  # noqa: E402
 
 
@@ -52,7 +53,7 @@ def test_there_and_back(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     devices = disk("vda") + disk("vdb") + disk("sda", "<readonly/>", device="cdrom")
     xml = as_libvirt_keeps_it(to_xml(plan, ["vda", "vdb", "sda"]), devices, parent="before & <it>")
-    taken = from_xml(xml, {plan.snapshot.name: True})
+    taken = from_xml(xml, {snapshot_key(plan.snapshot.name, "2023-11-14T22:13:20+00:00"): True})
     assert (taken.name, taken.description) == (plan.snapshot.name, plan.snapshot.description)
     assert (taken.parent, taken.kind, taken.include_memory) == ("before & <it>", "external", False)
     assert (taken.created_at, taken.state, taken.quiesced) == ("2023-11-14T22:13:20+00:00", "disk-snapshot", True)
