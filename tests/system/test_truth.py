@@ -88,6 +88,7 @@ def test_a_quiesced_snapshot_is_clean_and_an_unquiesced_one_is_not(host: Host, f
 def test_saved_memory_brings_the_guest_back_to_that_very_moment(host: Host, fresh: Fresh) -> None:
     fresh("web01")
     wait_for("the writer", lambda: is_writing(host, "web01"), 60)
+    begun = sequence(host, "web01")
     entry = take(host, "web01", "moment", include_memory=True)
     saved, memory = sequence(host, "web01"), entry["snapshot"]["memory_file"]
     assert entry["disk_only"] is False
@@ -99,7 +100,7 @@ def test_saved_memory_brings_the_guest_back_to_that_very_moment(host: Host, fres
     _restore(host, "web01", memory, entry["snapshot"]["disks"][0]["file"])
 
     wait_for("the restored writer", lambda: is_writing(host, "web01"), 60)
-    assert saved - 50 <= sequence(host, "web01") < later, "it went on from somewhere else"
+    assert begun <= sequence(host, "web01") < later, "it went on from somewhere else"
     assert "running" in host.virsh("domstate", "web01")
 
 
