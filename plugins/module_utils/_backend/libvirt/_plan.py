@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import Image, read_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._coverage import cover
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._plan import (
+    check_domain,
+    files_plan,
+    overlay_directory,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._names import file_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
-    Need,
-    Snapshot,
-    SnapshotDisk,
     SnapshotPlan,
     SnapshotRequest,
     VirtualMachine,
@@ -26,63 +28,21 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
 _MOST_LAYERS = 200  # of a chain, in every libvirt
 # Libvirt 10.8 to 11.10 cannot parse the chain of a VM with more layers at its start (json-c's depth of 32); fixed 12.0.
 _SHALLOW_LIBVIRT, _SHALLOW_LAYERS = (10_008_000, 12_000_000), 25
-_NEW_OVERLAY = 1 << 20  # bytes an empty overlay and its first tables take
-_MEMORY_EXTRA = 64 << 20  # bytes of device state, video memory and headers beside the guest's memory
 
 
 def plan_snapshot(
     vm: VirtualMachine, domain: Any, request: SnapshotRequest, libvirt_version: int, leftovers: Collection[str]
 ) -> SnapshotPlan:
     """Return the plan; ``leftovers`` of a killed run will be gone before it begins. Raises as `Hypervisor.plan` says."""
-    _check_domain(vm)
+    check_domain(vm)
     covered, left_out = cover(vm.name, domain, request.disks)
     for disk in covered:
         _check_chain(vm.name, disk, libvirt_version)
-    directories = [_overlay_directory(vm.name, disk, request.overlay_dir) for disk in covered]
-    overlays = tuple(
-        SnapshotDisk(
-            disk.target,
-            _unused(directory, file_name(vm.name, disk.target, request.name), ".qcow2", leftovers),
-            "qcow2",
-            None,
-        )
-        for disk, directory in zip(covered, directories)
-    )
-    needs = [Need(directory, _NEW_OVERLAY) for directory in directories]
-    memory_file = None
-    if request.include_memory:
-        memory_file = _unused(directories[0], file_name(vm.name, request.name), ".memory", leftovers)
-        needs.append(Need(directories[0], vm.memory_bytes + _MEMORY_EXTRA))
-    current = next((snapshot.name for snapshot in vm.snapshots if snapshot.current), None)
-    snapshot = Snapshot(
-        name=request.name,
-        description=request.description,
-        parent=current,
-        current=True,
-        state=_state(vm, request),
-        include_memory=request.include_memory,
-        disks=overlays,
-        left_out=left_out,
-        memory_file=memory_file,
-    )
-    firmware = tuple(f"{part.target}: {part.reason}" for part in left_out if part.target in ("nvram", "tpm"))
-    return SnapshotPlan(vm=vm, request=request, snapshot=snapshot, needs=tuple(needs), notes=firmware)
-
-
-def _state(vm: VirtualMachine, request: SnapshotRequest) -> str:
-    """Return the state libvirt will note: of a VM with a process, only memory makes more of it than its disks."""
-    return vm.state if request.include_memory or not vm.active else "disk-snapshot"
-
-
-def _check_domain(vm: VirtualMachine) -> None:
-    if not vm.persistent:
-        raise KvmError(
-            "transient_domain",
-            f"{vm.name} is a transient domain: its snapshots would vanish with it, and their overlays stay behind.",
-            "Nothing was changed. Make it persistent first: virsh dumpxml it and virsh define that.",
-        )
-    if vm.state not in ("running", "paused", "shutoff", "crashed"):
-        raise KvmError("bad_state", f"{vm.name} is {vm.state} and cannot be snapshotted.", "Nothing was changed.")
+    directories = [
+        (disk, overlay_directory(vm.name, disk, os.path.realpath(str(disk.source)), request.overlay_dir))
+        for disk in covered
+    ]
+    return files_plan(vm, request, directories, left_out, partial(_unused, leftovers))
 
 
 def _check_chain(vm: str, disk: Disk, libvirt_version: int) -> None:
@@ -127,19 +87,7 @@ def _mismatch(vm: str, disk: Disk, difference: str) -> KvmError:
     )
 
 
-def _overlay_directory(vm: str, disk: Disk, overlay_dir: str | None) -> str:
-    if overlay_dir is not None:
-        return overlay_dir
-    if disk.type == "block":
-        raise KvmError(
-            "overlay_dir_unusable",
-            f"Disk {disk.target} of {vm} is the block device {disk.source}, beside which no overlay can lie.",
-            "Nothing was changed. Name a directory with overlay_dir.",
-        )
-    return os.path.dirname(os.path.realpath(str(disk.source)))
-
-
-def _unused(directory: str, stem: str, suffix: str, leftovers: Collection[str]) -> str:
+def _unused(leftovers: Collection[str], directory: str, stem: str, suffix: str) -> str:
     """Return a path that nothing has yet: a file of that name may be another snapshot's state."""
     path, number = os.path.join(directory, stem + suffix), 1
     while os.path.lexists(path) and path not in leftovers:
