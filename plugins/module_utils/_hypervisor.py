@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Optional
@@ -13,7 +14,10 @@ from typing import Optional
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     DomainId,
+    RemovalPlan,
+    RevertPlan,
     Room,
+    Snapshot,
     SnapshotPlan,
     SnapshotRequest,
     Storage,
@@ -39,7 +43,10 @@ class Hypervisor(ABC):
 
     @abstractmethod
     def storage(self, vm: VirtualMachine) -> Storage:
-        """Read the backing chains of a VM's disks and the overlays around them that nothing knows."""
+        """Read the backing chains of a VM's disks and the overlays around them that nothing knows.
+
+        ``orphans`` of it are those that are in no chain of anything: what `delete_orphans` may be given.
+        """
 
     @abstractmethod
     def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
@@ -64,6 +71,53 @@ class Hypervisor(ABC):
         Raises ``memory_blocked``, ``quiesce_failed``, ``overlay_failed``, ``busy`` or ``timeout`` when nothing has
         changed; ``quiesce_lost``, ``thaw_failed`` or ``verification_failed`` when the snapshot is there all the same.
         """
+
+    @abstractmethod
+    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
+        """Decide a revert and check all that can be, without touching the VM.
+
+        Raises ``disks_changed``, ``file_missing``, ``mixed_chain``, ``managed_save``, ``block_job_active``,
+        ``chain_mismatch``, ``transient_domain``, ``overlay_dir_unusable`` or ``bad_state``.
+        """
+
+    @abstractmethod
+    def revert(self, plan: RevertPlan, deadline: Deadline) -> tuple[str, ...]:
+        """Revert as planned, verify it and return what an operator should know; the VM's lock is held.
+
+        Raises ``overlay_failed`` when nothing has changed; ``start_failed`` when the disks are reverted and the VM is
+        off; ``verification_failed``.
+        """
+
+    @abstractmethod
+    def plan_removal(self, vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> RemovalPlan:
+        """Decide the removal of snapshots, leaf first, and check all that can be, without touching the VM.
+
+        Raises ``mixed_chain``, ``block_job_active``, ``managed_save``, ``chain_mismatch``, ``file_missing``,
+        ``transient_domain``, ``no_space`` or ``bad_state``.
+        """
+
+    @abstractmethod
+    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:
+        """Remove the plan's one snapshot, verify it and return what an operator should know; the VM's lock is held.
+
+        ``bandwidth`` is in MiB/s, 0 for no limit. Raises ``timeout`` or ``merge_failed`` where the VM goes on as before
+        and the next run continues, ``apparmor_denied`` when nothing has changed, or ``verification_failed``.
+        """
+
+    @abstractmethod
+    def recover(self, vm: VirtualMachine, deadline: Deadline) -> str:
+        """Finish or undo what an interrupted run left of the VM, and return a sentence on it; the VM's lock is held.
+
+        Raises as `revert` and `remove` do.
+        """
+
+    @abstractmethod
+    def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
+        """Note a snapshot's ``owned``, ``protected`` and ``labels``; the VM's lock is held."""
+
+    @abstractmethod
+    def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
+        """Delete those of the files that are still overlays nothing uses, and return them; the VM's lock is held."""
 
     @abstractmethod
     def another(self) -> Hypervisor:

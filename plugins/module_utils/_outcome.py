@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId, Snapshot, SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId, Snapshot
 
 
 @dataclass(frozen=True)
 class VmOutcome:
-    """One VM before and after a task, and what to say of it."""
+    """One VM before and after a task, and what to say of it.
+
+    ``power`` is its state before and after; ``present`` the snapshot it was reverted to, whose tree may be as before;
+    ``removed`` the snapshots and ``files_removed`` the files that went (or would); ``recovered`` what was finished or
+    undone first that an interrupted run had left.
+    """
 
     domain: DomainId
     before: tuple[Snapshot, ...]
@@ -25,11 +30,31 @@ class VmOutcome:
     msg: str
     notes: tuple[str, ...] = ()
     error: KvmError | None = None
+    power: tuple[str, str] = ("", "")
+    present: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    files_removed: tuple[str, ...] = ()
+    recovered: str = ""
 
     @property
     def changed(self) -> bool:
-        """Whether the VM's snapshots are others than before."""
-        return tree_text(self.before) != tree_text(self.after)
+        """Whether anything of the VM is other than before."""
+        return self.before_text != self.after_text or bool(self.recovered)
+
+    @property
+    def before_text(self) -> str:
+        """The VM before, as the diff shows it: its tree, its power state where that changes, the files that go."""
+        files = "".join(f"file: {file}\n" for file in self.files_removed)
+        return tree_text(self.before) + self._power_text(0) + files
+
+    @property
+    def after_text(self) -> str:
+        """The VM after, as the diff shows it."""
+        reverted = "".join(f"reverted to: {name}\n" for name in self.present)
+        return tree_text(self.after) + self._power_text(1) + reverted
+
+    def _power_text(self, index: int) -> str:
+        return f"power: {self.power[index]}\n" if self.power[0] != self.power[1] else ""
 
     def to_result(self) -> dict[str, Any]:
         """Return the VM's entry in ``vms``."""
@@ -43,18 +68,31 @@ class VmOutcome:
             "details": self.error.details if self.error else {},
             "msg": self.msg,
             "notes": list(self.notes),
+            "recovered": self.recovered or None,
+            "power": self.power[1] or None,
             "disk_only": not snapshot.include_memory if snapshot else None,
             "quiesced": snapshot.quiesced if snapshot else None,
             "snapshot": snapshot.to_result() if snapshot else None,
+            "removed": list(self.removed),
+            "files_removed": list(self.files_removed),
         }
 
 
-def outcome(request: SnapshotRequest, vms: Sequence[VmOutcome], check_mode: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Wording:
+    """How a task is told of: ``subject`` is what it is about, ``done`` what becomes of it (a participle)."""
+
+    subject: str
+    done: str
+    disk_only: bool | None = None
+
+
+def outcome(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> dict[str, Any]:
     """Return the whole result of a task; ``failed`` and ``error_code`` are in it when a VM failed."""
     result: dict[str, Any] = {
         "changed": any(vm.changed for vm in vms),
-        "disk_only": request.disk_only,
-        "msg": _summary(request, vms, check_mode),
+        "disk_only": wording.disk_only,
+        "msg": _summary(wording, vms, check_mode),
         "diff": [_diff(vm) for vm in vms if vm.changed],
         "vms": [vm.to_result() for vm in vms],
     }
@@ -81,9 +119,15 @@ def _draw(snapshots: Sequence[Snapshot], parent: str | None, indent: str, lines:
         if snapshot.parent == parent:
             memory = "with memory" if snapshot.include_memory else "disk-only"
             disks = ", ".join(disk.target for disk in snapshot.disks) or "no disk"
-            mark = ", current" if snapshot.current else ""
-            lines.append(f"{indent}{snapshot.name}: {memory}, {disks}{mark}")
+            marks = "".join(f", {mark}" for mark in _marks(snapshot))
+            lines.append(f"{indent}{snapshot.name}: {memory}, {disks}{marks}")
             _draw(snapshots, snapshot.name, indent + "  ", lines)
+
+
+def _marks(snapshot: Snapshot) -> list[str]:
+    marks = ["protected"] if snapshot.protected else []
+    marks += [f"{key}={value}" for key, value in sorted(snapshot.labels.items())]
+    return marks + (["current"] if snapshot.current else [])
 
 
 def _diff(vm: VmOutcome) -> dict[str, str]:
@@ -91,17 +135,17 @@ def _diff(vm: VmOutcome) -> dict[str, str]:
     return {
         "before_header": header,
         "after_header": header,
-        "before": tree_text(vm.before),
-        "after": tree_text(vm.after),
+        "before": vm.before_text,
+        "after": vm.after_text,
     }
 
 
-def _summary(request: SnapshotRequest, vms: Sequence[VmOutcome], check_mode: bool) -> str:
-    kind = "disk-only" if request.disk_only else "with memory"
-    counts = Counter("failed" if vm.error else "taken" if vm.changed else "unchanged" for vm in vms)
-    words = {"taken": "would be taken" if check_mode else "taken", "unchanged": "unchanged", "failed": "FAILED"}
+def _summary(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> str:
+    counts = Counter("failed" if vm.error else "done" if vm.changed else "unchanged" for vm in vms)
+    done = f"would be {wording.done}" if check_mode else wording.done
+    words = {"done": done, "unchanged": "unchanged", "failed": "FAILED"}
     parts = [f"{counts[key]} {word}" for key, word in words.items() if counts[key]]
-    text = f"snapshot {request.name!r} ({kind}) of {len(vms)} VM{'s' if len(vms) != 1 else ''}: {', '.join(parts)}"
+    text = f"{wording.subject} of {len(vms)} VM{'s' if len(vms) != 1 else ''}: {', '.join(parts)}"
     failures = [f"{vm.domain.name}: {vm.msg}" for vm in vms if vm.error]
     if not failures:
         return text

@@ -13,13 +13,14 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId, Operation
 
 _ROOT_DIRECTORY = "/var/lib/limiquantix-kvm"
 _LOCK_POLL = 0.1  # seconds
@@ -34,15 +35,70 @@ def record_directory(uri: str) -> str:
 
 
 @dataclass(frozen=True)
+class SnapshotNote:
+    """What is noted of a snapshot that this collection took or was told something of. ``quiesced`` None: not known."""
+
+    quiesced: Optional[bool] = None
+    owned: bool = True
+    protected: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What a run wrote down before its first step, so that the next one can finish or undo it.
+
+    ``files`` are those a take makes, or the memory file that goes with a removed snapshot. Of a revert ``overlays`` has
+    the new overlay of each target, ``power`` what the VM shall be in the end; ``committed`` tells that it is past the
+    point from which it is finished and no longer undone.
+    """
+
+    kind: str
+    snapshot: str
+    created_at: Optional[str] = None
+    started_at: str = ""
+    files: tuple[str, ...] = ()
+    overlays: dict[str, str] = field(default_factory=dict)
+    power: str = ""
+    committed: bool = False
+
+
+@dataclass(frozen=True)
 class Record:
     """One VM's record.
 
-    ``quiesced`` tells of the snapshots taken by us whether they were, by `snapshot_key`; ``taking`` names the files
-    of a take under way.
+    ``snapshots`` holds notes by `snapshot_key`. ``overlays`` are files that snapshots or reverts made and that no snapshot
+    may name any more, ``former`` the states of removed snapshots (see `_domain/_layers.py`), both as real paths.
     """
 
-    quiesced: dict[str, bool] = field(default_factory=dict)
-    taking: tuple[str, ...] = ()
+    snapshots: dict[str, SnapshotNote] = field(default_factory=dict)
+    overlays: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
+    journal: Optional[Journal] = None
+
+    @property
+    def making(self) -> tuple[str, ...]:
+        """Files that an operation under way makes: nothing names them yet."""
+        if self.journal is None:
+            return ()
+        return (*self.journal.files, *self.journal.overlays.values())
+
+
+def _from_json(values: dict[str, Any]) -> Record:
+    journal = values.get("journal")
+    if journal:
+        journal = Journal(**{**journal, "files": tuple(journal["files"])})
+    return Record(
+        snapshots={key: SnapshotNote(**note) for key, note in values.get("snapshots", {}).items()},
+        overlays=tuple(values.get("overlays", ())),
+        former=tuple(values.get("former", ())),
+        journal=journal,
+    )
+
+
+def now() -> str:
+    """Return the time as records have it."""
+    return datetime.now(timezone.utc).replace(microsecond=0).isoformat()
 
 
 def snapshot_key(name: str, created_at: str | None) -> str:
@@ -60,22 +116,50 @@ class Records:
         """Return a VM's record; an empty one where there is none."""
         try:
             with open(self._path(domain, "json"), encoding="utf-8") as file:
-                values: dict[str, Any] = json.load(file)
+                return _from_json(json.load(file))
         except FileNotFoundError:
             return Record()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise self._unusable(error) from error
-        return Record(quiesced=values.get("quiesced", {}), taking=tuple(values.get("taking", ())))
 
-    def write(self, domain: DomainId, record: Record) -> None:
-        """Replace a VM's record in one step. Raises ``record_unusable``."""
+    def write(self, domain: DomainId, record: Record, durable: bool = False) -> None:
+        """Replace a VM's record in one step; ``durable`` outlives a power cut too. Raises ``record_unusable``."""
         path = self._path(domain, "json")
         try:
             with open(path + ".new", "w", encoding="utf-8") as file:
-                json.dump({"quiesced": record.quiesced, "taking": list(record.taking)}, file)
+                json.dump(asdict(record), file)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(path + ".new", path)
         except OSError as error:
             raise self._unusable(error) from error
+
+    def note_percent(self, domain: DomainId, percent: Optional[int]) -> None:
+        """Tell others how far a merge has got, as well as that can be done; None when it has ended."""
+        path = self._path(domain, "percent")
+        with suppress(OSError):
+            if percent is None:
+                os.unlink(path)
+                return
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(str(percent))
+
+    def operation(self, domain: DomainId, record: Record) -> Optional[Operation]:
+        """Return what the journal tells of, and whether somebody is at work on it."""
+        journal = record.journal
+        if journal is None:
+            return None
+        running = self.held(domain)
+        percent = self._percent(domain) if running else None
+        return Operation(journal.kind, journal.snapshot, journal.started_at, running, percent)
+
+    def _percent(self, domain: DomainId) -> Optional[int]:
+        try:
+            with open(self._path(domain, "percent"), encoding="utf-8") as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            return None
 
     @contextmanager
     def lock(self, domain: DomainId, deadline: Deadline) -> Iterator[None]:

@@ -9,14 +9,17 @@ Sizes are bytes, times are ISO 8601 in UTC, and what is not known is ``None``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 
 @dataclass(frozen=True)
 class SnapshotRequest:
-    """A snapshot as the task asks for it, the same for every VM of the task."""
+    """A snapshot as the task asks for it, the same for every VM of the task.
+
+    ``protected`` and ``labels`` are None where the task says nothing of them.
+    """
 
     name: str
     description: str = ""
@@ -26,6 +29,8 @@ class SnapshotRequest:
     quiesce_timeout: int = 30
     disks: Optional[tuple[str, ...]] = None
     overlay_dir: Optional[str] = None
+    protected: Optional[bool] = None
+    labels: Optional[Mapping[str, str]] = None
 
     @property
     def disk_only(self) -> bool:
@@ -34,13 +39,34 @@ class SnapshotRequest:
 
 
 @dataclass(frozen=True)
+class RevertRequest:
+    """A revert as the task asks for it. ``power``: restore (as the VM was before it), running, paused or shutoff."""
+
+    name: str
+    power: str = "restore"
+    keep_current: bool = False
+    quiesce: str = "auto"
+    quiesce_timeout: int = 30
+
+    @property
+    def kept_as(self) -> str:
+        """The name of the snapshot that keeps the present, where that is asked for."""
+        return f"before-{self.name}"
+
+
+@dataclass(frozen=True)
 class SnapshotDisk:
-    """A disk in a snapshot: the overlay that takes the writes made since. ``size`` is what it occupies now."""
+    """A disk in a snapshot.
+
+    ``file`` is the overlay that takes the writes made since, ``size`` what that occupies now, and ``base`` the image
+    under it, which holds the state. The overlay of a leaf is gone once the VM has been reverted to elsewhere.
+    """
 
     target: str
     file: Optional[str]
     format: Optional[str]
     size: Optional[int]
+    base: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +79,10 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One snapshot of one VM, as it stands (or, in check mode, as it would stand)."""
+    """One snapshot of one VM, as it stands (or, in check mode, as it would stand).
+
+    ``owned`` is one that this collection took; ``protected`` and ``labels`` are what it was told to note of it.
+    """
 
     name: str
     description: str = ""
@@ -68,6 +97,9 @@ class Snapshot:
     left_out: tuple[LeftOut, ...] = ()
     memory_file: Optional[str] = None
     missing_files: tuple[str, ...] = ()
+    owned: bool = False
+    protected: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def to_result(self) -> dict[str, Any]:
         """Return the ``snapshot`` of a module's result."""
@@ -114,6 +146,24 @@ class DomainId:
 
 
 @dataclass(frozen=True)
+class Operation:
+    """What a run noted before it began to change a VM's snapshots: ``kind`` is take, revert or remove.
+
+    It is gone when the run has ended well. ``running`` tells whether a run is at work on the VM at this moment; if none
+    is, that one was interrupted. ``percent`` is how far a merge has got, None where that is not known.
+    """
+
+    kind: str
+    snapshot: str
+    started_at: str
+    running: bool = False
+    percent: Optional[int] = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} of snapshot {self.snapshot!r}"
+
+
+@dataclass(frozen=True)
 class VirtualMachine:
     """A VM as far as snapshots are concerned, snapshots in tree order (a parent before its children)."""
 
@@ -124,6 +174,7 @@ class VirtualMachine:
     memory_bytes: int = 0
     memory_blockers: tuple[str, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
+    operation: Optional[Operation] = None
 
     @property
     def name(self) -> str:
@@ -134,6 +185,11 @@ class VirtualMachine:
     def active(self) -> bool:
         """Whether there is a QEMU process, and so memory that could be saved."""
         return self.state in ("running", "paused")
+
+    @property
+    def interrupted(self) -> Optional[Operation]:
+        """What a run began, and nobody has finished or undone yet."""
+        return self.operation if self.operation and not self.operation.running else None
 
     def find(self, name: str) -> Optional[Snapshot]:
         """Return the snapshot of that name, wherever it stands in the tree."""
@@ -178,11 +234,42 @@ class Taken:
 
 
 @dataclass(frozen=True)
+class RevertPlan:
+    """A revert, decided before the VM is touched.
+
+    ``overlays`` are the new ones, on the images that hold the snapshot's state; ``dropped`` the files that go with
+    what was written since; ``power`` the state the VM will be in. ``needed`` is False where nothing was written since.
+    """
+
+    vm: VirtualMachine
+    snapshot: Snapshot
+    overlays: tuple[SnapshotDisk, ...]
+    dropped: tuple[str, ...]
+    power: str
+    needed: bool = True
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RemovalPlan:
+    """The removal of snapshots, leaf first, decided before the VM is touched; ``dropped`` are the files that go."""
+
+    vm: VirtualMachine
+    snapshots: tuple[Snapshot, ...]
+    dropped: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Storage:
-    """What lies on disk for a VM: its chains, overlays that no snapshot knows, and what is wrong there, a sentence each."""
+    """What lies on disk for a VM: its chains, overlays that no snapshot knows, and what is wrong there, a sentence each.
+
+    ``orphans`` are the unknown overlays that no disk is on: nothing would miss them.
+    """
 
     chains: tuple[DiskChain, ...]
     unknown_overlays: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
 

@@ -2,20 +2,24 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take snapshots of many VMs at once."""
+"""Take, revert and remove snapshots of many VMs at once."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vm_snapshot
-short_description: Take snapshots of KVM virtual machines
+short_description: Take, revert and remove snapshots of KVM virtual machines
 version_added: 0.1.0
 description:
-  - Takes snapshots of any number of VMs of a hypervisor in one task, disk-only unless memory is asked for.
+  - Takes, reverts and removes snapshots of any number of VMs of a hypervisor in one task.
+  - They are disk-only unless memory is asked for.
   - A snapshot with memory cannot be taken of a VM whose CPU carries C(invtsc) without a TSC frequency, or that has
     devices which cannot be saved. The rule here is C(disk_only = not include_memory), and memory is left out by default.
   - All disks of a VM switch to their overlays in one transaction. Where a guest agent answers, the guest's file systems
     are frozen meanwhile.
+  - Reverting and removing work alike on every libvirt from 7.0 on, whether it can do that itself or not.
+  - What a run changes is noted on the host before its first step. A run that was killed is finished or undone by the next
+    one on that VM, whatever its O(state), and the result says so.
   - One VM's failure does not stop the others. The task fails at the end, with every VM's result in it.
 author:
   - The limiquantix.kvm founders (@limiquantix)
@@ -40,13 +44,16 @@ options:
     aliases: [vm]
   name:
     description:
-      - The snapshot's name. Required.
+      - The snapshot's name. Required, unless O(all_snapshots=true).
       - Anything that can be a file's name, without C(/), control characters, a dot or dash at the front, and at most 251 bytes.
     type: str
   state:
     description:
       - V(present) takes the snapshot where there is none of that O(name). A second run changes nothing.
-      - V(absent) and V(reverted) are refused - a later version brings them.
+      - V(reverted) brings the VM back to it. What was written since is thrown away, unless O(keep_current=true). Other
+        branches of the tree stay, and can be reverted to later.
+      - V(absent) removes it. The VM's present and every other snapshot stay exactly as they are, and a running VM goes on
+        running while the snapshot's layers are merged.
     type: str
     choices: [present, absent, reverted]
     default: present
@@ -100,10 +107,53 @@ options:
       - Leave VMs that are not running alone.
     type: bool
     default: false
+  protected:
+    description:
+      - Whether the snapshot is protected - it is not removed then, by nothing in this collection, until this is V(false) again.
+      - Left out, a new snapshot is not protected, and one that is there stays as it is. With O(state=present) only.
+    type: bool
+  labels:
+    description:
+      - Names and values to note with the snapshot. Left out, one that is there keeps its own. With O(state=present) only.
+    type: dict
+  power:
+    description:
+      - The state of the VM after O(state=reverted).
+      - V(restore) is the one it was in before the revert. A VM that was running is stopped hard, and runs again afterwards.
+      - A snapshot with memory goes on from the saved moment where the VM is to be V(running) or V(paused). One without
+        boots from its disks.
+    type: str
+    choices: [restore, running, paused, shutoff]
+    default: restore
+  keep_current:
+    description:
+      - With O(state=reverted), first take a snapshot of the present, named C(before-NAME), so that the revert can itself be
+        reverted. Where there is one of that name, a number is added.
+    type: bool
+    default: false
+  children:
+    description:
+      - With O(state=absent), remove the snapshots that are based on this one too, leaf first.
+    type: bool
+    default: false
+  all_snapshots:
+    description:
+      - With O(state=absent), remove all snapshots of the VMs, leaf first, whoever took them. Excludes O(name).
+    type: bool
+    default: false
+  bandwidth:
+    description:
+      - With O(state=absent), the most that merging a layer may read and write, in MiB/s. V(0) is no limit.
+      - At the O(timeout) a merge is given up. The VM goes on as before, and the next run continues it.
+    type: int
+    default: 0
 notes:
   - A snapshot is kept in overlay files beside the disks. They grow with what the guests write, until they are removed.
   - UEFI variables and the state of a TPM are in no external snapshot. The result lists them under C(left_out).
   - Snapshots of a VM block its live migration and its C(virsh undefine).
+  - A revert changes disks, memory and power, and never the VM's definition - what was configured since the snapshot stays.
+    Only a guest that goes on from saved memory has the devices of that moment, until it is powered off.
+  - Of a revert to a snapshot that covers some disks only, the other disks stay as they are.
 seealso:
   - module: limiquantix.kvm.vm_snapshot_info
 """
@@ -136,6 +186,26 @@ EXAMPLES = r"""
     quiesce: required
     disks: [vda]
     overlay_dir: /srv/overlays
+
+- name: Back to where it was, keeping what there is now
+  limiquantix.kvm.vm_snapshot:
+    vm: web01
+    name: pre-patch
+    state: reverted
+    keep_current: true
+
+- name: The patch is good, so the snapshot can go
+  limiquantix.kvm.vm_snapshot:
+    vms: "*"
+    name: pre-patch
+    state: absent
+    bandwidth: 200
+
+- name: All snapshots of a test VM
+  limiquantix.kvm.vm_snapshot:
+    vm: test01
+    state: absent
+    all_snapshots: true
 """
 
 RETURN = r"""
@@ -145,7 +215,7 @@ msg:
   type: str
   sample: "snapshot 'pre-patch' (disk-only) of 3 VMs: 2 taken, 1 unchanged"
 disk_only:
-  description: What was asked for, C(not include_memory).
+  description: What was asked for, C(not include_memory). V(null) unless O(state=present).
   returned: always
   type: bool
   sample: true
@@ -190,6 +260,21 @@ vms:
       type: str
     notes:
       description: What an operator should know of it, such as why a guest was not quiesced.
+      type: list
+      elements: str
+    recovered:
+      description: What an interrupted run had left of this VM and was finished or undone first. V(null) where nothing was.
+      type: str
+    power:
+      description: The VM's state afterwards, V(null) where that is not known.
+      type: str
+      sample: running
+    removed:
+      description: The names of the snapshots that were removed, or would be in check mode.
+      type: list
+      elements: str
+    files_removed:
+      description: The files that a revert or removal deleted, or would - what was written since is in them.
       type: list
       elements: str
     disk_only:
@@ -249,6 +334,9 @@ vms:
             size:
               description: Bytes it occupies now. V(null) in check mode, or when it is gone.
               type: int
+            base:
+              description: The image under it, which holds the snapshot's state.
+              type: str
         left_out:
           description: Disks and firmware state that are not in it, and why.
           type: list
@@ -264,23 +352,36 @@ vms:
           description: The file with the memory, V(null) where there is none.
           type: str
         missing_files:
-          description: Files of the snapshot that are gone.
+          description: Files of the snapshot that are gone, so that it cannot be reverted to.
           type: list
           elements: str
+        owned:
+          description: Whether this collection took it.
+          type: bool
+        protected:
+          description: Whether it is protected from removal.
+          type: bool
+        labels:
+          description: What was noted with it.
+          type: dict
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._absent import Absent, every, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._arguments import (
     hypervisor_arguments,
     open_hypervisor,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import outcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Limits, present
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._names import check_snapshot_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import Wording, outcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._reverted import Reverted
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import RevertRequest, SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import Action, Limits, run
 
 
 def arguments() -> dict[str, Any]:
@@ -298,16 +399,52 @@ def arguments() -> dict[str, Any]:
         "disks": {"type": "list", "elements": "str"},
         "overlay_dir": {"type": "path"},
         "running_only": {"type": "bool", "default": False},
+        "protected": {"type": "bool"},
+        "labels": {"type": "dict"},
+        "power": {"type": "str", "choices": ["restore", "running", "paused", "shutoff"], "default": "restore"},
+        "keep_current": {"type": "bool", "default": False},
+        "children": {"type": "bool", "default": False},
+        "all_snapshots": {"type": "bool", "default": False},
+        "bandwidth": {"type": "int", "default": 0},
     }
 
 
+def wanted(params: dict[str, Any]) -> tuple[Action[Any], Wording]:
+    """Return what the task asks for and how to tell of it; raise ``bad_request`` or ``bad_name`` where that cannot be."""
+    name = params["name"] or ""
+    if params["state"] == "absent":
+        return _absent(params, name)
+    if params["all_snapshots"] or params["children"]:
+        raise _bad_request("children and all_snapshots go with state: absent.")
+    if params["state"] == "reverted":
+        request = RevertRequest(
+            name, params["power"], params["keep_current"], params["quiesce"], params["quiesce_timeout"]
+        )
+        return Reverted(request), Wording(f"revert to snapshot {name!r}", "reverted")
+    wish = snapshot_request(params)
+    kind = "disk-only" if wish.disk_only else "with memory"
+    return Present(wish), Wording(f"snapshot {name!r} ({kind})", "taken", wish.disk_only)
+
+
+def _absent(params: dict[str, Any], name: str) -> tuple[Action[Any], Wording]:
+    if params["bandwidth"] < 0:
+        raise _bad_request(f"bandwidth is {params['bandwidth']}, and must be 0 (no limit) or more.")
+    if not params["all_snapshots"]:
+        check_snapshot_name(name)
+        below = " and those based on it" if params["children"] else ""
+        action = Absent(named(name, params["children"]), params["bandwidth"])
+        return action, Wording(f"removal of snapshot {name!r}{below}", "removed")
+    if name:
+        raise _bad_request("name and all_snapshots exclude each other.")
+    return Absent(every, params["bandwidth"]), Wording("removal of all snapshots", "removed")
+
+
 def snapshot_request(params: dict[str, Any]) -> SnapshotRequest:
-    """Return what the task asks for; raise ``not_supported`` or ``bad_request`` where that cannot be."""
-    if params["state"] != "present":
-        raise KvmError("not_supported", f"state: {params['state']} is not there yet.", "Nothing was changed.")
+    """Return the snapshot that the task asks for; raise ``bad_request`` where that cannot be."""
     if params["include_memory"] and params["quiesce"] == "required":
         remedy = "The saved memory holds what the guest has not yet written; leave out one of the two."
-        raise KvmError("bad_request", "include_memory: true and quiesce: required exclude each other.", remedy)
+        raise _bad_request("include_memory: true and quiesce: required exclude each other.", remedy)
+    labels = params["labels"]
     return SnapshotRequest(
         name=params["name"] or "",
         description=params["description"],
@@ -317,7 +454,13 @@ def snapshot_request(params: dict[str, Any]) -> SnapshotRequest:
         quiesce_timeout=params["quiesce_timeout"],
         disks=None if params["disks"] is None else tuple(params["disks"]),
         overlay_dir=params["overlay_dir"],
+        protected=params["protected"],
+        labels=None if labels is None else {str(key): str(value) for key, value in labels.items()},
     )
+
+
+def _bad_request(message: str, remedy: str = "Nothing was changed.") -> KvmError:
+    return KvmError("bad_request", message, remedy)
 
 
 def main() -> None:
@@ -328,15 +471,16 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
+    disk_only = not params["include_memory"] if params["state"] == "present" else None
     try:
-        request = snapshot_request(params)
+        action, wording = wanted(params)
         limits = Limits(params["parallel"], params["timeout"], params["running_only"])
         with open_hypervisor(params) as hypervisor:
-            vms = present(hypervisor, params["vms"], request, limits, module.check_mode)
+            vms = run(hypervisor, params["vms"], action, limits, module.check_mode)
     except KvmError as error:
-        nothing = {"changed": False, "disk_only": not params["include_memory"], "diff": [], "vms": []}
+        nothing = {"changed": False, "disk_only": disk_only, "diff": [], "vms": []}
         module.fail_json(**nothing, **error.to_failure())
-    result = outcome(request, vms, module.check_mode)
+    result = outcome(wording, vms, module.check_mode)
     if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(**result)

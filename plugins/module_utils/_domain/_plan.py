@@ -39,7 +39,11 @@ def files_plan(
     """
     overlays = tuple(
         SnapshotDisk(
-            disk.target, unused(directory, file_name(vm.name, disk.target, request.name), ".qcow2"), "qcow2", None
+            disk.target,
+            unused(directory, file_name(vm.name, disk.target, request.name), ".qcow2"),
+            "qcow2",
+            None,
+            disk.source,
         )
         for disk, directory in directories
     )
@@ -59,6 +63,9 @@ def files_plan(
         disks=overlays,
         left_out=left_out,
         memory_file=memory_file,
+        owned=True,
+        protected=bool(request.protected),
+        labels=request.labels or {},
     )
     firmware = tuple(f"{part.target}: {part.reason}" for part in left_out if part.target in ("nvram", "tpm"))
     return SnapshotPlan(vm=vm, request=request, snapshot=snapshot, needs=tuple(needs), notes=firmware)

@@ -1,0 +1,107 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""State ``absent``: snapshots are removed, leaf first; the VM's present and every other snapshot stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Callable, Union
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
+    RemovalPlan,
+    Snapshot,
+    VirtualMachine,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import Action, Nothing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._tree import subtree, without
+
+Chosen = Callable[[VirtualMachine], Sequence[Snapshot]]
+
+
+@dataclass(frozen=True)
+class Absent(Action[RemovalPlan]):
+    """Remove what ``chosen`` says of each VM, which is asked for leaf first; ``bandwidth`` is in MiB/s, 0 for no limit."""
+
+    chosen: Chosen
+    bandwidth: int = 0
+
+    def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[RemovalPlan, Nothing]:
+        snapshots = self.chosen(vm)
+        return hypervisor.plan_removal(vm, snapshots) if snapshots else Nothing(vm, "no such snapshot")
+
+    def predict(self, plan: RemovalPlan) -> VmOutcome:
+        return _outcome(plan, _left(plan), "would be removed", plan.notes)
+
+    def act(self, hypervisor: Hypervisor, plan: RemovalPlan, deadline: Deadline) -> VmOutcome:
+        notes: list[str] = []
+        vm = plan.vm
+        for number, snapshot in enumerate(plan.snapshots):
+            if number:  # the one before has changed the chains
+                vm = hypervisor.inspect(plan.vm.id)
+            one = hypervisor.plan_removal(vm, [_same(vm, snapshot)])
+            notes += hypervisor.remove(one, self.bandwidth, deadline)
+        return _outcome(plan, hypervisor.inspect(plan.vm.id).snapshots, "removed", tuple(dict.fromkeys(notes)))
+
+
+def named(name: str, children: bool) -> Chosen:
+    """Choose the snapshot of that name, with all that are based on it where ``children`` says so."""
+
+    def chosen(vm: VirtualMachine) -> Sequence[Snapshot]:
+        snapshot = vm.find(name)
+        if snapshot is None:
+            return ()
+        return _unprotected(vm, subtree(vm.snapshots, name) if children else (snapshot,))
+
+    return chosen
+
+
+def every(vm: VirtualMachine) -> Sequence[Snapshot]:
+    """Choose all snapshots of a VM."""
+    return _unprotected(vm, tuple(reversed(vm.snapshots)))
+
+
+def _unprotected(vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:
+    protected = [one.name for one in snapshots if one.protected]
+    if protected:
+        raise KvmError(
+            "snapshot_protected",
+            f"{vm.name}: {', '.join(map(repr, protected))} {'is' if len(protected) == 1 else 'are'} protected.",
+            "Nothing was removed. Take the protection off first: state: present with protected: false.",
+            snapshots=protected,
+        )
+    return snapshots
+
+
+def _same(vm: VirtualMachine, snapshot: Snapshot) -> Snapshot:
+    found = vm.find(snapshot.name)
+    if found is None or found.created_at != snapshot.created_at:
+        message = f"Snapshot {snapshot.name!r} of {vm.name} was removed or replaced by somebody else meanwhile."
+        raise KvmError("busy", message, "Run the task again: it looks at what is there first.")
+    return found
+
+
+def _left(plan: RemovalPlan) -> tuple[Snapshot, ...]:
+    return reduce(without, (one.name for one in plan.snapshots), plan.vm.snapshots)
+
+
+def _outcome(plan: RemovalPlan, after: tuple[Snapshot, ...], word: str, notes: tuple[str, ...]) -> VmOutcome:
+    names = [one.name for one in plan.snapshots]
+    subject = f"snapshot {names[0]!r}" if len(names) == 1 else f"{len(names)} snapshots ({', '.join(names)})"
+    return VmOutcome(
+        domain=plan.vm.id,
+        before=plan.vm.snapshots,
+        after=after,
+        snapshot=None,
+        msg=". ".join((f"{subject} {word}", *notes)),
+        notes=notes,
+        power=(plan.vm.state, plan.vm.state),
+        removed=tuple(names),
+        files_removed=plan.dropped,
+    )

@@ -1,0 +1,110 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Image layers as a forest: which of them are still needed, and what to do about those that are not.
+
+A snapshot's *state* is an image that nobody writes to any more; the overlay above it takes what comes later. Removing a
+snapshot makes its state a *former* one. Then two rules, applied until neither fits, leave the least number of layers, and
+every state and the VM's present read as before:
+
+1. An overlay of ours on which nothing is based, which is no state and no disk's present, is dropped.
+2. A former state on which exactly one overlay of ours is based is merged with it: the overlay's data goes down, and the
+   image takes the overlay's place.
+
+So an image that two branches share is never written to, and a template that others use is never a former state at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Optional, Union
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Delete an overlay that nothing needs."""
+
+    file: str
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Write the data of ``top`` down into ``base``, base those of ``above`` on that, and delete ``top``."""
+
+    top: str
+    base: str
+    above: tuple[str, ...]
+
+
+Step = Union[Drop, Merge]
+
+
+@dataclass
+class Layers:
+    """Images and what they are to a VM, each by a name that is one for each file.
+
+    ``backing`` has every image in question, others' overlays on them too, and what each is backed by. ``states`` are
+    snapshots' states, ``present`` what disks are on. ``ours`` are overlays that a snapshot or a revert of this VM made,
+    ``former`` the states of snapshots that are gone.
+    """
+
+    backing: dict[str, Optional[str]]
+    states: set[str]
+    present: set[str]
+    ours: set[str]
+    former: set[str]
+
+    def above(self, file: str) -> tuple[str, ...]:
+        """Return what is based on an image, sorted."""
+        return tuple(sorted(one for one, below in self.backing.items() if below == file))
+
+    def next_step(self, merging: bool = True) -> Optional[Step]:
+        """Return what to do first; None where every layer is needed. Lowest layers come first: data moves once."""
+        for file in sorted(self.backing):
+            if self._is_unneeded(file) and not self.above(file):
+                return Drop(file)
+        return self._next_merge() if merging else None
+
+    def _next_merge(self) -> Optional[Merge]:
+        for base in sorted(self.former & self.backing.keys(), key=self._depth):
+            above = self.above(base)
+            if base not in self.states | self.present and len(above) == 1 and above[0] in self.ours:
+                return Merge(above[0], base, self.above(above[0]))
+        return None
+
+    def done(self, step: Step) -> None:
+        """Take note of a step that was done."""
+        gone = step.file if isinstance(step, Drop) else step.top
+        if isinstance(step, Merge):
+            for file in step.above:
+                self.backing[file] = step.base
+            for role in (self.states, self.present):
+                if gone in role:
+                    role.add(step.base)
+        del self.backing[gone]
+        for role in (self.states, self.present, self.ours, self.former):
+            role.discard(gone)
+
+    def _is_unneeded(self, file: str) -> bool:
+        return file in self.ours and self.backing[file] is not None and file not in self.states | self.present
+
+    def _depth(self, file: str) -> tuple[int, str]:
+        depth, below = 0, self.backing.get(file)
+        while below is not None and depth <= len(self.backing):
+            depth, below = depth + 1, self.backing.get(below)
+        return depth, file
+
+
+def steps(layers: Layers, merging: bool = True) -> list[Step]:
+    """Return all that is to do, in its order; ``layers`` is left as it will be then."""
+    found: list[Step] = []
+    while (step := layers.next_step(merging)) is not None:
+        layers.done(step)
+        found.append(step)
+    return found
+
+
+def gone(found: Iterable[Step]) -> tuple[str, ...]:
+    """Return the files that steps delete."""
+    return tuple(step.file if isinstance(step, Drop) else step.top for step in found)

@@ -1,0 +1,187 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A task over many VMs: decide for every VM, refuse what must not begin, then act on each under its lock."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Generic, Optional, TypeVar, Union
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._fleet import Fleet
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._selection import select
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId, Snapshot, VirtualMachine
+
+Plan = TypeVar("Plan")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much at once, how long for one VM (seconds), and which VMs are left alone."""
+
+    parallel: int = 4
+    timeout: int = 600
+    running_only: bool = False
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Nothing to do for this VM, and why."""
+
+    vm: VirtualMachine
+    msg: str
+    snapshot: Optional[Snapshot] = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Unsettled:
+    """A run is at work on this VM, or was interrupted: what there is to do shows when that has come to its end."""
+
+    vm: VirtualMachine
+
+
+class Action(ABC, Generic[Plan]):
+    """What a task wants of each VM. Every method may raise `KvmError`."""
+
+    @abstractmethod
+    def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[Plan, Nothing]:
+        """Return what is to be done, having refused what can be refused; change nothing."""
+
+    def refuse(self, _hypervisor: Hypervisor, _plans: Sequence[Plan]) -> dict[str, KvmError]:
+        """Return, by VM UUID, what all plans together forbid before the first VM is touched."""
+        return {}
+
+    @abstractmethod
+    def predict(self, plan: Plan) -> VmOutcome:
+        """Return what acting will make of the VM, as far as that is known beforehand."""
+
+    @abstractmethod
+    def act(self, hypervisor: Hypervisor, plan: Plan, deadline: Deadline) -> VmOutcome:
+        """Do it; the VM's lock is held."""
+
+
+_Decision = Union[Plan, Nothing, _Unsettled, KvmError]
+
+
+def run(
+    hypervisor: Hypervisor, patterns: Sequence[str], action: Action[Plan], limits: Limits, check_mode: bool
+) -> list[VmOutcome]:
+    """Return what became of every selected VM; raise only what is wrong with the task as a whole."""
+    domains = select(hypervisor.domains(), patterns)
+    fleet = Fleet(hypervisor, limits.parallel, limits.timeout)
+    try:
+        decisions = fleet.each(domains, partial(_decide, action=action, limits=limits))
+        plans = [one for one in decisions if not isinstance(one, (Nothing, _Unsettled, KvmError))]
+        refused = action.refuse(hypervisor, plans)
+        settled = [refused.get(domain.uuid, decision) for domain, decision in zip(domains, decisions)]
+        work = partial(_predict, action=action) if check_mode else partial(_act, action=action, limits=limits)
+        outcomes = fleet.each(list(zip(domains, settled)), work)
+    finally:
+        fleet.close()
+    return [
+        _failure(domain, result) if isinstance(result, KvmError) else result
+        for domain, result in zip(domains, outcomes)
+    ]
+
+
+def _decide(
+    hypervisor: Hypervisor, domain: DomainId, action: Action[Plan], limits: Limits
+) -> Union[Plan, Nothing, _Unsettled]:
+    vm = hypervisor.inspect(domain)
+    if limits.running_only and vm.state != "running":
+        return Nothing(vm, f"left alone: {vm.state}")
+    return _Unsettled(vm) if vm.operation else action.decide(hypervisor, vm)
+
+
+def _predict(_hypervisor: Hypervisor, item: tuple[DomainId, _Decision[Plan]], action: Action[Plan]) -> VmOutcome:
+    domain, decision = item
+    if isinstance(decision, _Unsettled):
+        return _unsettled(decision.vm)
+    if isinstance(decision, (Nothing, KvmError)):
+        return _settled(domain, decision)
+    return action.predict(decision)
+
+
+def _act(
+    hypervisor: Hypervisor, item: tuple[DomainId, _Decision[Plan]], action: Action[Plan], limits: Limits
+) -> VmOutcome:
+    domain, decision = item
+    if isinstance(decision, (Nothing, KvmError)):
+        return _settled(domain, decision)
+    deadline = Deadline(limits.timeout)
+    with hypervisor.lock(domain, deadline):
+        # Another run may have had the lock since the first decision: only what is decided under it counts.
+        vm = before = hypervisor.inspect(domain)
+        recovered = ""
+        try:
+            if vm.operation:
+                recovered = hypervisor.recover(vm, deadline)
+                vm = hypervisor.inspect(domain)
+            return _after_recovery(_act_on(hypervisor, vm, action, deadline), before, recovered)
+        except KvmError as error:
+            return _after_recovery(_failure(domain, error, before, _now(hypervisor, domain)), before, recovered)
+
+
+def _act_on(hypervisor: Hypervisor, vm: VirtualMachine, action: Action[Plan], deadline: Deadline) -> VmOutcome:
+    decision = action.decide(hypervisor, vm)
+    return _settled(vm.id, decision) if isinstance(decision, Nothing) else action.act(hypervisor, decision, deadline)
+
+
+def _after_recovery(outcome: VmOutcome, before: VirtualMachine, recovered: str) -> VmOutcome:
+    if not recovered:
+        return outcome
+    msg = f"{recovered} Then: {outcome.msg}"
+    return replace(outcome, before=before.snapshots, recovered=recovered, msg=msg)
+
+
+def _now(hypervisor: Hypervisor, domain: DomainId) -> Optional[VirtualMachine]:
+    """Return the VM after a failure; None where that cannot be told, which must not hide the failure itself."""
+    try:
+        return hypervisor.inspect(domain)
+    except KvmError:
+        return None
+
+
+def _unsettled(vm: VirtualMachine) -> VmOutcome:
+    operation = vm.operation
+    if operation and operation.running:
+        msg = f"another run is at work on it ({operation}); what is left to do then is not known"
+        return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg)
+    msg = f"the interrupted {operation} would be finished or undone first; what is left to do then is not known"
+    return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg, recovered=msg)
+
+
+def _settled(domain: DomainId, decision: Union[Nothing, KvmError]) -> VmOutcome:
+    if isinstance(decision, KvmError):
+        return _failure(domain, decision)
+    vm = decision.vm
+    return VmOutcome(
+        domain, vm.snapshots, vm.snapshots, decision.snapshot, decision.msg, decision.notes, power=(vm.state, vm.state)
+    )
+
+
+def _failure(
+    domain: DomainId,
+    error: KvmError,
+    before: Optional[VirtualMachine] = None,
+    now: Optional[VirtualMachine] = None,
+) -> VmOutcome:
+    """A VM that failed; with ``before`` and ``now`` where it may have changed all the same."""
+    known = before is not None and now is not None
+    return VmOutcome(
+        domain=domain,
+        before=before.snapshots if before and known else (),
+        after=now.snapshots if now and known else (),
+        snapshot=None,
+        msg=error.full_message,
+        power=(before.state, now.state) if before and now else ("", ""),
+        error=error,
+    )
