@@ -41,12 +41,17 @@ class Absent(Action[RemovalPlan]):
 
     def act(self, hypervisor: Hypervisor, plan: RemovalPlan, deadline: Deadline) -> VmOutcome:
         notes: list[str] = []
+        files: list[str] = []
         vm = plan.vm
         for number, snapshot in enumerate(plan.snapshots):
-            if number:  # the one before has changed the chains
-                vm = hypervisor.inspect(plan.vm.id)
-            one = hypervisor.plan_removal(vm, [_same(vm, snapshot)])
-            notes += hypervisor.remove(one, self.bandwidth, deadline)
+            try:
+                if number:  # the one before has changed the chains
+                    vm = hypervisor.inspect(plan.vm.id)
+                one = hypervisor.plan_removal(vm, [_same(vm, snapshot)])
+                notes += hypervisor.remove(one, self.bandwidth, deadline)
+            except KvmError as error:
+                return _stopped(hypervisor, plan, files, error)
+            files += one.dropped
         return _outcome(plan, hypervisor.inspect(plan.vm.id).snapshots, "removed", tuple(dict.fromkeys(notes)))
 
 
@@ -85,6 +90,29 @@ def _same(vm: VirtualMachine, snapshot: Snapshot) -> Snapshot:
         message = f"Snapshot {snapshot.name!r} of {vm.name} was removed or replaced by somebody else meanwhile."
         raise KvmError("busy", message, "Run the task again: it looks at what is there first.")
     return found
+
+
+def _stopped(hypervisor: Hypervisor, plan: RemovalPlan, files: Sequence[str], error: KvmError) -> VmOutcome:
+    """Tell what went before the error and what stays, or raise the error where that cannot be told."""
+    try:
+        now = hypervisor.inspect(plan.vm.id)
+    except KvmError:
+        raise error from None
+    removed = tuple(one.name for one in plan.snapshots if now.find(one.name) is None)
+    kept = tuple(one.name for one in plan.snapshots if now.find(one.name))
+    told = f" Removed before that: {', '.join(removed)}. Still there: {', '.join(kept) or 'none'}." if removed else ""
+    return VmOutcome(
+        domain=plan.vm.id,
+        before=plan.vm.snapshots,
+        after=now.snapshots,
+        snapshot=None,
+        msg=error.full_message + told,
+        power=(plan.vm.state, now.state),
+        error=error,
+        removed=removed,
+        kept=kept,
+        files_removed=tuple(files),
+    )
 
 
 def _left(plan: RemovalPlan) -> tuple[Snapshot, ...]:

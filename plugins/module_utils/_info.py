@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._fleet import Fleet
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import Hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._selection import select
+from ansible_collections.limiquantix.kvm.plugins.module_utils._selection import name_matches, select
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     DomainId,
+    Operation,
     Snapshot,
     Storage,
     VirtualMachine,
 )
+
+_DOING = {"take": "Taking", "revert": "Reverting to", "remove": "Removing"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class VmFacts:
             (len(self.storage.problems), "problem"),
             (len(self.missing_files), "missing file"),
             (len(self.storage.unknown_overlays), "unknown overlay"),
+            (1 if self.vm.interrupted else 0, "interrupted operation"),
         )
         return ", ".join(_count(number, noun) for number, noun in counts if number)
 
@@ -62,10 +65,12 @@ class VmFacts:
                 "blockers": list(vm.memory_blockers),
                 "bytes": vm.memory_bytes,
             },
+            "operation": vm.operation.to_result() if vm.operation else None,
             "snapshots": [snapshot.to_result() for snapshot in self.snapshots],
             "tree": tree(vm.snapshots, self.snapshots),
             "chains": [chain.to_result() for chain in self.storage.chains],
             "unknown_overlays": list(self.storage.unknown_overlays),
+            "orphans": list(self.storage.orphans),
             "missing_files": self.missing_files,
             "problems": list(self.storage.problems),
         }
@@ -76,10 +81,12 @@ _NOTHING_KNOWN: dict[str, Any] = {
     "persistent": None,
     "guest_agent": None,
     "memory": None,
+    "operation": None,
     "snapshots": [],
     "tree": [],
     "chains": [],
     "unknown_overlays": [],
+    "orphans": [],
     "missing_files": [],
     "problems": [],
 }
@@ -132,13 +139,8 @@ def gather(
 
 def _read(hypervisor: Hypervisor, domain: DomainId, names: Sequence[str] | None) -> VmFacts:
     vm = hypervisor.inspect(domain)
-    chosen = tuple(one for one in vm.snapshots if names is None or _matches(one.name, names))
+    chosen = tuple(one for one in vm.snapshots if names is None or name_matches(one.name, names))
     return VmFacts(vm, chosen, hypervisor.storage(vm))
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    # A name may have a glob's own characters in it: whoever writes it out means that one.
-    return name in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def tree(snapshots: Sequence[Snapshot], chosen: Sequence[Snapshot]) -> list[dict[str, Any]]:
@@ -180,7 +182,19 @@ def result(vms: Sequence[VmInfo]) -> dict[str, Any]:
 def _line(facts: VmFacts) -> str:
     deepest = max((len(chain.layers) for chain in facts.storage.chains), default=0)
     line = f"{facts.vm.state}, {_count(len(facts.snapshots), 'snapshot')}, deepest chain {_count(deepest, 'layer')}"
+    if facts.vm.operation:
+        line += f". {_at_work(facts.vm.operation)}"
     return f"{line}. Trouble: {facts.trouble}" if facts.trouble else line
+
+
+def _at_work(operation: Operation) -> str:
+    if operation.interrupted:
+        return (
+            f"The {operation} that began at {operation.started_at} was interrupted: the next run of vm_snapshot or "
+            "vm_snapshot_prune on this VM finishes or undoes it first"
+        )
+    percent = "" if operation.percent is None else f", {operation.percent} %"
+    return f"{_DOING[operation.kind]} snapshot {operation.snapshot!r}{percent}"
 
 
 def _summary(vms: Sequence[VmInfo]) -> str:

@@ -19,8 +19,9 @@ class VmOutcome:
     """One VM before and after a task, and what to say of it.
 
     ``power`` is its state before and after; ``present`` the snapshot it was reverted to, whose tree may be as before;
-    ``removed`` the snapshots and ``files_removed`` the files that went (or would); ``recovered`` what was finished or
-    undone first that an interrupted run had left.
+    ``removed`` the snapshots and ``files_removed`` the files that went (or would), ``kept`` the snapshots that were in
+    question and stay, ``orphans_removed`` the overlays that nothing used; ``recovered`` what was finished or undone
+    first that an interrupted run had left.
     """
 
     domain: DomainId
@@ -34,6 +35,8 @@ class VmOutcome:
     present: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     files_removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    orphans_removed: tuple[str, ...] = ()
     recovered: str = ""
 
     @property
@@ -45,7 +48,8 @@ class VmOutcome:
     def before_text(self) -> str:
         """The VM before, as the diff shows it: its tree, its power state where that changes, the files that go."""
         files = "".join(f"file: {file}\n" for file in self.files_removed)
-        return tree_text(self.before) + self._power_text(0) + files
+        orphans = "".join(f"orphan: {file}\n" for file in self.orphans_removed)
+        return tree_text(self.before) + self._power_text(0) + files + orphans
 
     @property
     def after_text(self) -> str:
@@ -74,6 +78,7 @@ class VmOutcome:
             "quiesced": snapshot.quiesced if snapshot else None,
             "snapshot": snapshot.to_result() if snapshot else None,
             "removed": list(self.removed),
+            "kept": list(self.kept),
             "files_removed": list(self.files_removed),
         }
 

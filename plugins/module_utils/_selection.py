@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which VMs a task means: names, UUIDs, shell globs and ``!pattern``."""
+"""Which VMs and snapshots a task means: names, UUIDs, shell globs and ``!pattern``."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ def select(domains: Sequence[DomainId], patterns: Sequence[str]) -> list[DomainI
 def matches(domain: DomainId, pattern: str) -> bool:
     """Whether a name, UUID or glob means this domain; a VM whose very name is the pattern is meant by it."""
     return pattern in (domain.name, domain.uuid) or pattern.lower() == domain.uuid or fnmatchcase(domain.name, pattern)
+
+
+def name_matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a snapshot's name is among names and globs; one that has a glob's own characters is meant as written."""
+    return name in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _not_found(pattern: str, domains: Sequence[DomainId]) -> KvmError:

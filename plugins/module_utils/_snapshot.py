@@ -159,8 +159,18 @@ class Operation:
     running: bool = False
     percent: Optional[int] = None
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether nobody has finished or undone it yet, nor is about to."""
+        return not self.running
+
     def __str__(self) -> str:
-        return f"{self.kind} of snapshot {self.snapshot!r}"
+        noun = {"take": "taking", "remove": "removal"}.get(self.kind, self.kind)
+        return f"{noun} {'to' if self.kind == 'revert' else 'of'} snapshot {self.snapshot!r}"
+
+    def to_result(self) -> dict[str, Any]:
+        """Return the ``operation`` of what info tells."""
+        return {**asdict(self), "interrupted": self.interrupted}
 
 
 @dataclass(frozen=True)
@@ -189,7 +199,7 @@ class VirtualMachine:
     @property
     def interrupted(self) -> Optional[Operation]:
         """What a run began, and nobody has finished or undone yet."""
-        return self.operation if self.operation and not self.operation.running else None
+        return self.operation if self.operation and self.operation.interrupted else None
 
     def find(self, name: str) -> Optional[Snapshot]:
         """Return the snapshot of that name, wherever it stands in the tree."""

@@ -33,12 +33,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Nothing:
-    """Nothing to do for this VM, and why."""
+    """Nothing to do for this VM, and why; ``kept`` are the snapshots that were in question."""
 
     vm: VirtualMachine
     msg: str
     snapshot: Optional[Snapshot] = None
     notes: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,14 @@ def _settled(domain: DomainId, decision: Union[Nothing, KvmError]) -> VmOutcome:
         return _failure(domain, decision)
     vm = decision.vm
     return VmOutcome(
-        domain, vm.snapshots, vm.snapshots, decision.snapshot, decision.msg, decision.notes, power=(vm.state, vm.state)
+        domain=domain,
+        before=vm.snapshots,
+        after=vm.snapshots,
+        snapshot=decision.snapshot,
+        msg=decision.msg,
+        notes=decision.notes,
+        power=(vm.state, vm.state),
+        kept=decision.kept,
     )
 
 

@@ -156,6 +156,7 @@ notes:
   - Of a revert to a snapshot that covers some disks only, the other disks stay as they are.
 seealso:
   - module: limiquantix.kvm.vm_snapshot_info
+  - module: limiquantix.kvm.vm_snapshot_prune
 """
 
 EXAMPLES = r"""
@@ -271,6 +272,10 @@ vms:
       sample: running
     removed:
       description: The names of the snapshots that were removed, or would be in check mode.
+      type: list
+      elements: str
+    kept:
+      description: The names of the snapshots that were to be removed and are still there, after a failure.
       type: list
       elements: str
     files_removed:

@@ -49,6 +49,7 @@ notes:
   - Snapshots of a VM block its live migration and its C(virsh undefine), as long as there are any.
 seealso:
   - module: limiquantix.kvm.vm_snapshot
+  - module: limiquantix.kvm.vm_snapshot_prune
 """
 
 EXAMPLES = r"""
@@ -78,6 +79,13 @@ EXAMPLES = r"""
   limiquantix.kvm.vm_snapshot_info:
     vms: web-*
     names: pre-*
+
+- name: Say where a run is at work, or was interrupted
+  ansible.builtin.debug:
+    msg: "{{ item.vm }}: {{ item.msg }}"
+  loop: "{{ snapshots.vms | selectattr('operation') }}"
+  loop_control:
+    label: "{{ item.vm }}"
 
 - name: Refuse to go on where something is wrong with a chain
   ansible.builtin.assert:
@@ -131,7 +139,7 @@ vms:
     msg:
       description: The VM in one line, with its trouble counted, or why it could not be read.
       type: str
-      sample: "running, 3 snapshots, deepest chain 4 layers"
+      sample: "running, 3 snapshots, deepest chain 4 layers. Removing snapshot 'pre-patch', 42 %"
     state:
       description: V(running), V(paused), V(shutoff), V(crashed), V(pmsuspended) or V(unknown).
       type: str
@@ -156,6 +164,33 @@ vms:
         bytes:
           description: The size of the memory.
           type: int
+    operation:
+      description:
+        - What a run of this collection began on the VM and has not ended, V(null) where there is nothing.
+        - One that was interrupted is finished or undone by the next run of M(limiquantix.kvm.vm_snapshot) on the VM, whatever
+          its O(limiquantix.kvm.vm_snapshot#module:state), and by M(limiquantix.kvm.vm_snapshot_prune).
+      type: dict
+      contains:
+        kind:
+          description: V(take), V(revert) or V(remove).
+          type: str
+        snapshot:
+          description: The snapshot's name.
+          type: str
+        started_at:
+          description: When it began, in UTC.
+          type: str
+          sample: "2026-11-23T13:05:42+00:00"
+        running:
+          description: Whether a run is at work on it at this moment.
+          type: bool
+        percent:
+          description: How far merging a layer has got, V(null) where that is not known.
+          type: int
+          sample: 42
+        interrupted:
+          description: Whether no run is at work on it.
+          type: bool
     snapshots:
       description: The snapshots, a parent before its children, siblings in the order they were taken.
       type: list
@@ -206,6 +241,9 @@ vms:
             size:
               description: Bytes it occupies now, V(null) when it is gone.
               type: int
+            base:
+              description: The image under it, which holds the snapshot's state. V(null) of an internal snapshot.
+              type: str
         left_out:
           description: Disks and firmware state that are not in it, and why.
           type: list
@@ -224,6 +262,15 @@ vms:
           description: Files of the snapshot that are gone.
           type: list
           elements: str
+        owned:
+          description: Whether this collection took it.
+          type: bool
+        protected:
+          description: Whether it is protected - nothing in this collection removes it.
+          type: bool
+        labels:
+          description: What was noted with it.
+          type: dict
     tree:
       description:
         - The same snapshots as a tree, a node each in the order in which the tree is drawn.
@@ -286,8 +333,15 @@ vms:
         - Overlays that no snapshot of the VM knows.
         - Those that are also in C(chains) are in use, such as what C(virsh snapshot-create --no-metadata) or
           C(virsh snapshot-delete --metadata) left. They hold data of the VM and must not be deleted.
-        - The others lie beside the VM's files, are based on one of these, and no VM or snapshot of the host names them.
+        - The others are C(orphans).
         - A VM that is an overlay on a template is nothing unknown, nor is one that is based on another VM's image.
+      type: list
+      elements: str
+    orphans:
+      description:
+        - Those of C(unknown_overlays) that nothing uses. They lie beside the VM's files, are based on one of these, and no VM
+          or snapshot of the host names them.
+        - M(limiquantix.kvm.vm_snapshot_prune) with O(limiquantix.kvm.vm_snapshot_prune#module:orphans=true) deletes them.
       type: list
       elements: str
     missing_files:
