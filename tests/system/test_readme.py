@@ -54,8 +54,15 @@ def everywhere(fleet: list[Host], *vms: str) -> dict[str, set[str]]:
     return {host.name: set(vms) & set(vms_of(host)) for host in fleet}
 
 
-def test_there_are_five() -> None:
-    assert list(EXAMPLES) == ["ad-hoc", "fleet", "glob", "check", "memory"]
+def snapshot_module(arguments: str) -> Run:
+    done = run(["ansible", "hypervisors", "-m", "limiquantix.kvm.vm_snapshot", "-a", arguments])
+    assert done.status == 0, done.said()
+    return done
+
+
+def test_each_is_tried_here() -> None:
+    tried = [name[5:].replace("_", "-") for name in globals() if name.startswith("test_")]
+    assert list(EXAMPLES) == [name for name in tried if name in EXAMPLES]
 
 
 @pytest.mark.fleet
@@ -99,6 +106,65 @@ def test_memory(fleet: list[Host], tmp_path: Path) -> None:
     assert "tsc01: disk-only" in done.output
 
 
+@pytest.mark.fleet
+def test_revert(fleet: list[Host], tmp_path: Path) -> None:
+    snapshot_module("vm=web01 name=pre-patch")
+    done = run_example("revert", tmp_path)
+    assert taken(done) == everywhere(fleet, "web01")
+    assert {vm["power"] for vm in done.vms().values()} == {"running"}
+    assert all(vm["files_removed"] for vm in done.vms().values())
+
+
+@pytest.mark.fleet
+def test_keep_current(fleet: list[Host], tmp_path: Path) -> None:
+    snapshot_module("vm=web01 name=pre-patch")
+    before = {host.name: host.virsh("snapshot-list", "web01", "--name").split() for host in fleet}
+    assert taken(run_example("keep-current", tmp_path)) == everywhere(fleet, "web01")
+    for host in fleet:
+        names = host.virsh("snapshot-list", "web01", "--name").split()
+        assert sorted(names) == sorted([*before[host.name], "before-pre-patch"])
+
+
+@pytest.mark.fleet
+def test_revert_fleet(fleet: list[Host], tmp_path: Path) -> None:
+    snapshot_module("vms=web*,off* name=pre-upgrade")
+    done = run_example("revert-fleet", tmp_path)
+    assert set(done.vms()) == {(host.name, vm) for host in fleet for vm in ("web01", "off01")}
+    assert [where for where, vm in done.vms().items() if vm["failed"]] == []
+    assert all(done.vms()[host.name, "web01"]["changed"] for host in fleet)
+
+
+@pytest.mark.fleet
+def test_remove(fleet: list[Host], tmp_path: Path) -> None:
+    snapshot_module("vm=web01 name=pre-patch")
+    done = run_example("remove", tmp_path)
+    assert {host: vms & {"web01"} for host, vms in taken(done).items()} == everywhere(fleet, "web01")
+    assert {tuple(vm["removed"]) for vm in done.vms().values() if vm["changed"]} == {("pre-patch",)}
+    assert taken(run_example("remove", tmp_path)) == everywhere(fleet)
+
+
+@pytest.mark.fleet
+def test_prune(fleet: list[Host], tmp_path: Path) -> None:
+    snapshot_module("vm=web01 name=young")
+    done = run_example("prune", tmp_path)
+    assert taken(done) == everywhere(fleet)
+    assert all("young" in done.vms()[host.name, "web01"]["kept"] for host in fleet)
+
+
+@pytest.mark.fleet
+def test_orphans(fleet: list[Host], tmp_path: Path) -> None:
+    folder = "/var/lib/libvirt/images"
+    for host in fleet:
+        base = f"-u -F qcow2 -b {folder}/off01.qcow2"
+        host.run(f"qemu-img create -q -f qcow2 {base} {folder}/off01.lost.qcow2 1G")
+    told = run_example("orphans", tmp_path)
+    done = run(["sh", "-c", EXAMPLES["orphans"][1].replace(" --check", "")])
+    for host in fleet:
+        assert told.vms()[host.name, "off01"]["orphans_removed"] == [f"{folder}/off01.lost.qcow2"]
+        assert told.results[host.name]["diff"] == done.results[host.name]["diff"] != []
+        assert "lost" not in host.run(f"ls {folder}").stdout
+
+
 def test_error_codes() -> None:
     sources = "".join(path.read_text("utf-8") for path in (ROOT / "plugins").rglob("*.py"))
     table = README.partition("| `error_code` |")[2].partition("\n\n")[0]
@@ -108,5 +174,6 @@ def test_error_codes() -> None:
     assert [code for code in listed if f'"{code}"' not in sources] == []
 
 
-def test_the_benchmark_finds_its_place() -> None:
-    assert re.search(r"^<!-- bench:start -->\n.+\n<!-- bench:end -->$", README, re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize("what", ["bench", "table"])
+def test_what_was_measured_finds_its_place(what: str) -> None:
+    assert re.search(rf"^<!-- {what}:start -->\n.*<!-- {what}:end -->$", README, re.MULTILINE | re.DOTALL)

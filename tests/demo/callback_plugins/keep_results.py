@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps what vm_snapshot returned, a line of JSON for each host, for the demo's table and for tests of playbooks.
+"""Keeps what vm_snapshot and vm_snapshot_prune returned, a line of JSON for each host, for the demo's table and for tests of playbooks.
 
 What is shown stays as it is.
 """
@@ -32,7 +32,7 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "keep_results"
 
     def _keep(self, result: Any) -> None:
-        if result.task.action != "limiquantix.kvm.vm_snapshot":
+        if result.task.action not in ("limiquantix.kvm.vm_snapshot", "limiquantix.kvm.vm_snapshot_prune"):
             return
         values = {key: value for key, value in result.result.items() if not key.startswith("_ansible")}
         facts = {"host": result.host.get_name(), "libvirt": result.host.get_vars().get("libvirt_version", "")}
