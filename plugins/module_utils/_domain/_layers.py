@@ -9,9 +9,10 @@ every state and the VM's present read as before:
 
 1. An overlay of ours on which nothing is based, which is no state and no disk's present, is dropped.
 2. A former state on which exactly one overlay of ours is based is merged with it: the overlay's data goes down, and the
-   image takes the overlay's place.
+   image takes the overlay's place. Not where others' overlays are based on that overlay.
 
 So an image that two branches share is never written to, and a template that others use is never a former state at all.
+An overlay on which somebody else's is based stays, since merging it would have to rewrite that one.
 """
 
 from __future__ import annotations
@@ -68,9 +69,14 @@ class Layers:
 
     def _next_merge(self) -> Optional[Merge]:
         for base in sorted(self.former & self.backing.keys(), key=self._depth):
+            if base in self.states | self.present:
+                continue
             above = self.above(base)
-            if base not in self.states | self.present and len(above) == 1 and above[0] in self.ours:
-                return Merge(above[0], base, self.above(above[0]))
+            if len(above) == 1 and above[0] in self.ours:
+                moving = self.above(above[0])
+                # Where others build upon the overlay, it is not ours alone to take away.
+                if self.ours.union(self.present).issuperset(moving):
+                    return Merge(above[0], base, moving)
         return None
 
     def done(self, step: Step) -> None:

@@ -32,9 +32,16 @@ It keeps VMs, images and snapshots, and refuses what libvirt refuses, by the sam
               "block_job": false      # true: a merge, copy or backup runs
             }
           ],
-          "snapshots": [],            # as they are written here, with the keys of the module's `snapshot`
-          "current": null,            # the snapshot the present is based on; another one here is what a revert does
-          "slow_seconds": 0           # how long taking a snapshot of this VM takes
+          "managed_save": false,      # true: its memory is saved for its next start
+          "snapshots": [],            # as they are written here, with the keys of the module's `snapshot`. A disk's `base`
+                                      # is by default what its `file` is backed by; of one whose kind is internal, the
+                                      # image in which it is, by default the lowest of the disk's chain
+          "current": null,            # the snapshot the present is based on
+          "overlays": [],             # files that snapshots or reverts made and no snapshot names any more
+          "former": [],               # images that held the state of a snapshot that was removed
+          "operation": null,          # {"kind": "take, revert or remove", "snapshot": "s1", "started_at": "2026-…"}: what
+                                      # a run began and, unless one is at work on the VM, did not end
+          "slow_seconds": 0           # how long taking, reverting or removing a snapshot of this VM takes
         }
       ],
       "files": {                      # images; those of the disks need no entry, null means that one is gone
@@ -54,14 +61,18 @@ It keeps VMs, images and snapshots, and refuses what libvirt refuses, by the sam
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._domain import domain_element
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._images import delete_file
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._plan import plan_snapshot
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._state import StateFile
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._remove import forget, plan_removal
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._revert import go_back, plan_revert
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._state import StateFile, find_vm
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._storage import Files, storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._take import (
     freeze_guest,
@@ -75,10 +86,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._memory_bl
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import agent_connected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import Hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Records
+from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Journal, Record, Records, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     DomainId,
     LeftOut,
+    Operation,
+    RemovalPlan,
+    RevertPlan,
     Room,
     Snapshot,
     SnapshotDisk,
@@ -117,15 +131,20 @@ class MockHypervisor(Hypervisor):
 
     def inspect(self, domain: DomainId) -> VirtualMachine:
         state = self._file.read()
-        return _virtual_machine(_find(state, domain), state["files"])
+        native = find_vm(state, domain)
+        return replace(_virtual_machine(native, state["files"]), operation=self._operation(domain, native))
+
+    def _operation(self, domain: DomainId, native: Mapping[str, Any]) -> Optional[Operation]:
+        noted = native["operation"]
+        return self._records.operation(domain, Record(journal=Journal(**noted))) if noted else None
 
     def storage(self, vm: VirtualMachine) -> Storage:
         state = self._file.read()
-        return storage(_find(state, vm.id), state["files"], vm.snapshots)
+        return storage(state, find_vm(state, vm.id), vm.snapshots)
 
     def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         state = self._file.read()
-        return plan_snapshot(vm, _find(state, vm.id), state["files"], request)
+        return plan_snapshot(vm, find_vm(state, vm.id), state["files"], request)
 
     def room(self, directory: str) -> Room:
         state = self._file.read()
@@ -143,7 +162,7 @@ class MockHypervisor(Hypervisor):
         return self._records.lock(domain, deadline)
 
     def take(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
-        native = _find(self._file.read(), plan.vm.id)
+        native = find_vm(self._file.read(), plan.vm.id)
         blockers = memory_blockers(domain_element(native))
         if plan.request.include_memory and blockers:
             raise memory_blocked(plan.vm.name, blockers, "Libvirt refused it; nothing changed.")
@@ -151,7 +170,7 @@ class MockHypervisor(Hypervisor):
         freeze = freeze_guest(plan, native["agent"], slow_seconds, deadline)
         wait_while_taking(plan, slow_seconds, deadline)
         with self._file.change() as state:
-            switch_disks(plan, state, _find(state, plan.vm.id), freeze.held)
+            switch_disks(plan, state, find_vm(state, plan.vm.id), freeze.held)
         notes = report(plan, freeze)
         snapshot = self.inspect(plan.vm.id).find(plan.request.name)
         if snapshot is None:
@@ -159,12 +178,99 @@ class MockHypervisor(Hypervisor):
             raise KvmError("verification_failed", message, "Somebody changed the state file meanwhile.")
         return Taken(snapshot, notes)
 
+    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
+        plan = plan_revert(self._file.read(), vm, snapshot, power)
+        for overlay in plan.overlays:
+            self.room(os.path.dirname(str(overlay.file)))
+        return plan
 
-def _find(state: Mapping[str, Any], domain: DomainId) -> dict[str, Any]:
-    found: list[dict[str, Any]] = [vm for vm in state["vms"] if vm["uuid"] == domain.uuid]
-    if found:
-        return found[0]
-    raise KvmError("vm_not_found", f"{domain.name} is not on this host any more.")
+    def revert(self, plan: RevertPlan, deadline: Deadline) -> tuple[str, ...]:
+        seconds = self._begin(plan.vm.id, "revert", plan.snapshot.name)
+        self._wait(plan.vm.id, min(seconds, deadline.remaining()))
+        with self._end(plan.vm.id) as state:
+            go_back(state, plan)
+        return plan.notes
+
+    def plan_removal(self, vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> RemovalPlan:
+        return plan_removal(self._file.read(), vm, snapshots)
+
+    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:
+        (snapshot,) = plan.snapshots
+        seconds = self._begin(plan.vm.id, "remove", snapshot.name)
+        self._merge(plan, max(seconds, self._merge_seconds(plan, bandwidth)), deadline)
+        with self._end(plan.vm.id) as state:
+            forget(state, plan.vm, snapshot.name)
+        return plan.notes
+
+    def recover(self, vm: VirtualMachine, deadline: Deadline) -> str:
+        """Finish a removal, since merging goes one way; undo the others, whose one step is the last."""
+        operation = vm.operation
+        if operation is None:
+            return ""
+        found = vm.find(operation.snapshot)
+        if operation.kind == "remove":
+            if found:
+                self.remove(self.plan_removal(vm, [found]), 0, deadline)
+            word = "finished the interrupted removal"
+        elif operation.kind == "take":
+            word = f"{'finished' if found else 'undid'} the interrupted taking"
+        else:
+            word = "undid the interrupted revert"
+        with self._end(vm.id):
+            return f"{word} {'to' if operation.kind == 'revert' else 'of'} snapshot {operation.snapshot!r}."
+
+    def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
+        with self._file.change() as state:
+            entry = next(one for one in find_vm(state, vm.id)["snapshots"] if one["name"] == snapshot.name)
+            entry.update(owned=snapshot.owned, protected=snapshot.protected, labels=dict(snapshot.labels))
+
+    def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
+        with self._file.change() as state:
+            orphans = storage(state, find_vm(state, vm.id), vm.snapshots).orphans
+            deleted = tuple(file for file in files if file in orphans)
+            for file in deleted:
+                delete_file(state, file)
+            return deleted
+
+    def _begin(self, domain: DomainId, kind: str, snapshot: str) -> float:
+        """Note what is begun, and return how long it takes on this VM."""
+        with self._file.change() as state:
+            native = find_vm(state, domain)
+            native["operation"] = {"kind": kind, "snapshot": snapshot, "started_at": now()}
+            return float(native.get("slow_seconds", 0))
+
+    @contextmanager
+    def _end(self, domain: DomainId) -> Iterator[dict[str, Any]]:
+        """Give the state for the one step of an operation, which ends with it."""
+        with self._file.change() as state:
+            find_vm(state, domain)["operation"] = None
+            yield state
+
+    def _merge_seconds(self, plan: RemovalPlan, bandwidth: int) -> float:
+        if not bandwidth:
+            return 0
+        merged = forget(self._file.read(), plan.vm, plan.snapshots[0].name).merged
+        return sum(merged.values()) / (bandwidth << 20)
+
+    def _merge(self, plan: RemovalPlan, seconds: float, deadline: Deadline) -> None:
+        """Take as long as merging takes. Raises ``timeout``."""
+        self._wait(plan.vm.id, min(seconds, deadline.remaining()), seconds)
+        if deadline.remaining() == 0 and seconds:
+            raise KvmError(
+                "timeout",
+                f"Snapshot {plan.snapshots[0].name!r} of {plan.vm.name} was not merged within {deadline.seconds:g} seconds.",
+                "The merge was aborted and the VM goes on as before. The next run continues it: give a longer timeout.",
+            )
+
+    def _wait(self, domain: DomainId, seconds: float, whole: float = 0) -> None:
+        """Wait, telling others how far that has got where it is the merging of a ``whole``."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if whole:
+                self._records.note_percent(domain, int(100 * (seconds - left) / whole))
+            time.sleep(min(left, 0.1))
+        if whole:
+            self._records.note_percent(domain, None)
 
 
 def _virtual_machine(native: Mapping[str, Any], files: Files) -> VirtualMachine:
@@ -196,8 +302,8 @@ def _snapshot(entry: Mapping[str, Any], files: Files) -> Snapshot:
 
 
 def _snapshot_disk(disk: Mapping[str, Any], files: Files) -> SnapshotDisk:
-    entry = files.get(disk.get("file", "")) or {}
-    return SnapshotDisk(disk["target"], disk.get("file"), disk.get("format"), entry.get("size"))
+    entry = files.get(disk.get("file") or "") or {}
+    return SnapshotDisk(disk["target"], disk.get("file"), disk.get("format"), entry.get("size"), disk.get("base"))
 
 
 def _unusable(directory: str, reason: str) -> KvmError:

@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from typing import Any, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId
 
 STATES = ("running", "paused", "shutoff", "crashed", "pmsuspended")
 AGENTS = ("none", "running", "silent", "thaws_early", "stuck")
+OPERATIONS = ("take", "revert", "remove")
 DEFAULT_SIZE, DEFAULT_VIRTUAL_SIZE = 1 << 30, 20 << 30  # of a disk's image that the file does not describe
 
 _Types = Union[type, tuple[type, ...]]
@@ -37,8 +39,13 @@ _VM: dict[str, _Types] = {
     "disks": list,
     "snapshots": list,
     "current": _TEXT_OR_NULL,
+    "overlays": list,
+    "former": list,
+    "managed_save": bool,
+    "operation": (dict, type(None)),
     "slow_seconds": _NUMBER,
 }
+_OPERATION: dict[str, _Types] = {"kind": str, "snapshot": str, "started_at": str}
 _CPU: dict[str, _Types] = {"mode": str, "invtsc": bool, "migratable": bool, "tsc_frequency": int}
 _DISK: dict[str, _Types] = {
     "target": str,
@@ -64,8 +71,16 @@ _SNAPSHOT: dict[str, _Types] = {
     "disks": list,
     "left_out": list,
     "memory_file": _TEXT_OR_NULL,
+    "owned": bool,
+    "protected": bool,
+    "labels": dict,
 }
-_SNAPSHOT_DISK: dict[str, _Types] = {"target": str, "file": _TEXT_OR_NULL, "format": _TEXT_OR_NULL}
+_SNAPSHOT_DISK: dict[str, _Types] = {
+    "target": str,
+    "file": _TEXT_OR_NULL,
+    "format": _TEXT_OR_NULL,
+    "base": _TEXT_OR_NULL,
+}
 _LEFT_OUT: dict[str, _Types] = {"target": str, "reason": str}
 _FILE: dict[str, _Types] = {"format": str, "size": int, "virtual_size": int, "backing_file": _TEXT_OR_NULL}
 _DIRECTORY: dict[str, _Types] = {
@@ -75,6 +90,14 @@ _DIRECTORY: dict[str, _Types] = {
     "read_only": bool,
     "missing": bool,
 }
+
+
+def find_vm(state: Mapping[str, Any], domain: DomainId) -> dict[str, Any]:
+    """Return a VM of a state. Raises ``vm_not_found``."""
+    found: list[dict[str, Any]] = [vm for vm in state["vms"] if vm["uuid"] == domain.uuid]
+    if found:
+        return found[0]
+    raise KvmError("vm_not_found", f"{domain.name} is not on this host any more.")
 
 
 class StateFile:
@@ -137,7 +160,7 @@ def _unreachable(path: str, error: OSError, remedy: str) -> KvmError:
 
 
 def _malformed(path: str, reason: str) -> KvmError:
-    remedy = "The format is described in plugins/module_utils/_backend/mock/__init__.py. Nothing was changed."
+    remedy = "The format is described in plugins/module_utils/_backend/mock/_hypervisor.py. Nothing was changed."
     return KvmError("bad_request", f"The mock's state file {path} cannot be used: {reason}.", remedy, path=path)
 
 
@@ -165,8 +188,10 @@ def _complete_vm(vm: Any, place: str, files: dict[str, Any]) -> None:
     for key, allowed in (("state", STATES), ("agent", AGENTS)):
         if vm.setdefault(key, allowed[0]) not in allowed:
             raise ValueError(f"{place}: {key} is {vm[key]!r}, and must be one of {', '.join(allowed)}")
-    vm.setdefault("snapshots", [])
+    for key in ("snapshots", "overlays", "former"):
+        vm.setdefault(key, [])
     vm.setdefault("current", None)
+    _complete_operation(vm, place)
     _check(vm.get("cpu", {}), _CPU, f"{place}: cpu")
     for filesystem in vm.get("filesystems", []):
         _check(filesystem, _FILESYSTEM, f"{place}: filesystems", required=("type",))
@@ -175,8 +200,9 @@ def _complete_vm(vm: Any, place: str, files: dict[str, Any]) -> None:
         disk.setdefault("format", "qcow2" if disk.get("device", "disk") == "disk" else "raw")
         if disk.get("source") and disk.get("type", "file") in ("file", "block"):
             files.setdefault(disk["source"], {"format": disk["format"]})
+    roots = {disk["target"]: _root(files, disk.get("source")) for disk in vm["disks"]}
     for snapshot in vm["snapshots"]:
-        _complete_snapshot(snapshot, place)
+        _complete_snapshot(snapshot, place, files, roots)
     names = [snapshot["name"] for snapshot in vm["snapshots"]]
     _check_unique(names, f"{place}: two snapshots have the name")
     _check_unique((disk["target"] for disk in vm["disks"]), f"{place}: two disks have the target")
@@ -185,12 +211,32 @@ def _complete_vm(vm: Any, place: str, files: dict[str, Any]) -> None:
             raise ValueError(f"{place} has no snapshot {name!r}, which its current or a parent names")
 
 
-def _complete_snapshot(snapshot: Any, place: str) -> None:
+def _complete_operation(vm: dict[str, Any], place: str) -> None:
+    operation = vm.setdefault("operation", None)
+    if operation is None:
+        return
+    _check(operation, _OPERATION, f"{place}: operation", required=_OPERATION)
+    if operation["kind"] not in OPERATIONS:
+        raise ValueError(f"{place}: operation is a {operation['kind']!r}, and must be one of {', '.join(OPERATIONS)}")
+
+
+def _complete_snapshot(snapshot: Any, place: str, files: Mapping[str, Any], roots: Mapping[str, Any]) -> None:
+    """Check a snapshot; where it does not say so, its state is what its overlay is backed by, or is in the VM's image."""
     _check(snapshot, _SNAPSHOT, f"{place}: snapshots", required=("name",))
     for disk in snapshot.get("disks", []):
         _check(disk, _SNAPSHOT_DISK, f"{place}: disks of a snapshot", required=("target",))
+        below = (files.get(disk.get("file")) or {}).get("backing_file")
+        disk.setdefault("base", roots.get(disk["target"]) if snapshot.get("kind") == "internal" else below)
     for part in snapshot.get("left_out", []):
         _check(part, _LEFT_OUT, f"{place}: left_out of a snapshot", required=("target", "reason"))
+
+
+def _root(files: Mapping[str, Any], source: str | None) -> str | None:
+    passed = {source}
+    while source is not None and (below := (files.get(source) or {}).get("backing_file")) not in (None, *passed):
+        passed.add(below)
+        source = below
+    return source
 
 
 def _check(value: Any, known: Mapping[str, _Types], place: str, required: Iterable[str] = ()) -> None:

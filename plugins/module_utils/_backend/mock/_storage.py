@@ -36,29 +36,40 @@ def chain_files(files: Files, source: str) -> list[str]:
     return chain
 
 
-def storage(vm: Mapping[str, Any], files: Files, snapshots: Sequence[Snapshot]) -> Storage:
-    """Return the chains of a VM's disks, overlays in or on them that no snapshot knows, and chains that are broken."""
-    owners = {str(disk.file): snapshot.name for snapshot in snapshots for disk in snapshot.disks}
+def storage(state: Mapping[str, Any], vm: Mapping[str, Any], snapshots: Sequence[Snapshot]) -> Storage:
+    """Return the chains of a VM's disks, overlays in or on them that nothing knows, and chains that are broken."""
+    files: Files = state["files"]
+    owners = {str(disk.file): snapshot.name for snapshot in snapshots for disk in snapshot.disks if disk.file}
     shown = [
         disk
         for disk in vm["disks"]
         if disk.get("source") and disk.get("device", "disk") in ("disk", "lun") and disk.get("type") != "network"
     ]
     chains = {disk["target"]: _readable_chain(files, disk["source"]) for disk in shown}
-    layers = [file for chain in chains.values() for file in chain]
-    unknown = [file for file in layers if files[file].get("backing_file") and file not in owners]
-    strangers = sorted(
-        file
-        for file in files
-        if file not in layers and file not in owners and set(layers).intersection(_readable_chain(files, file)[1:])
-    )
+    layers = {file: None for chain in chains.values() for file in chain}
+    known = {*owners, *vm["overlays"]}
+    unknown = [file for file in layers if files[file].get("backing_file") and file not in known]
+    orphans = tuple(sorted(_orphans(state, {*layers, *known})))
     return Storage(
         chains=tuple(
             DiskChain(target, tuple(_layer(files, file, owners) for file in chain)) for target, chain in chains.items()
         ),
-        unknown_overlays=(*unknown, *strangers),
+        unknown_overlays=(*unknown, *orphans),
+        orphans=orphans,
         problems=tuple(_problems(files, shown)),
     )
+
+
+def _orphans(state: Mapping[str, Any], own: set[str]) -> Iterator[str]:
+    """Give overlays on a VM's images that no VM and no snapshot needs."""
+    files: Files = state["files"]
+    disks = [disk for vm in state["vms"] for disk in vm["disks"]]
+    noted = [disk for vm in state["vms"] for one in vm["snapshots"] for disk in one.get("disks", ())]
+    tops = [disk.get("source") for disk in disks]
+    tops += [disk.get(key) for disk in noted for key in ("file", "base")]
+    tops += [file for vm in state["vms"] for file in vm["overlays"]]
+    used = {file for top in tops if top for file in _readable_chain(files, top)}
+    return (file for file in files if file not in used and own.intersection(_readable_chain(files, file)[1:]))
 
 
 def _problems(files: Files, shown: Sequence[Mapping[str, Any]]) -> Iterator[str]:

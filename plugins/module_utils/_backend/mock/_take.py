@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._state import DEFAULT_VIRTUAL_SIZE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._images import add_file, add_overlay
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotPlan
 
-_NEW_OVERLAY_SIZE = 200704  # what qemu-img makes of an empty one
 # Only these are kept of a snapshot; the rest is found out when it is read.
 _FOUND_OUT = ("current", "missing_files")
 
@@ -74,31 +71,16 @@ def switch_disks(plan: SnapshotPlan, state: dict[str, Any], native: dict[str, An
     for disk in native["disks"]:
         overlay = overlays.get(disk["target"])
         if overlay:
-            _add_overlay(state, overlay, disk["source"])
+            add_overlay(state, overlay, disk["source"])
             disk.update(source=overlay, format="qcow2", type="file")
     if plan.snapshot.memory_file:
-        _add_file(state, plan.snapshot.memory_file, {"format": "raw", "size": plan.vm.memory_bytes})
+        add_file(state, plan.snapshot.memory_file, {"format": "raw", "size": plan.vm.memory_bytes})
     snapshot = {key: value for key, value in asdict(plan.snapshot).items() if key not in _FOUND_OUT}
-    snapshot["disks"] = [{key: disk[key] for key in ("target", "file", "format")} for disk in snapshot["disks"]]
+    snapshot["disks"] = [{key: disk[key] for key in ("target", "file", "format", "base")} for disk in snapshot["disks"]]
     snapshot["created_at"] = datetime.now(timezone.utc).replace(microsecond=0).isoformat()
     snapshot["quiesced"] = quiesced
     native["snapshots"].append(snapshot)
     native["current"] = plan.request.name
-
-
-def _add_overlay(state: dict[str, Any], overlay: str, backing: str) -> None:
-    virtual_size = state["files"][backing].get("virtual_size", DEFAULT_VIRTUAL_SIZE)
-    entry = {"format": "qcow2", "size": _NEW_OVERLAY_SIZE, "virtual_size": virtual_size, "backing_file": backing}
-    _add_file(state, overlay, entry)
-
-
-def _add_file(state: dict[str, Any], path: str, entry: Mapping[str, Any]) -> None:
-    if state["files"].get(path) is not None:
-        raise KvmError("overlay_failed", f"Cannot create the overlay {path}: File exists.", "The VM was not touched.")
-    state["files"][path] = dict(entry)
-    directory = state["directories"].get(os.path.dirname(path), {})
-    if "free" in directory:
-        directory["free"] = max(0, directory["free"] - entry["size"])
 
 
 def report(plan: SnapshotPlan, freeze: Freeze) -> tuple[str, ...]:
