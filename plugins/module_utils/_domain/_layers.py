@@ -18,7 +18,7 @@ An overlay on which somebody else's is based stays, since merging it would have 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional, Union
 
 
@@ -47,7 +47,7 @@ class Layers:
 
     ``backing`` has every image in question, others' overlays on them too, and what each is backed by. ``states`` are
     snapshots' states, ``present`` what disks are on. ``ours`` are overlays that a snapshot or a revert of this VM made,
-    ``former`` the states of snapshots that are gone.
+    ``former`` the states of snapshots that are gone. ``fixed`` hold snapshots inside: they stay what they are.
     """
 
     backing: dict[str, Optional[str]]
@@ -55,6 +55,7 @@ class Layers:
     present: set[str]
     ours: set[str]
     former: set[str]
+    fixed: set[str] = field(default_factory=set)
 
     def above(self, file: str) -> tuple[str, ...]:
         """Return what is based on an image, sorted."""
@@ -69,10 +70,10 @@ class Layers:
 
     def _next_merge(self) -> Optional[Merge]:
         for base in sorted(self.former & self.backing.keys(), key=self._depth):
-            if base in self.states | self.present:
+            if base in self.states | self.present | self.fixed:
                 continue
             above = self.above(base)
-            if len(above) == 1 and above[0] in self.ours:
+            if len(above) == 1 and above[0] in self.ours - self.fixed:
                 moving = self.above(above[0])
                 # Where others build upon the overlay, it is not ours alone to take away.
                 if self.ours.union(self.present).issuperset(moving):
@@ -93,7 +94,8 @@ class Layers:
             role.discard(gone)
 
     def _is_unneeded(self, file: str) -> bool:
-        return file in self.ours and self.backing[file] is not None and file not in self.states | self.present
+        needed = self.states | self.present | self.fixed
+        return file in self.ours and self.backing[file] is not None and file not in needed
 
     def _depth(self, file: str) -> tuple[int, str]:
         depth, below = 0, self.backing.get(file)

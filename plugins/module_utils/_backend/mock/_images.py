@@ -45,17 +45,23 @@ def layers_of(state: Mapping[str, Any], native: Mapping[str, Any]) -> Layers:
     """Return every image there is, and what they are to a VM; what other VMs use is left to them."""
     there = {file: entry.get("backing_file") for file, entry in state["files"].items() if entry is not None}
     snapshots = [disk for one in native["snapshots"] for disk in one.get("disks", ())]
-    ours = {*native["overlays"], *(disk["file"] for disk in snapshots if disk.get("file"))}
+    others = [vm for vm in state["vms"] if vm["uuid"] != native["uuid"]]
+    states = {disk["base"] for vm in state["vms"] for one in vm["snapshots"] for disk in _external(one)}
     return Layers(
         backing=there,
-        states={disk["base"] for vm in state["vms"] for one in vm["snapshots"] for disk in _external(one)} & set(there),
-        present={str(disk["source"]) for vm in state["vms"] for disk in vm["disks"] if disk.get("source")},
-        ours=ours & set(there),
+        states=(states | {source for vm in others for source in _sources(vm)}) & set(there),
+        present=_sources(native) & set(there),
+        ours={*native["overlays"], *(disk["file"] for disk in snapshots if disk.get("file"))} & set(there),
         former=set(native["former"]) & set(there),
+        fixed=_internal_holders(native),
     )
 
 
-def internal_holders(native: Mapping[str, Any]) -> set[str]:
+def _sources(vm: Mapping[str, Any]) -> set[str]:
+    return {str(disk["source"]) for disk in vm["disks"] if disk.get("source")}
+
+
+def _internal_holders(native: Mapping[str, Any]) -> set[str]:
     """Return the images that hold snapshots inside."""
     inside = [one for one in native["snapshots"] if one.get("kind") == "internal"]
     return {str(disk["base"]) for one in inside for disk in one.get("disks", ()) if disk.get("base")}

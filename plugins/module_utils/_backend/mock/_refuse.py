@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._images import internal_holders
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._storage import Files, chain_files
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Drop, Step
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._plan import check_domain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import Snapshot, VirtualMachine
@@ -99,15 +97,6 @@ def refuse_mixed(vm: str, native: Mapping[str, Any], snapshots: Sequence[Snapsho
             for disk in one.disks:
                 if sources.get(disk.target) != disk.base:
                     raise _mixed(vm, f"snapshot {one.name!r} is inside {disk.base}, which has overlays now")
-
-
-def refuse_holders(vm: str, native: Mapping[str, Any], found: Iterable[Step]) -> None:
-    """Raise ``mixed_chain`` where a step would spoil snapshots inside an image."""
-    holders = internal_holders(native)
-    for step in found:
-        files = {step.file} if isinstance(step, Drop) else {step.top, step.base}
-        for file in sorted(files & holders):
-            raise _mixed(vm, f"{file}, which would be merged or deleted, holds snapshots inside")
 
 
 def _mixed(vm: str, reason: str) -> KvmError:

@@ -21,7 +21,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._ima
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._refuse import (
     readable_chain,
     refuse_busy,
-    refuse_holders,
     refuse_missing,
     refuse_mixed,
 )
@@ -71,7 +70,6 @@ def forget(state: dict[str, Any], vm: VirtualMachine, name: str) -> Removed:
         native["former"] += [disk["base"] for disk in entry.get("disks", ()) if disk.get("base")]
         native["overlays"] += [disk["file"] for disk in entry.get("disks", ()) if disk.get("file")]
     found = steps(layers_of(state, native))
-    refuse_holders(vm.name, native, found)
     merged: dict[str, int] = defaultdict(int)
     for step in found:
         if isinstance(step, Merge):

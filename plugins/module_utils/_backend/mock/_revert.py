@@ -20,7 +20,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._pla
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._refuse import (
     refuse_busy,
     refuse_changed_disks,
-    refuse_holders,
     refuse_missing,
     refuse_mixed,
 )
@@ -74,7 +73,6 @@ def go_back(state: dict[str, Any], plan: RevertPlan) -> list[Step]:
             native["overlays"].append(overlay.file)
     native.update(current=plan.snapshot.name, state=plan.power)
     found = steps(layers_of(state, native), merging=False)
-    refuse_holders(plan.vm.name, native, found)
     apply(state, native, found)
     return found
 

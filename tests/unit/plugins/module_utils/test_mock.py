@@ -17,15 +17,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hyp
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Limits, present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Present
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotRequest, Storage, VirtualMachine
-from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import machine, state_file
-
-
-def run(path: str, name: str = "s", timeout: int = 600, **wish: Any) -> VmOutcome:
-    limits = Limits(timeout=timeout)
-    (outcome,) = present(MockHypervisor(path), ["*"], SnapshotRequest(name, **wish), limits, False)
-    return outcome
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import do, machine, state_file, take
 
 
 def code(outcome: VmOutcome) -> str:
@@ -52,7 +46,7 @@ def look(path: str) -> tuple[VirtualMachine, Storage]:
     ],
 )
 def test_agents(tmp_path: Path, agent: str, quiesce: str, error_code: str, note: str, *, taken: bool) -> None:
-    outcome = run(state_file(tmp_path, machine("a", agent=agent)), quiesce=quiesce)
+    outcome = take(state_file(tmp_path, machine("a", agent=agent)), quiesce=quiesce)
     assert (code(outcome), outcome.changed) == (error_code, taken)
     assert [note in one for one in outcome.notes] == ([True] if note else [])
     assert not (outcome.snapshot and outcome.snapshot.quiesced)
@@ -60,7 +54,7 @@ def test_agents(tmp_path: Path, agent: str, quiesce: str, error_code: str, note:
 
 def test_a_freeze_that_takes_too_long_is_lost(tmp_path: Path) -> None:
     path = state_file(tmp_path, machine("a", agent="running", slow_seconds=1.1))
-    outcome = run(path, quiesce_timeout=1)
+    outcome = take(path, quiesce_timeout=1)
     assert "reached its limit of 1 seconds" in str(outcome.notes)
     assert outcome.snapshot is not None
     assert outcome.snapshot.quiesced is False
@@ -69,7 +63,7 @@ def test_a_freeze_that_takes_too_long_is_lost(tmp_path: Path) -> None:
 def test_memory_that_takes_too_long_is_not_saved(tmp_path: Path) -> None:
     path = state_file(tmp_path, machine("a", slow_seconds=30))
     before = Path(path).read_text()
-    outcome = run(path, timeout=1, include_memory=True)
+    outcome = take(path, timeout=1, include_memory=True)
     assert (code(outcome), outcome.changed) == ("timeout", False)
     assert Path(path).read_text() == before
 
@@ -91,7 +85,7 @@ def test_memory_that_takes_too_long_is_not_saved(tmp_path: Path) -> None:
 )
 def test_memory_blockers(tmp_path: Path, values: dict[str, Any], says: str) -> None:
     path = state_file(tmp_path, machine("a", **values))
-    outcome = run(path, include_memory=True)
+    outcome = take(path, include_memory=True)
     assert (code(outcome), outcome.changed) == (("memory_blocked", False) if says else ("", True))
     assert says in outcome.msg
     hypervisor = MockHypervisor(path)
@@ -120,17 +114,17 @@ def test_memory_blockers(tmp_path: Path, values: dict[str, Any], says: str) -> N
 def test_a_second_disk(tmp_path: Path, disk: dict[str, Any], error_code: str) -> None:
     second = {"target": "vdb", "source": "/vm/second", **disk}
     path = state_file(tmp_path, {"name": "a", "disks": [{"target": "vda", "source": "/vm/a"}, second]})
-    outcome = run(path)
+    outcome = take(path)
     assert (code(outcome), outcome.changed) == (error_code, not error_code)
     if error_code == "disk_not_covered":
-        assert run(path, disks=("vda",)).changed
+        assert take(path, disks=("vda",)).changed
     elif not error_code:
         assert outcome.snapshot is not None
         assert [part.target for part in outcome.snapshot.left_out] == ["vdb"]
 
 
 def test_firmware_state_is_told(tmp_path: Path) -> None:
-    outcome = run(state_file(tmp_path, machine("a", firmware="efi", tpm=True)))
+    outcome = take(state_file(tmp_path, machine("a", firmware="efi", tpm=True)))
     assert outcome.snapshot is not None
     assert [part.target for part in outcome.snapshot.left_out] == ["nvram", "tpm"]
     assert [note.split(":")[0] for note in outcome.notes[:2]] == ["not quiesced", "nvram"]
@@ -139,13 +133,13 @@ def test_firmware_state_is_told(tmp_path: Path) -> None:
 def test_chains_and_a_tree_with_siblings(tmp_path: Path) -> None:
     path = state_file(tmp_path, machine("a"))
     for name in ("s1", "s2"):
-        assert run(path, name).changed
+        assert take(path, name).changed
     state = json.loads(Path(path).read_text())
     # What a revert to s1 does.
     state["files"]["/vm/new"] = {"format": "qcow2", "backing_file": "/vm/a.qcow2"}
     state["vms"][0].update(current="s1", disks=[{"target": "vda", "source": "/vm/new"}])
     Path(path).write_text(json.dumps(state))
-    assert run(path, "s3").changed
+    assert take(path, "s3").changed
     vm, storage = look(path)
     assert [(one.name, one.parent, one.current) for one in vm.snapshots] == [
         ("s1", None, False),
@@ -169,7 +163,7 @@ def test_strangers_and_files_that_are_gone(tmp_path: Path) -> None:
     files["/vm/other"] = {**overlay, "backing_file": "/vm/elsewhere"}
     path = state_file(tmp_path, machine("a"), files=files)
     assert look(path)[1].unknown_overlays == ("/vm/on-it", "/vm/stranger")
-    assert run(path).changed
+    assert take(path).changed
     state = json.loads(Path(path).read_text())
     state["files"]["/vm/a.qcow2"] = None
     del state["files"]["/vm/a.vda.s.qcow2"]
@@ -178,19 +172,19 @@ def test_strangers_and_files_that_are_gone(tmp_path: Path) -> None:
     vm, storage = look(path)
     assert vm.snapshots[0].missing_files == ("/vm/a.vda.s.qcow2",)
     assert "/vm/a.qcow2 is missing" in storage.problems[0]
-    assert code(run(path, "t")) == "chain_mismatch"
+    assert code(take(path, "t")) == "chain_mismatch"
 
 
 def test_a_file_that_is_there_is_never_used_again(tmp_path: Path) -> None:
     path = state_file(tmp_path, machine("a"), files={"/vm/a.vda.s.qcow2": {"format": "qcow2"}})
-    outcome = run(path)
+    outcome = take(path)
     assert outcome.snapshot is not None
     assert outcome.snapshot.disks[0].file == "/vm/a.vda.s-2.qcow2"
 
 
 def test_room_goes(tmp_path: Path) -> None:
     path = state_file(tmp_path, machine("a"), directories={"/vm": {"total": 1 << 40, "free": 1 << 39}})
-    assert run(path, include_memory=True).changed
+    assert take(path, include_memory=True).changed
     assert MockHypervisor(path).room("/vm").free <= (1 << 39) - (1 << 30)
 
 
@@ -236,7 +230,7 @@ def test_no_file(tmp_path: Path) -> None:
 def test_reading_writes_nothing(tmp_path: Path) -> None:
     path = state_file(tmp_path, machine("a"))
     before = Path(path).read_text()
-    assert present(MockHypervisor(path), ["*"], SnapshotRequest("s"), Limits(), True)[0].changed
+    assert take(path, check_mode=True).changed
     look(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
     assert Path(path).read_text() == before
@@ -244,7 +238,7 @@ def test_reading_writes_nothing(tmp_path: Path) -> None:
 
 def _take_many(path: str, names: list[str], results: Any) -> None:
     for name in names:
-        outcomes = present(MockHypervisor(path), ["*"], SnapshotRequest(name), Limits(), False)
+        outcomes = do(path, Present(SnapshotRequest(name)))
         results.put([(outcome.changed, code(outcome)) for outcome in outcomes])
 
 
@@ -281,13 +275,13 @@ def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
             os.write(writer, b"x")
             os.read(os.pipe()[0], 1)
     os.read(reader, 1)
-    outcome = run(path, timeout=1)
+    outcome = take(path, timeout=1)
     assert code(outcome) == "locked"
     assert outcome.error is not None
     assert outcome.error.details["pid"] == str(holder)
     os.kill(holder, 9)
     os.waitpid(holder, 0)
-    assert run(path, timeout=1).changed
+    assert take(path, timeout=1).changed
 
 
 def test_the_example_can_be_used() -> None:

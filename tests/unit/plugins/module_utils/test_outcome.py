@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome, outcome, tree_text
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId, SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome, Wording, outcome, tree_text
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot
 
 TREE = (
@@ -22,6 +22,10 @@ TREE = (
     snapshot("right", "root", current=True),
     snapshot("second root", disks=()),
 )
+WORDING = {
+    False: Wording("snapshot 's' (disk-only)", "taken", True),
+    True: Wording("snapshot 's' (with memory)", "taken", False),
+}
 
 
 def entry(name: str = "web01", **values: Any) -> VmOutcome:
@@ -59,18 +63,19 @@ def test_the_whole(check: bool, memory: bool, line: str) -> None:
     new = entry("a", after=TREE[:1], snapshot=TREE[0])
     there = entry("b", before=TREE, after=TREE, snapshot=TREE[0])
     other = entry("c", before=TREE[:1], after=TREE[:2], snapshot=TREE[1])
-    result = outcome(SnapshotRequest("s", include_memory=memory), [new, there, other], check)
+    result = outcome(WORDING[memory], [new, there, other], check)
     assert (result["changed"], result["disk_only"], result["msg"]) == (True, not memory, line)
     assert [one["before_header"] for one in result["diff"]] == ["snapshots of a", "snapshots of c"]
     assert (result["diff"][1]["before"], result["diff"][1]["after"]) == (tree_text(TREE[:1]), tree_text(TREE[:2]))
     assert [one["changed"] for one in result["vms"]] == [True, False, True]
     assert "failed" not in result
     assert set(result["vms"][0]) == {
-        "vm", "uuid", "changed", "failed", "error_code", "details", "msg", "notes", "disk_only", "quiesced", "snapshot",
+        "vm", "uuid", "changed", "failed", "error_code", "details", "msg", "notes", "recovered", "power", "disk_only",
+        "quiesced", "snapshot", "removed", "kept", "files_removed",
     }  # fmt: skip
     assert set(result["vms"][0]["snapshot"]) == {
         "name", "description", "created_at", "parent", "current", "state", "kind", "include_memory", "quiesced", "disks",
-        "left_out", "memory_file", "missing_files",
+        "left_out", "memory_file", "missing_files", "owned", "protected", "labels",
     }  # fmt: skip
 
 
@@ -88,11 +93,11 @@ def test_failures(codes: list[str], error_code: str, tail: str) -> None:
         entry(f"vm{number}", error=KvmError(code, "x", "y", n=number), msg=f"vm{number} failed")
         for number, code in enumerate(codes)
     ]
-    result = outcome(SnapshotRequest("s"), [*failed, entry("good", after=TREE)], False)
+    result = outcome(WORDING[False], [*failed, entry("good", after=TREE)], False)
     assert (result["failed"], result["error_code"], result["changed"]) == (True, error_code, True)
     assert result["msg"].endswith(tail)
     assert (result["vms"][0]["failed"], result["vms"][0]["details"]) == (True, {"n": 0})
 
 
 def test_one_vm_is_no_vms() -> None:
-    assert "of 1 VM: 1 unchanged" in outcome(SnapshotRequest("s"), [entry()], False)["msg"]
+    assert "of 1 VM: 1 unchanged" in outcome(WORDING[False], [entry()], False)["msg"]

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils import _errors
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hypervisor import MockHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Present
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     DomainId,
     Need,
@@ -20,6 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     SnapshotRequest,
     VirtualMachine,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import Action, Limits, run
 
 # What a process of its own needs to import the collection, wherever it is imported from here.
 IMPORT_PATH = [str(Path(str(_errors.__file__)).parents[5]), *sys.path]
@@ -53,3 +57,19 @@ def state_file(folder: Path, *machines: dict[str, Any], **top: Any) -> str:
     path = folder / "state.json"
     path.write_text(json.dumps({"vms": list(machines), **top}))
     return str(path)
+
+
+def do(path: str, action: Action[Any], check_mode: bool = False, **limits: Any) -> list[VmOutcome]:
+    """Do a task on all VMs of a state file."""
+    return run(MockHypervisor(path), ["*"], action, Limits(**limits), check_mode)
+
+
+def take(path: str, name: str = "s", check_mode: bool = False, timeout: int = 600, **wish: Any) -> VmOutcome:
+    """Take a snapshot of the one VM of a state file."""
+    (outcome,) = do(path, Present(SnapshotRequest(name, **wish)), check_mode, timeout=timeout)
+    return outcome
+
+
+def codes(outcomes: list[VmOutcome]) -> list[str]:
+    """Return the error code of each VM, "" where there is none."""
+    return [one.error.error_code if one.error else "" for one in outcomes]

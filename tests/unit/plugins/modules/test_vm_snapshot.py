@@ -62,8 +62,12 @@ def test_one_vm_fails_and_all_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error_code"),
     [
-        ({"name": "s", "state": "absent"}, "not_supported"),
-        ({"name": "s", "state": "reverted"}, "not_supported"),
+        ({"name": "s", "state": "absent", "all_snapshots": True}, "bad_request"),
+        ({"name": "s", "state": "absent", "bandwidth": -1}, "bad_request"),
+        ({"state": "absent"}, "bad_name"),
+        ({"state": "reverted"}, "bad_name"),
+        ({"name": "s", "state": "reverted", "children": True}, "bad_request"),
+        ({"name": "s", "all_snapshots": True}, "bad_request"),
         ({"name": "s", "include_memory": True, "quiesce": "required"}, "bad_request"),
         ({"name": "s", "timeout": -1}, "bad_request"),
         ({"name": "s", "quiesce_timeout": 0}, "bad_request"),

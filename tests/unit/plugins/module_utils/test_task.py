@@ -13,17 +13,15 @@ import pytest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hypervisor import MockHypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Limits, present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Present
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotRequest
-from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import machine, state_file
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import Limits
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import run as run_task
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import codes, do, machine, state_file
 
 
 def run(path: str, name: str = "s", check_mode: bool = False, **wish: Any) -> list[VmOutcome]:
-    return present(MockHypervisor(path), ["*"], SnapshotRequest(name, **wish), Limits(), check_mode)
-
-
-def codes(outcomes: list[VmOutcome]) -> list[str]:
-    return [one.error.error_code if one.error else "" for one in outcomes]
+    return do(path, Present(SnapshotRequest(name, **wish)), check_mode)
 
 
 def test_no_room_for_all_is_room_for_none(tmp_path: Path) -> None:
@@ -31,7 +29,7 @@ def test_no_room_for_all_is_room_for_none(tmp_path: Path) -> None:
     path = state_file(tmp_path, *(machine(f"vm{number}") for number in range(4)), directories={"/vm": directory})
     assert codes(run(path)) == ["no_space"] * 4
     assert not any(one.changed for one in run(path))
-    (outcome,) = present(MockHypervisor(path), ["vm1"], SnapshotRequest("s"), Limits(), False)
+    (outcome,) = run_task(MockHypervisor(path), ["vm1"], Present(SnapshotRequest("s")), Limits(), False)
     assert outcome.changed
 
 
@@ -87,7 +85,7 @@ def test_what_failed_is_told_also_where_nothing_can_be_read_afterwards(
 def test_the_task_as_a_whole(tmp_path: Path, patterns: list[str]) -> None:
     path = state_file(tmp_path, machine("a"))
     with pytest.raises(KvmError) as caught:
-        present(MockHypervisor(path), patterns, SnapshotRequest("s"), Limits(), False)
+        run_task(MockHypervisor(path), patterns, Present(SnapshotRequest("s")), Limits(), False)
     assert caught.value.error_code == "vm_not_found"
     with pytest.raises(KvmError) as caught:
         run(path, name="a/b")
