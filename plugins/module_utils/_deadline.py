@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 
 class Deadline:
@@ -23,3 +24,11 @@ class Deadline:
     def passed(self) -> bool:
         """Whether no time is left."""
         return self.remaining() == 0.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast layers may be merged (``bandwidth`` in MiB/s, 0 for no limit), and until when."""
+
+    bandwidth: int
+    deadline: Deadline

@@ -483,7 +483,7 @@ def main() -> None:
         with open_hypervisor(params) as hypervisor:
             vms = run(hypervisor, params["vms"], action, limits, module.check_mode)
     except KvmError as error:
-        nothing = {"changed": False, "disk_only": disk_only, "diff": [], "vms": []}
+        nothing: dict[str, Any] = {"changed": False, "disk_only": disk_only, "diff": [], "vms": []}
         module.fail_json(**nothing, **error.to_failure())
     result = outcome(wording, vms, module.check_mode)
     if result.pop("failed", False):

@@ -30,6 +30,14 @@ class HostFiles:
         self._backing: dict[str, str] = {}
         self._overlays: dict[str, list[str]] = {}  # by what they are backed by
         self._named: frozenset[str] | None = None
+        self._directories: set[str] | None = None
+
+    def named_directories(self, named: Callable[[], Iterable[str]]) -> set[str]:
+        """Return every directory that holds a file which ``named`` tells; the host's domains are read once."""
+        with self._lock:
+            if self._directories is None:
+                self._directories = {os.path.dirname(file) for file in named()}
+            return self._directories
 
     def strangers(self, tops: Set[str], overlays: Set[str], named: Callable[[], Iterable[str]]) -> list[str]:
         """Return overlays beside a VM's files that lead into one of these and that nothing on the host names.
@@ -79,12 +87,12 @@ class HostFiles:
     def _scan_around(self, files: Iterable[str]) -> None:
         for directory in {os.path.dirname(file) for file in files} - self._scanned:
             self._scanned.add(directory)
-            for overlay, backing in _overlays_in(directory):
+            for overlay, backing in overlays_in(directory):
                 self._backing[overlay] = backing
                 self._overlays.setdefault(backing, []).append(overlay)
 
 
-def _overlays_in(directory: str) -> Iterator[tuple[str, str]]:
+def overlays_in(directory: str) -> Iterator[tuple[str, str]]:
     """Yield the overlays in a directory and the real path of what they are backed by, going by their headers alone.
 
     No file that a header names is opened: a raw disk's first bytes are its guest's, which may write there what it likes.

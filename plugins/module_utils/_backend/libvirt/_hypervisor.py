@@ -6,35 +6,56 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._checks import (
+    is_below,
+    refuse_jobs,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._connection import (
     open_connection,
     translated,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import (
     parse,
     require_libraries,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._metadata import current_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._plan import plan_snapshot
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._snapshot_xml import from_xml
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._remove import (
+    Removal,
+    plan_removal,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._revert import (
+    Reversion,
+    plan_revert,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import read_saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._snapshot_xml import from_saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._storage import StorageReader
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._take import Take
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._take import Take, resume_take
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._thaw_guard import ThawGuard
-from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._memory_blockers import memory_blockers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import agent_connected, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import agent_connected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._record import (
+    Record,
     Records,
+    SnapshotNote,
     record_directory,
+    snapshot_key,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     DomainId,
+    RemovalPlan,
+    RevertPlan,
     Room,
     Snapshot,
     SnapshotPlan,
@@ -89,6 +110,7 @@ class LibvirtHypervisor(Hypervisor):
         with translated(domain.name, "reading the VM"):
             state, memory_kib, *_rest = native.info()
             xml = parse(native.XMLDesc(0))
+            record = self._records.read(domain)
             return _Inspected(
                 id=DomainId(native.name(), domain.uuid),
                 state=_STATES.get(state, "unknown"),
@@ -96,18 +118,10 @@ class LibvirtHypervisor(Hypervisor):
                 guest_agent=agent_connected(xml),
                 memory_bytes=memory_kib * 1024,
                 memory_blockers=memory_blockers(xml),
-                snapshots=self._snapshots(native, domain),
+                snapshots=_snapshots(native, xml, record),
+                operation=self._records.operation(domain, record),
                 xml=xml,
             )
-
-    def _snapshots(self, native: Any, domain: DomainId) -> tuple[Snapshot, ...]:
-        found = native.listAllSnapshots(0)
-        if not found:
-            return ()
-        quiesced = self._records.read(domain).quiesced
-        snapshots = [from_xml(snapshot.getXMLDesc(0), quiesced) for snapshot in found]
-        current = native.snapshotCurrent(0).getName() if native.hasCurrentSnapshot(0) else None
-        return in_tree_order([replace(one, current=one.name == current) for one in snapshots])
 
     def storage(self, vm: VirtualMachine) -> Storage:
         native = self._lookup(vm.id)
@@ -118,11 +132,8 @@ class LibvirtHypervisor(Hypervisor):
         xml = _xml(vm)
         native = self._lookup(vm.id)
         with translated(vm.name, "asking for what goes on with it"):
-            if vm.active:
-                _refuse_block_job(vm.name, native, xml)
-            elif native.hasManagedSaveImage(0):
-                raise _managed_save(vm.name)
-        return plan_snapshot(vm, xml, request, self._version, self._records.read(vm.id).taking)
+            refuse_jobs(vm, native, xml)
+        return plan_snapshot(vm, xml, request, self._version, self._records.read(vm.id).making)
 
     def room(self, directory: str) -> Room:
         try:
@@ -139,8 +150,60 @@ class LibvirtHypervisor(Hypervisor):
         return self._records.lock(domain, deadline)
 
     def take(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
-        native = self._lookup(plan.vm.id)
-        return Take(native, self._uri, self._records, self._guard, _xml(plan.vm)).run(plan, deadline)
+        handle = self._handle(plan.vm.id)
+        return Take(handle, self._uri, self._records, self._guard, _xml(plan.vm)).run(plan, deadline)
+
+    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
+        return plan_revert(self._handle(vm.id), vm, snapshot, power)
+
+    def revert(self, plan: RevertPlan, deadline: Deadline) -> tuple[str, ...]:
+        Reversion(self._handle(plan.vm.id), Pace(0, deadline)).run(plan)
+        return plan.notes
+
+    def plan_removal(self, vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> RemovalPlan:
+        return plan_removal(self._handle(vm.id), vm, tuple(snapshots))
+
+    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:
+        Removal(self._handle(plan.vm.id), Pace(bandwidth, deadline)).run(plan.snapshots[0])
+        return plan.notes
+
+    def recover(self, vm: VirtualMachine, deadline: Deadline) -> str:
+        handle = self._handle(vm.id)
+        journal = handle.record().journal
+        if journal is None:
+            return ""
+        if journal.kind == "take":
+            return resume_take(handle, journal)
+        if journal.kind == "revert":
+            return Reversion(handle, Pace(0, deadline)).resume(journal)
+        Removal(handle, Pace(0, deadline)).resume(journal)
+        return f"Finished the interrupted removal of snapshot {journal.snapshot!r}."
+
+    def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
+        record = self._records.read(vm.id)
+        note = SnapshotNote(snapshot.quiesced, snapshot.owned, snapshot.protected, dict(snapshot.labels))
+        key = snapshot_key(snapshot.name, snapshot.created_at)
+        self._records.write(vm.id, replace(record, snapshots={**record.snapshots, key: note}))
+
+    def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
+        native = self._lookup(vm.id)
+        with translated(vm.name, "reading the disks"):  # anew: what was an orphan may be in use by now
+            reader = StorageReader(self._connection, self._records, HostFiles())
+            found = reader.read(vm, parse(native.XMLDesc(0)), native).orphans
+        going = tuple(file for file in files if file in found)
+        self._handle(vm.id).unlink(going)
+        return going
+
+    def _handle(self, domain: DomainId) -> DomainHandle:
+        native = self._lookup(domain)
+        return DomainHandle(
+            self._connection,
+            native,
+            domain,
+            version=self._version,
+            records=self._records,
+            host_files=self._host_files,
+        )
 
     def _lookup(self, domain: DomainId) -> Any:
         if domain.uuid not in self._known:
@@ -155,28 +218,15 @@ def _xml(vm: VirtualMachine) -> Any:
     return vm.xml
 
 
-def _refuse_block_job(vm: str, native: Any, xml: Any) -> None:
-    for disk in disks(xml):
-        if not disk.has_source:
-            continue
-        job = native.blockJobInfo(disk.target, 0)
-        if job:
-            raise KvmError(
-                "block_job_active",
-                f"A block job (merge, copy or backup) runs on disk {disk.target} of {vm}.",
-                f"Nothing was changed. Wait for it: virsh blockjob {vm} {disk.target}.",
-                disk=disk.target,
-                progress=[job.get("cur"), job.get("end")],
-            )
-
-
-def _managed_save(vm: str) -> KvmError:
-    return KvmError(
-        "managed_save",
-        f"{vm} has a managed save: at its next start it would go on with the disks as they were, below the overlays, "
-        "and spoil the snapshot.",
-        f"Nothing was changed. Start it first, or throw the saved state away: virsh managedsave-remove {vm}.",
-    )
+def _snapshots(native: Any, xml: Any, record: Record) -> tuple[Snapshot, ...]:
+    found = read_saved(native)
+    if not found:
+        return ()
+    current = current_name(native)
+    if not any(one.name == current and is_below(one, xml) for one in found):
+        current = None  # libvirt calls one current for want of a true one, see _metadata.py
+    snapshots = [from_saved(one, record.snapshots) for one in found]
+    return in_tree_order([replace(one, current=one.name == current) for one in snapshots])
 
 
 def _unusable(directory: str, reason: str) -> KvmError:

@@ -13,12 +13,15 @@ import json
 import os
 import struct
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 
 _MAGIC = b"QFI\xfb"
-_FIXED = struct.Struct(">4sIQIIQ")  # magic, version, backing offset, backing length, cluster bits, virtual size
+# Magic, version, backing offset, backing length, cluster bits, virtual size, encryption, entries of the L1 table, where
+# that lies, where the refcount table lies, its clusters, internal snapshots.
+_FIXED = struct.Struct(">4sIQIIQIIQQII")
 _HEADER_LENGTH_AT = 100
 _VERSION_2_HEADER = 72
 _END, _BACKING_FORMAT = 0, 0xE2792ACA
@@ -29,7 +32,10 @@ _PRIVATE = 0o600
 
 @dataclass(frozen=True)
 class Image:
-    """One image file. Sizes in bytes, ``size`` as allocated; ``backing_format`` is "" where the image names none."""
+    """One image file. Sizes in bytes, ``size`` as allocated; ``backing_format`` is "" where the image names none.
+
+    ``snapshots`` counts those inside it.
+    """
 
     file: str
     format: str
@@ -37,6 +43,7 @@ class Image:
     virtual_size: int
     backing_file: str | None = None
     backing_format: str = ""
+    snapshots: int = 0
 
 
 def read_image(file: str, image_format: str) -> Image:
@@ -59,7 +66,7 @@ def read_image(file: str, image_format: str) -> Image:
 def _parsed(file: str, head: bytes, allocated: int) -> Image:
     if len(head) < _VERSION_2_HEADER or head[:4] != _MAGIC:
         raise ValueError(f"{file} is not a qcow2 image")
-    _magic, version, offset, length, _bits, virtual_size = _FIXED.unpack_from(head)
+    _magic, version, offset, length, _bits, virtual_size, *_rest, snapshots = _FIXED.unpack_from(head)
     backing = head[offset : offset + length].decode() if offset else ""
     return Image(
         file=file,
@@ -68,6 +75,7 @@ def _parsed(file: str, head: bytes, allocated: int) -> Image:
         virtual_size=virtual_size,
         backing_file=_resolve(file, backing) if backing else None,
         backing_format=_backing_format(head, version),
+        snapshots=snapshots,
     )
 
 
@@ -91,14 +99,32 @@ def _resolve(file: str, backing: str) -> str:
     return os.path.normpath(os.path.join(os.path.dirname(file), backing))
 
 
+def is_empty(overlay: str) -> bool:
+    """Whether nothing was ever written to a qcow2 overlay: its L1 table has no entry. Raises as `read_image` does."""
+    with open(overlay, "rb") as stream:
+        head = stream.read(_FIXED.size)
+        if len(head) < _FIXED.size or head[:4] != _MAGIC:
+            raise ValueError(f"{overlay} is not a qcow2 image")
+        entries, table = _FIXED.unpack(head)[7:9]
+        stream.seek(table)
+        return not any(stream.read(entries * 8))
+
+
+def walk_chain(file: str, image_format: str) -> Iterator[Image]:
+    """Yield the image and all it is backed by, active layer first. Raises as `read_image` does, as it goes."""
+    following: str | None = file
+    for _depth in range(_MOST_LAYERS):
+        image = read_image(str(following), image_format)
+        yield image
+        following, image_format = image.backing_file, image.backing_format or "raw"
+        if following is None:
+            return
+    raise ValueError(f"the backing chain of {file} has more than {_MOST_LAYERS} layers, or goes in a circle")
+
+
 def read_chain(file: str, image_format: str) -> list[Image]:
     """Return the image and all it is backed by, active layer first. Raises as `read_image` does."""
-    chain = [read_image(file, image_format)]
-    while chain[-1].backing_file is not None:
-        if len(chain) >= _MOST_LAYERS:
-            raise ValueError(f"the backing chain of {file} has more than {_MOST_LAYERS} layers, or goes in a circle")
-        chain.append(read_image(chain[-1].backing_file, chain[-1].backing_format or "raw"))
-    return chain
+    return list(walk_chain(file, image_format))
 
 
 def create_overlay(overlay: str, backing: str, backing_format: str, virtual_size: int) -> None:

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import Image, read_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._checks import checked_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._coverage import cover
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._plan import (
     check_domain,
@@ -37,24 +37,16 @@ def plan_snapshot(
     check_domain(vm)
     covered, left_out = cover(vm.name, domain, request.disks)
     for disk in covered:
-        _check_chain(vm.name, disk, libvirt_version)
+        _check_depth(vm.name, disk, libvirt_version)
     directories = [
         (disk, overlay_directory(vm.name, disk, os.path.realpath(str(disk.source)), request.overlay_dir))
         for disk in covered
     ]
-    return files_plan(vm, request, directories, left_out, partial(_unused, leftovers))
+    return files_plan(vm, request, directories, left_out, partial(unused_path, leftovers))
 
 
-def _check_chain(vm: str, disk: Disk, libvirt_version: int) -> None:
-    """Compare what libvirt says of a disk's chain with what the files say; build upon no difference."""
-    try:
-        images = read_chain(str(disk.source), disk.format)
-    except (OSError, ValueError) as error:
-        raise _mismatch(vm, disk, f"its backing chain cannot be read: {error}") from error
-    _check_formats(vm, disk, images)
-    under = tuple(image.file for image in images[1:])
-    if disk.backing is not None and not _same_files(disk.backing, under):
-        raise _mismatch(vm, disk, f"libvirt says it is backed by {list(disk.backing)}, the files say {list(under)}")
+def _check_depth(vm: str, disk: Disk, libvirt_version: int) -> None:
+    images = checked_chain(vm, disk)
     shallow = _SHALLOW_LIBVIRT[0] <= libvirt_version < _SHALLOW_LIBVIRT[1]
     limit = _SHALLOW_LAYERS if shallow else _MOST_LAYERS
     if len(images) >= limit:
@@ -66,28 +58,7 @@ def _check_chain(vm: str, disk: Disk, libvirt_version: int) -> None:
         )
 
 
-def _check_formats(vm: str, disk: Disk, images: Sequence[Image]) -> None:
-    for image in images:
-        if image.backing_file is not None and not image.backing_format:
-            raise _mismatch(
-                vm, disk, f"{image.file} does not name the format of its backing file, and guessing is unsafe"
-            )
-
-
-def _same_files(one: Sequence[str], other: Sequence[str]) -> bool:
-    return [os.path.realpath(file) for file in one] == [os.path.realpath(file) for file in other]
-
-
-def _mismatch(vm: str, disk: Disk, difference: str) -> KvmError:
-    return KvmError(
-        "chain_mismatch",
-        f"Disk {disk.target} of {vm} is not as it should be: {difference}.",
-        "Nothing was changed. Look at the files with qemu-img info -U --backing-chain, and at vm_snapshot_info.",
-        disk=disk.target,
-    )
-
-
-def _unused(leftovers: Collection[str], directory: str, stem: str, suffix: str) -> str:
+def unused_path(leftovers: Collection[str], directory: str, stem: str, suffix: str) -> str:
     """Return a path that nothing has yet: a file of that name may be another snapshot's state."""
     path, number = os.path.join(directory, stem + suffix), 1
     while os.path.lexists(path) and path not in leftovers:

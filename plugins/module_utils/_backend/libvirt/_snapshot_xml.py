@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
-from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import etree
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved, SavedDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._coverage import (
     NOT_CHOSEN,
     firmware_left_out,
     nothing_to_save,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._record import snapshot_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._record import SnapshotNote, snapshot_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     LeftOut,
     Snapshot,
@@ -49,53 +47,45 @@ def to_xml(plan: SnapshotPlan, targets: Sequence[str]) -> str:
     return str(etree.tostring(root, encoding="unicode"))
 
 
-def from_xml(xml: str, quiesced: Mapping[str, bool]) -> Snapshot:
-    """Return a snapshot; ``quiesced`` is what our own record knows of the ones we took. ``current`` is left False."""
-    root = etree.fromstring(xml.encode())
-    name = root.findtext("name")
-    created_at = datetime.fromtimestamp(int(root.findtext("creationTime", "0")), timezone.utc).isoformat()
-    memory = root.find("memory")
-    memory_kind = "no" if memory is None else memory.get("snapshot", "no")
-    elements = root.findall("disks/disk")
-    kinds = {element.get("snapshot", "internal") for element in elements} | {memory_kind}
-    kinds -= {"no", "manual"}
-    saved = tuple(_disk(element) for element in elements if element.get("snapshot") not in ("no", "manual"))
-    memory_file = memory.get("file") if memory_kind == "external" else None
-    files = [disk.file for disk in saved if disk.file] + ([memory_file] if memory_file else [])
+def from_saved(one: Saved, notes: Mapping[str, SnapshotNote]) -> Snapshot:
+    """Return a snapshot; ``notes`` is what our own record knows of some. ``current`` is left False."""
+    note = notes.get(snapshot_key(one.name, one.created_at), SnapshotNote(owned=False))
+    # The overlay of a leaf goes with a revert to elsewhere; what the snapshot holds is below it.
+    needed = [disk.state for disk in one.disks] + ([one.memory_file] if one.memory_file else [])
     return Snapshot(
-        name=name,
-        description=root.findtext("description", ""),
-        created_at=created_at,
-        parent=root.findtext("parent/name"),
-        state=root.findtext("state", "unknown"),
-        kind=kinds.pop() if len(kinds) == 1 else "mixed" if kinds else "none",
-        include_memory=memory_kind != "no",
-        quiesced=quiesced.get(snapshot_key(name, created_at)),
-        disks=saved,
-        left_out=_left_out(root, elements),
-        memory_file=memory_file,
-        missing_files=tuple(file for file in files if not os.path.exists(file)),
+        name=one.name,
+        description=one.xml.findtext("description", ""),
+        created_at=one.created_at,
+        parent=one.parent,
+        state=one.state,
+        kind=one.kind,
+        include_memory=one.memory != "no",
+        quiesced=note.quiesced,
+        disks=tuple(_disk(part) for part in one.disks),
+        left_out=_left_out(one),
+        memory_file=one.memory_file,
+        missing_files=tuple(file for file in needed if not os.path.exists(file)),
+        owned=note.owned,
+        protected=note.protected,
+        labels=note.labels,
     )
 
 
-def _disk(element: Any) -> SnapshotDisk:
-    source = element.find("source")
-    file = None if source is None else source.get("file") or source.get("dev")
-    driver = element.find("driver")
+def _disk(part: SavedDisk) -> SnapshotDisk:
     try:
-        size = os.stat(file).st_blocks * 512 if file else None
+        size = os.stat(part.overlay).st_blocks * 512 if part.overlay else None
     except OSError:
         size = None
-    return SnapshotDisk(element.get("name"), file, None if driver is None else driver.get("type"), size)
+    return SnapshotDisk(part.target, part.overlay, "qcow2" if part.overlay else part.format, size, part.state)
 
 
-def _left_out(root: Any, elements: Sequence[Any]) -> tuple[LeftOut, ...]:
-    domain = root.find("domain")
-    known = {} if domain is None else {disk.target: disk for disk in disks(domain)}
+def _left_out(one: Saved) -> tuple[LeftOut, ...]:
+    known = {disk.target: disk for disk in one.domain_disks}
     left_out = []
-    for element in elements:
+    for element in one.xml.iterfind("disks/disk"):
         if element.get("snapshot") in ("no", "manual"):
             target = element.get("name")
             reason = nothing_to_save(known[target]) if target in known else ""
             left_out.append(LeftOut(target, reason or NOT_CHOSEN))
+    domain = one.xml.find("domain")
     return (*left_out, *(() if domain is None else firmware_left_out(domain)))

@@ -19,9 +19,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     to_chain,
     unknown_layers,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt, parse
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._named_files import (
+    files_in,
+    named_on_host,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import Storage, VirtualMachine
 
@@ -36,17 +40,18 @@ class StorageReader:
 
     def read(self, vm: VirtualMachine, xml: Any, native: Any) -> Storage:
         """Return what lies on disk for the VM whose XML this is."""
-        chains = [read(disk) for disk in _image_disks(xml)]
+        chains = [read(disk) for disk in image_disks(xml)]
         owners = {
             os.path.realpath(disk.file): snapshot.name
             for snapshot in vm.snapshots
             for disk in snapshot.disks
             if disk.file
         }
-        overlays: set[str] = set(owners)
+        record = self._records.read(vm.id)
+        overlays = {*owners, *record.overlays, *record.former}
         unknown = unknown_layers(vm.name, chains, overlays)
         if unknown:
-            # The overlay of a revert is named in a place of its own; few VMs ever come to be asked for it.
+            # The overlay of libvirt's own revert is named in a place of its own; few VMs ever come to be asked for it.
             overlays.update(_reverted(native))
             unknown = unknown_layers(vm.name, chains, overlays)
         strangers = self._strangers(vm, native, chains, overlays.union(unknown))
@@ -56,55 +61,27 @@ class StorageReader:
         return Storage(
             chains=tuple(to_chain(chain, owners) for chain in chains),
             unknown_overlays=(*unknown, *strangers),
+            orphans=tuple(strangers),
             problems=tuple(found),
         )
 
     def _strangers(self, vm: VirtualMachine, native: Any, chains: Iterable[Chain], overlays: Set[str]) -> list[str]:
         tops = {os.path.realpath(str(chain.disk.source)) for chain in chains}
-        strangers = self._host_files.strangers(tops, overlays, self._named_files)
+        strangers = self._host_files.strangers(tops, overlays, lambda: named_on_host(self._connection))
         if not strangers:
             return []
         # A snapshot that is taken meanwhile has files before it has a name. Whether a run is at work must be asked first:
         # one that has ended by then has left a snapshot that names them.
-        expected = set(self._records.read(vm.id).taking) if self._records.held(vm.id) else set()
+        expected = set(self._records.read(vm.id).making) if self._records.held(vm.id) else set()
         for snapshot in native.listAllSnapshots(0):
-            expected.update(_files_in(parse(snapshot.getXMLDesc(0))))
+            expected.update(files_in(parse(snapshot.getXMLDesc(0))))
         return [file for file in strangers if file not in expected]
-
-    def _named_files(self) -> Iterator[str]:
-        """Yield every file that a domain of the host, as it runs and as it is defined, or one of its snapshots names."""
-        for native in self._connection.listAllDomains(0):
-            try:
-                texts = [native.XMLDesc(0), native.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)]
-                texts += [snapshot.getXMLDesc(0) for snapshot in native.listAllSnapshots(0)]
-            except libvirt.libvirtError as error:
-                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                    continue  # removed at this very moment
-                raise
-            for text in texts:
-                yield from _files_in(parse(text))
-
-
-def _image_disks(domain: Any) -> list[Disk]:
-    return [disk for disk in disks(domain) if disk.source and disk.device in ("disk", "lun")]
 
 
 def _reverted(native: Any) -> Iterator[str]:
     for snapshot in native.listAllSnapshots(0):
         for element in parse(snapshot.getXMLDesc(0)).iterfind("revertDisks"):
-            yield from _files_in(element)
-
-
-def _files_in(element: Any) -> Iterator[str]:
-    """Yield the real path of every image and memory file named in an element, at whatever depth."""
-    for disk in element.iter("disk"):
-        for source in disk.iter("source"):
-            path = source.get("file") or source.get("dev")
-            if path:
-                yield os.path.realpath(path)
-    for memory in element.iter("memory"):
-        if memory.get("file"):
-            yield os.path.realpath(memory.get("file"))
+            yield from files_in(element)
 
 
 def _other_definition(running: Any, native: Any) -> list[str]:
@@ -116,9 +93,9 @@ def _other_definition(running: Any, native: Any) -> list[str]:
 
 def _differences(running: Any, native: Any) -> list[str]:
     definition = parse(native.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-    defined = {disk.target: disk.source for disk in _image_disks(definition)}
+    defined = {disk.target: disk.source for disk in image_disks(definition)}
     return [
         f"disk {disk.target}: it runs on {disk.source}, but its definition has {other} for the next start"
-        for disk in _image_disks(running)
+        for disk in image_disks(running)
         if (other := defined.get(disk.target)) and os.path.realpath(other) != os.path.realpath(str(disk.source))
     ]

@@ -17,24 +17,36 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     open_connection,
     translated,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import (
     create_overlay,
     own_like,
     read_image,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt, parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._metadata import make_root
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._named_files import named_on_host
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._quiesce import Freeze, frozen
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._snapshot_xml import from_xml, to_xml
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved, saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._snapshot_xml import (
+    from_saved,
+    to_xml,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Record, Records, snapshot_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._record import (
+    Journal,
+    Records,
+    SnapshotNote,
+    now,
+    snapshot_key,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     Snapshot,
     SnapshotPlan,
     Taken,
-    VirtualMachine,
 )
 
 _DISK_ONLY, _REUSE_EXT, _ATOMIC, _LIVE = 16, 32, 128, 256  # virDomainSnapshotCreateFlags
@@ -45,8 +57,9 @@ _ABORT_AGAIN = 0.1  # seconds
 class Take:
     """One snapshot of one domain, from plan to `Taken`."""
 
-    def __init__(self, domain: Any, uri: str, records: Records, guard: ThawGuard, xml: Any) -> None:
-        self._domain = domain
+    def __init__(self, handle: DomainHandle, uri: str, records: Records, guard: ThawGuard, xml: Any) -> None:
+        self._handle = handle
+        self._domain = handle.native
         self._uri = uri
         self._records = records
         self._guard = guard
@@ -55,9 +68,9 @@ class Take:
     def run(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
         """Take it. Raises as `Hypervisor.take` says; the VM is as it was, or the error says otherwise."""
         vm = plan.vm
-        self._clear_leftovers(plan)
         files = _files(plan)
-        self._records.write(vm.id, replace(self._records.read(vm.id), taking=files))
+        journal = Journal("take", plan.snapshot.name, None, now(), files)
+        self._records.write(vm.id, replace(self._records.read(vm.id), journal=journal))
         freeze = Freeze()
         try:
             self._make_overlays(plan)
@@ -68,15 +81,25 @@ class Take:
             self._undo(plan, files)
             raise _with_frozen_guest(error, vm.name, freeze) from error
         with translated(vm.name, "reading back the snapshot"):
-            taken = replace(from_xml(snapshot.getXMLDesc(0), {}), current=True, quiesced=freeze.held)
-        self._write_record(vm, taken)
+            found = saved(parse(snapshot.getXMLDesc(0)))
+            if plan.snapshot.parent is None and found.parent is not None:
+                self._take_root(plan)
+        taken = self._write_record(plan, found, freeze)
         self._verify(plan)
         return self._report(plan, taken, freeze)
 
-    def _write_record(self, vm: VirtualMachine, taken: Snapshot) -> None:
-        known = (*vm.snapshots, taken)  # what is not among them any more is forgotten
-        quiesced = {snapshot_key(one.name, one.created_at): one.quiesced for one in known if one.quiesced is not None}
-        self._records.write(vm.id, Record(quiesced=quiesced))
+    def _take_root(self, plan: SnapshotPlan) -> None:
+        """Undo that libvirt based the snapshot on one that it only called current, for want of a true one."""
+        handle = self._handle
+        handle.agree(handle.survey(), {})
+        make_root(handle.native, plan.snapshot.name)
+
+    def _write_record(self, plan: SnapshotPlan, found: Saved, freeze: Freeze) -> Snapshot:
+        planned, record = plan.snapshot, self._records.read(plan.vm.id)
+        note = SnapshotNote(freeze.held, True, planned.protected, dict(planned.labels))
+        key = snapshot_key(found.name, found.created_at)
+        self._records.write(plan.vm.id, replace(record, snapshots={**record.snapshots, key: note}, journal=None))
+        return replace(from_saved(found, {key: note}), parent=planned.parent, current=True)
 
     def _make_overlays(self, plan: SnapshotPlan) -> None:
         if not _made_by_us(plan):
@@ -135,37 +158,11 @@ class Take:
                 difference = f"it is on {disk.source}, and {overlay.file} is backed by {below}"
                 raise _not_as_asked(plan.vm.name, overlay.target, difference)
 
-    def _clear_leftovers(self, plan: SnapshotPlan) -> None:
-        """Remove what a killed run made and never came to use."""
-        self._remove_unused(plan, self._records.read(plan.vm.id).taking)
-
     def _undo(self, plan: SnapshotPlan, files: Iterable[str]) -> None:
         """Remove what was made for a snapshot that failed; the record stays if that cannot be made sure of."""
-        with suppress(KvmError):  # libvirt is gone: the next take of this VM finds the record and clears up
-            self._remove_unused(plan, files)
-            self._records.write(plan.vm.id, replace(self._records.read(plan.vm.id), taking=()))
-
-    def _remove_unused(self, plan: SnapshotPlan, files: Iterable[str]) -> None:
-        existing = [file for file in files if os.path.exists(file)]
-        if not existing:
-            return
-        used = self._files_in_use(plan.vm.name)
-        for file in existing:
-            if file not in used:
-                os.unlink(file)
-
-    def _files_in_use(self, vm: str) -> set[str]:
-        """Return every file the domain or one of its snapshots names, now."""
-        used: set[str] = set()
-        with translated(vm, "reading what is in use"):
-            for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE):
-                for disk in disks(parse(self._domain.XMLDesc(flags))):
-                    used.update((str(disk.source), *(disk.backing or ())))
-            for native in self._domain.listAllSnapshots(0):
-                snapshot = from_xml(native.getXMLDesc(0), {})
-                used.update(str(disk.file) for disk in snapshot.disks)
-                used.add(str(snapshot.memory_file))
-        return used
+        with suppress(KvmError):  # libvirt is gone: the next run on this VM finds the record and clears up
+            remove_unused(self._handle, files)
+            self._records.write(plan.vm.id, replace(self._records.read(plan.vm.id), journal=None))
 
     def _report(self, plan: SnapshotPlan, snapshot: Snapshot, freeze: Freeze) -> Taken:
         if freeze.still_frozen:
@@ -179,6 +176,32 @@ class Take:
                 )
             return Taken(snapshot, (*plan.notes, f"not quiesced: {freeze.reason}; it is crash-consistent"))
         return Taken(snapshot, plan.notes)
+
+
+def remove_unused(handle: DomainHandle, files: Iterable[str]) -> None:
+    """Delete those of a take's files that came to no use: neither a domain of this host nor a snapshot names them."""
+    existing = [file for file in files if os.path.exists(file)]
+    if not existing:
+        return
+    with translated("the host", "reading what its domains use"):
+        used = set(named_on_host(handle.connection))
+    layers = handle.survey().layers
+    handle.unlink(file for file in existing if (real := os.path.realpath(file)) not in used and not layers.above(real))
+
+
+def resume_take(handle: DomainHandle, journal: Journal) -> str:
+    """Bring an interrupted take to its end: the snapshot is there and stays, or what was made for it goes."""
+    taken = next((one for one in handle.saved() if one.name == journal.snapshot), None)
+    ours = taken is not None and set(journal.files).issuperset(taken.overlays)
+    record = handle.record()
+    if taken is None or not ours:
+        remove_unused(handle, journal.files)
+        handle.write(replace(record, journal=None))
+        return f"Cleared up what the interrupted take of snapshot {journal.snapshot!r} had left."
+    # Whether the guest was frozen all the time is not known.
+    notes = {snapshot_key(taken.name, taken.created_at): SnapshotNote(), **record.snapshots}
+    handle.write(replace(record, snapshots=notes, journal=None))
+    return f"The interrupted run had taken snapshot {journal.snapshot!r}."
 
 
 def _made_by_us(plan: SnapshotPlan) -> bool:

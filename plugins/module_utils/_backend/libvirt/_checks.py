@@ -1,0 +1,120 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must hold of a VM before its snapshots are changed, and again when that is done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._connection import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import UNREADABLE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import (
+    Image,
+    read_chain,
+    walk_chain,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._plan import check_domain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import VirtualMachine
+
+
+def check_idle(handle: DomainHandle, vm: VirtualMachine) -> None:
+    """Raise ``transient_domain``, ``bad_state``, ``block_job_active`` or ``managed_save``."""
+    check_domain(vm)
+    with translated(vm.name, "asking for what goes on with it"):
+        refuse_jobs(vm, handle.native, handle.xml())
+
+
+def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
+    """Raise ``block_job_active`` for a VM that runs, ``managed_save`` for one that is off. Raises `libvirtError` too."""
+    if vm.active:
+        for disk in disks(xml):
+            if disk.has_source:
+                _refuse_block_job(vm.name, disk.target, native.blockJobInfo(disk.target, 0))
+    elif native.hasManagedSaveImage(0):
+        raise KvmError(
+            "managed_save",
+            f"{vm.name} has a managed save: at its next start it would go on with the disks as they were then, "
+            "and spoil the snapshots.",
+            f"Nothing was changed. Start it first, or throw the saved state away: virsh managedsave-remove {vm.name}.",
+        )
+
+
+def _refuse_block_job(vm: str, target: str, job: Any) -> None:
+    if job:
+        raise KvmError(
+            "block_job_active",
+            f"A block job (merge, copy or backup) runs on disk {target} of {vm}.",
+            f"Nothing was changed. Wait for it: virsh blockjob {vm} {target}.",
+            disk=target,
+            progress=[job.get("cur"), job.get("end")],
+        )
+
+
+def check_chains(handle: DomainHandle) -> None:
+    """Compare what libvirt says of every disk's chain with what the files say. Raises ``chain_mismatch``."""
+    for disk in disks(handle.xml()):
+        if disk.source and disk.device in ("disk", "lun"):
+            checked_chain(handle.name, disk)
+
+
+def checked_chain(vm: str, disk: Disk) -> list[Image]:
+    """Return a disk's chain, active layer first, once libvirt and the files agree on it. Raises ``chain_mismatch``."""
+    try:
+        images = read_chain(str(disk.source), disk.format)
+    except (OSError, ValueError) as error:
+        raise chain_mismatch(vm, disk.target, f"its backing chain cannot be read: {error}") from error
+    for image in images:
+        if image.backing_file is not None and not image.backing_format:
+            reason = f"{image.file} does not name the format of its backing file, and guessing is unsafe"
+            raise chain_mismatch(vm, disk.target, reason)
+    under = tuple(image.file for image in images[1:])
+    if disk.backing is not None and not _same_files(disk.backing, under):
+        reason = f"libvirt says it is backed by {list(disk.backing)}, the files say {list(under)}"
+        raise chain_mismatch(vm, disk.target, reason)
+    return images
+
+
+def _same_files(one: Sequence[str], other: Sequence[str]) -> bool:
+    return [os.path.realpath(file) for file in one] == [os.path.realpath(file) for file in other]
+
+
+def is_below(snapshot: Saved, xml: Any) -> bool:
+    """Whether the VM whose XML this is builds upon a snapshot's state, going by the files of its disks."""
+    now_on = {disk.target: disk for disk in disks(xml)}
+    for part in snapshot.disks:
+        disk, state = now_on.get(part.target), os.path.realpath(part.state)
+        if disk is None or disk.source is None:
+            continue
+        chain = (os.path.realpath(image.file) for image in walk_chain(disk.source, disk.format))
+        try:
+            if state not in chain:
+                return False
+        except UNREADABLE:
+            return True  # that trouble is told elsewhere, and libvirt's word is all there is
+    return True
+
+
+def chain_mismatch(vm: str, target: str, difference: str) -> KvmError:
+    """Return the error of a disk of which libvirt and the files say different things."""
+    return KvmError(
+        "chain_mismatch",
+        f"Disk {target} of {vm} is not as it should be: {difference}.",
+        "Nothing was changed. Look at the files with qemu-img info -U --backing-chain, and at vm_snapshot_info.",
+        disk=target,
+    )
+
+
+def mixed_chain(vm: str, reason: str) -> KvmError:
+    """Return the error of snapshots inside images and overlays that are in each other's way."""
+    return KvmError(
+        "mixed_chain",
+        f"{vm} mixes snapshots inside its images with overlays: {reason}.",
+        "Nothing was changed. Mixing the two has cost people their data. Remove one kind with virsh, with a backup at hand.",
+    )

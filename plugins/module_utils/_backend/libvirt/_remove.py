@@ -1,0 +1,174 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Removing a snapshot: note its layers, begin to merge, forget it, settle the layers, verify.
+
+It is forgotten as soon as its state begins to be written to, and never after: nobody can revert to a mixture. What was
+noted first lets any later run go on from wherever this one ended. The same steps on every libvirt; its own delete (since
+9.0) is not used, because it knows no branches, and starts a QEMU to merge layers of a VM that is off. Only snapshots
+inside images are left to it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._block_commit import abort_commit
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._checks import (
+    check_chains,
+    check_idle,
+    mixed_chain,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._connection import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._metadata import forget
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._settle import settle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Pace
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Merge, Step, gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Journal, Record, now, snapshot_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
+    RemovalPlan,
+    Snapshot,
+    VirtualMachine,
+)
+
+
+def plan_removal(handle: DomainHandle, vm: VirtualMachine, snapshots: tuple[Snapshot, ...]) -> RemovalPlan:
+    """Return the plan. Raises as `Hypervisor.plan_removal` says."""
+    check_idle(handle, vm)
+    names = {one.name for one in snapshots}
+    going = [one for one in handle.saved() if one.name in names]
+    for one in going:
+        if one.kind == "mixed":
+            raise mixed_chain(handle.name, f"snapshot {one.name!r} is partly inside its images and partly not")
+    check_chains(handle)
+    forest = handle.survey(names, noted(handle.record(), going))
+    notes = _notes(forest, going)
+    found = steps(forest.layers)
+    _require_room(handle, forest, found)
+    memory = tuple(one.memory_file for one in going if one.memory_file and os.path.exists(one.memory_file))
+    files = tuple(forest.spelled.get(file, file) for file in gone(found))
+    return RemovalPlan(vm, snapshots, (*files, *memory), notes)
+
+
+def noted(record: Record, going: list[Saved]) -> Record:
+    """Return the record with the layers of snapshots that go.
+
+    Their overlays may be deleted from now on, and their states merged into; no other image ever is.
+    """
+    overlays = {os.path.realpath(overlay) for one in going for overlay in one.overlays}
+    former = {os.path.realpath(part.state) for one in going for part in one.disks if part.overlay}
+    return replace(
+        record,
+        overlays=tuple(sorted({*record.overlays, *overlays})),
+        former=tuple(sorted({*record.former, *former})),
+    )
+
+
+def _notes(forest: Forest, going: list[Saved]) -> tuple[str, ...]:
+    notes = []
+    for one in going:
+        for part in one.disks:
+            state = os.path.realpath(part.state)
+            others = [file for file in forest.layers.above(state) if file not in forest.layers.ours]
+            if part.overlay and others:
+                notes.append(f"{part.state} stays a layer of its own, because {', '.join(others)} is based on it")
+            if part.overlay and state in forest.layers.fixed:
+                notes.append(f"{part.state} stays a layer of its own, because it holds snapshots inside")
+    return tuple(notes)
+
+
+def _require_room(handle: DomainHandle, forest: Forest, found: list[Step]) -> None:
+    for step in found:
+        if not isinstance(step, Merge):
+            continue
+        top, base = forest.images[step.top], forest.images[step.base]
+        grows = max(0, min(top.size, base.virtual_size - base.size))
+        status = os.statvfs(os.path.dirname(step.base))
+        free = status.f_bavail * status.f_frsize
+        if grows > free:
+            raise KvmError(
+                "no_space",
+                f"Merging {step.top} of {handle.name} into {step.base} may take {grows >> 20} MiB there, and "
+                f"{free >> 20} MiB are free.",
+                "Nothing was changed. Make room first.",
+                free_bytes=free,
+                wanted_bytes=grows,
+            )
+
+
+class Removal:
+    """The removal of one snapshot of a domain; a later run may go on with it."""
+
+    def __init__(self, handle: DomainHandle, pace: Pace) -> None:
+        self._handle = handle
+        self._pace = pace
+
+    def run(self, snapshot: Snapshot) -> None:
+        """Remove it. Raises as `Hypervisor.remove` says."""
+        handle = self._handle
+        going = [one for one in handle.saved() if one.name == snapshot.name]
+        before = handle.record()
+        files = tuple(one.memory_file for one in going if one.memory_file)
+        if going and going[0].kind == "internal":
+            self._remove_internal(snapshot.name)
+        journal = Journal("remove", snapshot.name, snapshot.created_at, now(), files)
+        handle.write(replace(noted(before, going), journal=journal), durable=True)
+        try:
+            self._settle(journal)
+        except KvmError:
+            if any(one.name == snapshot.name for one in handle.saved()):
+                handle.write(before)  # nothing has begun
+            raise
+
+    def resume(self, journal: Journal) -> None:
+        """Go on where an interrupted run ended."""
+        for target in list(self._handle.survey().tops):
+            if self._handle.active():
+                abort_commit(self._handle, target)
+        self._settle(journal)
+
+    def _settle(self, journal: Journal) -> None:
+        handle = self._handle
+        forest = handle.survey(without=(journal.snapshot,))
+        settle(handle, forest, True, self._pace, lambda: self._forget(journal.snapshot))
+        self._forget(journal.snapshot)
+        handle.agree(forest, {})
+        handle.unlink(file for file in journal.files if not self._is_named(file))
+        check_chains(handle)
+        close_record(handle)
+
+    def _forget(self, name: str) -> None:
+        with translated(self._handle.name, "removing what libvirt keeps of the snapshot"):
+            forget(self._handle.native, name)
+
+    def _is_named(self, file: str) -> bool:
+        return any(one.memory_file == file for one in self._handle.saved())
+
+    def _remove_internal(self, name: str) -> None:
+        handle = self._handle
+        handle.agree(handle.survey(), {})  # before 11.3's delete is asked, one must be current
+        with translated(handle.name, "removing the snapshot inside its images"):
+            if any(one.getName() == name for one in handle.native.listAllSnapshots(0)):
+                handle.native.snapshotLookupByName(name, 0).delete(0)
+
+
+def close_record(handle: DomainHandle) -> None:
+    """End the operation under way, and forget of layers and snapshots what is of no use any more."""
+    forest, record = handle.survey(), handle.record()
+    known = forest.layers.backing
+    keys = {snapshot_key(one.name, one.created_at) for one in handle.saved()}
+    kept = replace(
+        record,
+        snapshots={key: note for key, note in record.snapshots.items() if key in keys},
+        overlays=tuple(file for file in record.overlays if known.get(file) is not None),
+        former=tuple(
+            file for file in record.former if file in known and file not in forest.layers.states | forest.layers.present
+        ),
+        journal=None,
+    )
+    handle.write(kept)

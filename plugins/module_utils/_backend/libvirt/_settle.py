@@ -1,0 +1,71 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Doing what a VM's layers need (`_domain/_layers.py`): merging and dropping until only needed ones are left.
+
+Every step may be repeated, and each leaves libvirt's word and the files in agreement before the next begins.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._block_commit import commit_block
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._image_commit import (
+    commit_image,
+    rebase_unsafe,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Pace
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Drop, Merge
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+
+
+def settle(handle: DomainHandle, forest: Forest, merging: bool, pace: Pace, started: Callable[[], None]) -> None:
+    """Do all that is to do. ``started`` is called, perhaps often, when an image is about to become another one.
+
+    Raises as `Hypervisor.remove` says.
+    """
+    while (step := forest.layers.next_step(merging)) is not None:
+        if isinstance(step, Drop):
+            started()
+            handle.unlink([step.file])
+            forest.layers.done(step)
+        else:
+            _merge(handle, forest, step, pace, started)
+    handle.note_percent(None)
+
+
+def _merge(handle: DomainHandle, forest: Forest, step: Merge, pace: Pace, started: Callable[[], None]) -> None:
+    open_in = [target for target, top in forest.tops.items() if step.top in forest.chain(top)] if forest.running else []
+    base = (forest.spelled[step.base], forest.format(step.base))
+    if open_in:
+        commit_block(handle, open_in[0], step, pace, started)
+    else:
+        started()
+        commit_image(handle.name, forest.images[step.top], pace, handle.note_percent)
+    in_chain = {file for target in open_in for file in forest.chain(forest.tops[target])}
+    for overlay in step.above:
+        if overlay not in in_chain:  # QEMU has rewritten what it has open
+            rebase_unsafe(handle.name, forest.spelled[overlay], *base)
+    forest.layers.done(step)
+    moved_tops = {target: base for target, top in forest.tops.items() if top == step.top}
+    forest.tops.update(dict.fromkeys(moved_tops, step.base))
+    if moved_tops:
+        # Libvirt has done so for a running VM, unless it was killed just then.
+        handle.define(moved_tops)
+    handle.agree(forest, {step.top: base})
+    _require_unused(handle, step.top)
+    handle.unlink([step.top])
+
+
+def _require_unused(handle: DomainHandle, file: str) -> None:
+    """Read everything once more before a file that held data is deleted."""
+    layers = handle.survey().layers
+    if file in layers.present or file in layers.states or layers.above(file):
+        raise KvmError(
+            "verification_failed",
+            f"After its data was merged, {file} of {handle.name} is still in use by {layers.above(file) or 'the VM'}.",
+            "No file was deleted. Look at vm_snapshot_info and libvirt's log.",
+        )
