@@ -69,10 +69,10 @@ class Reverted(Action[Revert]):
         return plan
 
     def predict(self, plan: Revert) -> VmOutcome:
-        after = plan.plan.vm.snapshots
+        after, notes = plan.plan.vm.snapshots, plan.plan.notes
         if plan.keep:
-            after = with_taken(after, plan.keep.snapshot)
-        return _outcome(plan, with_current(after, plan.plan.snapshot.name), "would be reverted", plan.plan.notes)
+            after, notes = with_taken(after, plan.keep.snapshot), plan.keep.notes + notes
+        return _outcome(plan, with_current(after, plan.plan.snapshot.name), "would be reverted", notes)
 
     def act(self, hypervisor: Hypervisor, plan: Revert, deadline: Deadline) -> VmOutcome:
         notes: tuple[str, ...] = ()

@@ -11,39 +11,74 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Callable
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._absent import Absent, every, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._arguments import open_hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._info import gather
 from ansible_collections.limiquantix.kvm.plugins.module_utils._info import result as info_result
-from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import outcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Limits, present
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId, SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import Wording, outcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Journal, Records, now, record_directory
+from ansible_collections.limiquantix.kvm.plugins.module_utils._reverted import Reverted
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId, RevertRequest, SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import Action, Limits, run
 
 _HELD: list[tuple[Hypervisor, AbstractContextManager[None]]] = []
 
 
-def snapshot(
+def snapshot(where: dict[str, Any], vms: list[str], check: bool, limits: dict[str, Any], **wish: Any) -> dict[str, Any]:
+    """Do what vm_snapshot does with state present, and return what it would."""
+    if wish.get("disks") is not None:
+        wish["disks"] = tuple(wish["disks"])
+    request = SnapshotRequest(**wish)
+    kind = "disk-only" if request.disk_only else "with memory"
+    wording = Wording(f"snapshot {request.name!r} ({kind})", "taken", request.disk_only)
+    return _run(
+        {**where, "quiesce_timeout": request.quiesce_timeout},
+        vms,
+        Present(request),
+        wording,
+        check=check,
+        limits=limits,
+    )
+
+
+def revert(where: dict[str, Any], vms: list[str], check: bool, limits: dict[str, Any], **wish: Any) -> dict[str, Any]:
+    """Do what it does with state reverted."""
+    request = RevertRequest(**wish)
+    wording = Wording(f"revert to snapshot {request.name!r}", "reverted")
+    return _run(where, vms, Reverted(request), wording, check=check, limits=limits)
+
+
+def remove(
     where: dict[str, Any],
     vms: list[str],
     check: bool,
+    limits: dict[str, Any],
     *,
-    parallel: int = 4,
-    timeout: int = 600,
-    running_only: bool = False,
-    **request: Any,
+    name: str = "",
+    children: bool = False,
+    all_snapshots: bool = False,
+    bandwidth: int = 0,
 ) -> dict[str, Any]:
-    """Do what vm_snapshot does, and return what it would."""
-    if request.get("disks") is not None:
-        request["disks"] = tuple(request["disks"])
-    wish = SnapshotRequest(**request)
-    params = {**where, "parallel": parallel, "timeout": timeout, "quiesce_timeout": wish.quiesce_timeout}
+    """Do what it does with state absent."""
+    action = Absent(every if all_snapshots else named(name, children), bandwidth)
+    return _run(where, vms, action, Wording("removal", "removed"), check=check, limits=limits)
+
+
+def _run(
+    where: dict[str, Any], vms: list[str], action: Action[Any], wording: Wording, *, check: bool, limits: dict[str, Any]
+) -> dict[str, Any]:
+    given = Limits(**limits)
+    params = {"quiesce_timeout": 30, **where, "parallel": given.parallel, "timeout": given.timeout}
     with open_hypervisor(params) as hypervisor:
-        done = present(hypervisor, vms, wish, Limits(parallel, timeout, running_only), check)
-    return outcome(wish, done, check)
+        done = run(hypervisor, vms, action, given, check)
+    return outcome(wording, done, check)
 
 
 def info(where: dict[str, Any], vms: list[str]) -> dict[str, Any]:
@@ -61,13 +96,31 @@ def hold(where: dict[str, Any], vm: str) -> dict[str, Any]:
     return {}
 
 
+def plant(where: dict[str, Any], vm: str, **journal: Any) -> dict[str, Any]:
+    """Write down what a run of the libvirt backend does before its first step, as if it had been killed after that."""
+    with open_hypervisor({**where, "parallel": 1, "timeout": 60}) as hypervisor:
+        domain = _named(hypervisor, vm)
+        found = hypervisor.inspect(domain).find(journal["snapshot"])
+    records = Records(record_directory(where["uri"]))
+    noted = Journal(created_at=found.created_at if found else None, started_at=now(), **journal)
+    records.write(domain, replace(records.read(domain), journal=noted))
+    return {}
+
+
 def _named(hypervisor: Hypervisor, vm: str) -> DomainId:
     return next(domain for domain in hypervisor.domains() if domain.name == vm)
 
 
 def main() -> None:
     """Answer until the end of the input."""
-    calls: dict[str, Callable[..., dict[str, Any]]] = {"snapshot": snapshot, "info": info, "hold": hold}
+    calls: dict[str, Callable[..., dict[str, Any]]] = {
+        "snapshot": snapshot,
+        "revert": revert,
+        "remove": remove,
+        "info": info,
+        "hold": hold,
+        "plant": plant,
+    }
     for line in sys.stdin:
         call = json.loads(line)
         try:

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import copy
-import re
 import uuid
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
+from contract.results import knowable, names, only, refused, taken
 from contract.world import World
 
 VMS = ("db01", "files01", "off01", "tsc01", "web01")
@@ -23,48 +22,6 @@ FILES01_LEFT_OUT = [{"target": "sda", "reason": "a cdrom"}]
 def name() -> str:
     """A snapshot name that no VM has yet: most tests need no VM made anew."""
     return f"t-{uuid.uuid4().hex[:8]}"
-
-
-def only(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the entry of the one VM of a result."""
-    assert len(result["vms"]) == 1, result
-    entry: dict[str, Any] = result["vms"][0]
-    return entry
-
-
-def taken(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the snapshot of the one VM of a result, which was taken."""
-    entry = only(result)
-    assert (entry["changed"], entry["failed"]) == (True, False), entry["msg"]
-    snapshot: dict[str, Any] = entry["snapshot"]
-    return snapshot
-
-
-def refused(result: dict[str, Any], error_code: str) -> dict[str, Any]:
-    """Return the entry of the one VM of a result, which was refused with that code and is unchanged."""
-    entry = only(result)
-    assert (result["failed"], result["error_code"]) == (True, error_code), result["msg"]
-    assert (entry["changed"], entry["failed"], entry["error_code"]) == (False, True, error_code), entry
-    assert (result["changed"], result["diff"]) == (False, [])
-    return entry
-
-
-def names(world: World, vm: str) -> list[str]:
-    return [snapshot["name"] for snapshot in world.info(vm)["snapshots"]]
-
-
-def knowable(result: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a result check mode can know: times, sizes and whether a freeze succeeds it cannot."""
-    known = copy.deepcopy(result)
-    for entry in (known, *known["vms"]):
-        entry["msg"] = re.sub("would be taken|taken", "TAKEN", entry["msg"]).replace(", quiesced", "")
-    for entry in known["vms"]:
-        entry["quiesced"] = None
-        if entry["snapshot"]:
-            entry["snapshot"].update(created_at=None, quiesced=None)
-            for disk in entry["snapshot"]["disks"]:
-                disk["size"] = None
-    return known
 
 
 @pytest.mark.parametrize(
@@ -309,7 +266,7 @@ def test_two_runs_at_once_take_one_snapshot(world: World, name: str) -> None:
     runs = [world.driver() for _number in range(3)]
     try:
         for run in runs:
-            run.send("snapshot", vms=["files01"], name=name, check=False)
+            run.send("snapshot", vms=["files01"], name=name, check=False, limits={})
         results = [run.answer() for run in runs]
     finally:
         for run in runs:

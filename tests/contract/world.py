@@ -64,8 +64,15 @@ class World(ABC):
 
     def snapshot(self, vms: Any, name: str, check: bool = False, **options: Any) -> dict[str, Any]:
         """Run vm_snapshot and return its result."""
-        patterns = [vms] if isinstance(vms, str) else vms
-        return self._ask("snapshot", vms=patterns, name=name, check=check, **options)
+        return self._ask("snapshot", name=name, **_task(vms, check, options))
+
+    def revert(self, vms: Any, name: str, check: bool = False, **options: Any) -> dict[str, Any]:
+        """Run vm_snapshot with state reverted and return its result."""
+        return self._ask("revert", name=name, **_task(vms, check, options))
+
+    def remove(self, vms: Any, name: str = "", check: bool = False, **options: Any) -> dict[str, Any]:
+        """Run vm_snapshot with state absent and return its result."""
+        return self._ask("remove", name=name, **_task(vms, check, options))
 
     def info(self, vm: str) -> dict[str, Any]:
         """Run vm_snapshot_info and return the VM's entry."""
@@ -115,6 +122,46 @@ class World(ABC):
         """Forget a snapshot and take another of the same name, by other means than this collection's."""
 
     @abstractmethod
+    def take_outside(self, vm: str, name: str) -> None:
+        """Take a disk-only snapshot of a VM's disk vda in overlays, by other means than this collection's."""
+
+    @abstractmethod
+    def take_inside(self, vm: str, name: str) -> None:
+        """Take a snapshot of a shut-off VM with one disk inside its image, by other means than this collection's."""
+
+    @abstractmethod
+    def power_off(self, vm: str) -> None:
+        """Power a VM off hard."""
+
+    @abstractmethod
+    def write(self, path: str) -> None:
+        """Write something to an overlay that nobody uses at the moment, as a guest would."""
+
+    @abstractmethod
+    def fingerprint(self, path: str) -> str:
+        """Return what changes with an image's content."""
+
+    @abstractmethod
+    def build_upon(self, vm: str, path: str) -> str:
+        """Make an overlay on an image, as somebody might for a clone; return its path, which is named after the VM."""
+
+    @abstractmethod
+    def attach_disk(self, vm: str, target: str) -> None:
+        """Give a VM one more disk; `reset` takes it away."""
+
+    @abstractmethod
+    def detach_disk(self, vm: str, target: str) -> None:
+        """Take a disk away from a shut-off VM."""
+
+    @abstractmethod
+    def save_memory(self, vm: str) -> None:
+        """Save the memory of a running VM for its next start, which turns it off; `reset` ends it."""
+
+    @abstractmethod
+    def interrupt(self, vm: str, kind: str, snapshot: str) -> None:
+        """Leave what a run leaves that was killed when it had noted what it was about to do."""
+
+    @abstractmethod
     def files(self, vm: str) -> list[str]:
         """Return the files in the VM's image directory that are named after it."""
 
@@ -125,6 +172,12 @@ class World(ABC):
     @abstractmethod
     def directory(self, kind: str) -> Any:
         """Give, in a context, the path of a directory: missing, read_only, full or good."""
+
+
+def _task(vms: Any, check: bool, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call: the limits of the task apart from what it wants."""
+    limits = {key: options.pop(key) for key in ("parallel", "timeout", "running_only") if key in options}
+    return {"vms": [vms] if isinstance(vms, str) else vms, "check": check, "limits": limits, **options}
 
 
 class MockWorld(World):
@@ -195,11 +248,59 @@ class MockWorld(World):
     def take_anew(self, vm: str, name: str) -> None:
         with self.edit_vm(vm) as native:
             found = next(one for one in native["snapshots"] if one["name"] == name)
-            found.update(quiesced=None, description="by hand")
+            found.update(quiesced=None, description="by hand", owned=False)
+
+    def take_outside(self, vm: str, name: str) -> None:
+        self.snapshot(vm, name, disks=["vda"], quiesce="never")
+        self.take_anew(vm, name)
+
+    def take_inside(self, vm: str, name: str) -> None:
+        with self.edit_vm(vm) as native:
+            parent, image = native.get("current"), native["disks"][0]["source"]
+            disks = [{"target": "vda", "base": image}]
+            taken = {"name": name, "kind": "internal", "state": "shutoff", "parent": parent, "disks": disks}
+            native.setdefault("snapshots", []).append(taken)
+            native["current"] = name
+
+    def power_off(self, vm: str) -> None:
+        with self.edit_vm(vm) as native:
+            native["state"] = "shutoff"
+
+    def write(self, path: str) -> None:
+        with self.edit() as state:
+            state["files"][path]["size"] += 1 << 16
+
+    def fingerprint(self, path: str) -> str:
+        with self.edit() as state:
+            return json.dumps(state["files"][path])
+
+    def build_upon(self, vm: str, path: str) -> str:
+        overlay = f"{IMAGES}/{vm}-clone.qcow2"
+        with self.edit() as state:
+            state["files"][overlay] = {"format": "qcow2", "size": 1 << 18, "backing_file": path}
+        return overlay
+
+    def attach_disk(self, vm: str, target: str) -> None:
+        with self.edit_vm(vm) as native:
+            native["disks"].append({"target": target, "source": f"{IMAGES}/{vm}-{target}.qcow2"})
+
+    def detach_disk(self, vm: str, target: str) -> None:
+        with self.edit_vm(vm) as native:
+            native["disks"] = [disk for disk in native["disks"] if disk["target"] != target]
+
+    def save_memory(self, vm: str) -> None:
+        with self.edit_vm(vm) as native:
+            native.update(state="shutoff", managed_save=True)
+
+    def interrupt(self, vm: str, kind: str, snapshot: str) -> None:
+        with self.edit_vm(vm) as native:
+            native["operation"] = {"kind": kind, "snapshot": snapshot, "started_at": "2026-11-23T12:00:00+00:00"}
 
     def files(self, vm: str) -> list[str]:
         with self.edit() as state:
-            return sorted(path for path, entry in state["files"].items() if entry and Path(path).name.startswith(vm))
+            images = {disk["source"]: {} for native in state["vms"] for disk in native["disks"]}
+            there = [path for path, entry in {**images, **state["files"]}.items() if entry is not None]
+            return sorted(path for path in there if Path(path).name.startswith(vm))
 
     def remove_file(self, path: str) -> None:
         with self.edit() as state:
@@ -262,6 +363,45 @@ class LibvirtWorld(World):
         time.sleep(1.1)  # snapshots of one second cannot be told apart
         overlay = f"vda,file={IMAGES}/{vm}-by-hand-{name}"
         self.host.virsh("snapshot-create-as", vm, name, "by hand", "--disk-only", "--diskspec", overlay)
+
+    def take_outside(self, vm: str, name: str) -> None:
+        others = [disk["target"] for disk in self.info(vm)["chains"] if disk["target"] != "vda"]
+        specs = [f"vda,file={IMAGES}/{vm}-outside-{name}", *(f"{target},snapshot=no" for target in others)]
+        options = [word for spec in specs for word in ("--diskspec", spec)]
+        self.host.virsh("snapshot-create-as", vm, name, "by hand", "--disk-only", *options)
+
+    def take_inside(self, vm: str, name: str) -> None:
+        self.host.virsh("snapshot-create-as", vm, name, "by hand")
+
+    def power_off(self, vm: str) -> None:
+        self.host.virsh("destroy", vm)
+
+    def write(self, path: str) -> None:
+        self.host.run(["qemu-io", "-f", "qcow2", "-c", "write -P 7 0 64k", path])
+
+    def fingerprint(self, path: str) -> str:
+        return self.host.run(["sha256sum", path]).stdout.split()[0]
+
+    def build_upon(self, vm: str, path: str) -> str:
+        overlay = f"{IMAGES}/{vm}-clone.qcow2"
+        self.host.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", path, "-F", "qcow2", overlay])
+        return overlay
+
+    def attach_disk(self, vm: str, target: str) -> None:
+        path = f"{IMAGES}/{vm}-{target}.qcow2"
+        self.host.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "1M"])
+        options = ["--driver", "qemu", "--subdriver", "qcow2", "--config"]
+        live = ["--live"] if self.state(vm) == "running" else []
+        self.host.virsh("attach-disk", vm, path, target, *options, *live)
+
+    def detach_disk(self, vm: str, target: str) -> None:
+        self.host.virsh("detach-disk", vm, target, "--config")
+
+    def save_memory(self, vm: str) -> None:
+        self.host.virsh("managedsave", vm)
+
+    def interrupt(self, vm: str, kind: str, snapshot: str) -> None:
+        self._ask("plant", vm=vm, kind=kind, snapshot=snapshot, power="shutoff" if kind == "revert" else "")
 
     def files(self, vm: str) -> list[str]:
         return self.host.run(f"ls -d {IMAGES}/{vm}*").stdout.split()

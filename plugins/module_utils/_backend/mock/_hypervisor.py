@@ -211,11 +211,11 @@ class MockHypervisor(Hypervisor):
         if operation.kind == "remove":
             if found:
                 self.remove(self.plan_removal(vm, [found]), 0, deadline)
-            word = "finished the interrupted removal"
+            word = "Finished the interrupted removal"
         elif operation.kind == "take":
-            word = f"{'finished' if found else 'undid'} the interrupted taking"
+            word = f"{'Finished' if found else 'Undid'} the interrupted taking"
         else:
-            word = "undid the interrupted revert"
+            word = "Undid the interrupted revert"
         with self._end(vm.id):
             return f"{word} {'to' if operation.kind == 'revert' else 'of'} snapshot {operation.snapshot!r}."
 

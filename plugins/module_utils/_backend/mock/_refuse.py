@@ -46,9 +46,10 @@ def readable_chain(vm: str, target: str, source: str, files: Files) -> list[str]
         ) from error
 
 
-def refuse_missing(vm: str, snapshot: Snapshot, files: Files) -> None:
-    """Raise ``file_missing`` where an image of a snapshot's state is gone, or its memory."""
-    missing = [] if snapshot.memory_file is None or files.get(snapshot.memory_file) else [snapshot.memory_file]
+def refuse_missing(vm: str, snapshot: Snapshot, files: Files, with_memory: bool) -> None:
+    """Raise ``file_missing`` where an image of a snapshot's state is gone, or its memory where that is wanted."""
+    memory = snapshot.memory_file if with_memory else None
+    missing = [] if memory is None or files.get(memory) else [memory]
     for disk in snapshot.disks:
         try:
             chain_files(files, str(disk.base))
@@ -87,15 +88,16 @@ def refuse_changed_disks(vm: str, native: Mapping[str, Any], snapshot: Snapshot,
         )
 
 
-def refuse_mixed(vm: str, native: Mapping[str, Any], snapshots: Sequence[Snapshot]) -> None:
-    """Raise ``mixed_chain`` for a snapshot of both kinds, or for one inside an image below the present."""
+def refuse_mixed(vm: str, native: Mapping[str, Any], snapshots: Sequence[Snapshot], files: Files) -> None:
+    """Raise ``mixed_chain`` for a snapshot of both kinds, or for one inside an image that overlays are based on."""
+    based_on = {entry.get("backing_file") for entry in files.values() if entry is not None}
     sources = {disk["target"]: disk.get("source") for disk in native["disks"]}
     for one in snapshots:
         if one.kind == "mixed":
             raise _mixed(vm, f"snapshot {one.name!r} is partly inside the images and partly not")
         if one.kind == "internal":
             for disk in one.disks:
-                if sources.get(disk.target) != disk.base:
+                if sources.get(disk.target) != disk.base or disk.base in based_on:
                     raise _mixed(vm, f"snapshot {one.name!r} is inside {disk.base}, which has overlays now")
 
 

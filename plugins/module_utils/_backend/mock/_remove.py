@@ -42,10 +42,9 @@ def plan_removal(state: Mapping[str, Any], vm: VirtualMachine, snapshots: Sequen
     """Return the plan, rehearsed on a copy. Raises as `Hypervisor.plan_removal` says."""
     native = find_vm(state, vm.id)
     refuse_busy(vm, native)
-    refuse_mixed(vm.name, native, snapshots)
+    refuse_mixed(vm.name, native, snapshots, state["files"])
     for snapshot in snapshots:
-        # Nobody goes on from a memory that is removed: it may be gone already.
-        refuse_missing(vm.name, Snapshot(snapshot.name, disks=snapshot.disks), state["files"])
+        refuse_missing(vm.name, snapshot, state["files"], with_memory=False)
     for disk in native["disks"]:
         if disk.get("source") and disk.get("type", "file") in ("file", "block"):
             readable_chain(vm.name, disk["target"], disk["source"], state["files"])

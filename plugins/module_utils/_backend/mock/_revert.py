@@ -37,11 +37,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
 def plan_revert(state: Mapping[str, Any], vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
     """Return the plan, rehearsed on a copy. Raises as `Hypervisor.plan_revert` says."""
     native = find_vm(state, vm.id)
-    refuse_busy(vm, native)
-    refuse_mixed(vm.name, native, [snapshot])
-    refuse_changed_disks(vm.name, native, snapshot, state["files"])
-    refuse_missing(vm.name, snapshot, state["files"])
     afterwards = _power(vm, power)
+    refuse_busy(vm, native)
+    refuse_mixed(vm.name, native, [snapshot], state["files"])
+    refuse_changed_disks(vm.name, native, snapshot, state["files"])
+    refuse_missing(vm.name, snapshot, state["files"], afterwards != "shutoff")
     overlays = () if snapshot.kind == "internal" else tuple(_overlay(state, native, snapshot, vm))
     plan = RevertPlan(
         vm=vm,
