@@ -119,7 +119,7 @@ class Records:
                 return _from_json(json.load(file))
         except FileNotFoundError:
             return Record()
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise self._unusable(error) from error
 
     def write(self, domain: DomainId, record: Record, durable: bool = False) -> None:

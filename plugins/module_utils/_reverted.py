@@ -84,7 +84,10 @@ class Reverted(Action[Revert]):
             reverting = hypervisor.plan_revert(vm, _existing(vm, reverting.snapshot.name), reverting.power)
         notes += hypervisor.revert(reverting, deadline)
         now = hypervisor.inspect(reverting.vm.id)
-        return _outcome(plan, now.snapshots, "reverted", notes, now.find(reverting.snapshot.name))
+        # Siblings of one second are drawn as they were foretold.
+        order = [one.name for one in self.predict(plan).after]
+        after = sorted(now.snapshots, key=lambda one: order.index(one.name) if one.name in order else len(order))
+        return _outcome(plan, tuple(after), "reverted", notes, now.find(reverting.snapshot.name))
 
 
 def _existing(vm: VirtualMachine, name: str) -> Snapshot:

@@ -1,0 +1,129 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Records: what is written is what is read, whatever a killed run or another release left there."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._record import (
+    Journal,
+    Record,
+    Records,
+    SnapshotNote,
+    now,
+    record_directory,
+    snapshot_key,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId
+
+DOMAIN = DomainId("a", "some-uuid")
+JOURNAL = Journal(
+    kind="revert",
+    snapshot="s1",
+    created_at="2026-11-23T12:00:00+00:00",
+    started_at=now(),
+    files=("/vm/a", "/vm/b"),
+    overlays={"vda": "/vm/c"},
+    power="running",
+    committed=True,
+)
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    """Records in a directory that a lock has made."""
+    records = Records(str(tmp_path / "records"))
+    with records.lock(DOMAIN, Deadline(1)):
+        pass
+    return records
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_is_written_is_read(records: Records, durable: bool) -> None:
+    assert records.read(DOMAIN) == Record()
+    notes = {snapshot_key("s1", None): SnapshotNote(True, True, True, {"a": "b"}), "s2 x": SnapshotNote()}
+    record = Record(snapshots=notes, overlays=("/vm/o",), former=("/vm/f",), journal=JOURNAL)
+    records.write(DOMAIN, record, durable)
+    assert records.read(DOMAIN) == record
+    assert set(record.making) == {"/vm/a", "/vm/b", "/vm/c"}
+    assert records.read(DomainId("b", "another")) == Record()
+    assert Record().making == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nonsense",
+        "[]",
+        "null",
+        '{"journal": {"kind": "take"}}',
+        '{"snapshots": {"s": {"unknown": 1}}}',
+        '{"snapshots": []}',
+    ],
+)
+def test_a_broken_file(records: Records, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "records" / f"{DOMAIN.uuid}.json"
+    path.write_text(text)
+    with pytest.raises(KvmError) as caught:
+        records.read(DOMAIN)
+    assert caught.value.error_code == "record_unusable"
+    assert path.read_text() == text
+
+
+def test_what_an_older_record_does_not_have(records: Records, tmp_path: Path) -> None:
+    key = snapshot_key("s1", "x")
+    (tmp_path / "records" / f"{DOMAIN.uuid}.json").write_text(json.dumps({"snapshots": {key: {"quiesced": True}}}))
+    assert records.read(DOMAIN) == Record(snapshots={key: SnapshotNote(quiesced=True)})
+
+
+def test_an_operation_and_how_far_it_is(records: Records) -> None:
+    record = Record(journal=JOURNAL)
+    records.note_percent(DOMAIN, 40)
+    interrupted = records.operation(DOMAIN, record)
+    assert interrupted is not None
+    assert (interrupted.kind, interrupted.snapshot, interrupted.running, interrupted.percent) == (
+        "revert",
+        "s1",
+        False,
+        None,
+    )
+    with records.lock(DOMAIN, Deadline(1)):
+        running = records.operation(DOMAIN, record)
+        assert running is not None
+        assert (running.running, running.percent) == (True, 40)
+        records.note_percent(DOMAIN, None)
+        records.note_percent(DOMAIN, None)
+        ended = records.operation(DOMAIN, record)
+        assert ended is not None
+        assert ended.percent is None
+    assert records.operation(DOMAIN, Record()) is None
+
+
+def test_a_percent_that_cannot_be_noted_stops_nobody(tmp_path: Path) -> None:
+    Records(str(tmp_path / "none")).note_percent(DOMAIN, 1)
+
+
+def test_whether_it_is_held_is_asked_without_holding(records: Records) -> None:
+    assert not records.held(DOMAIN)
+    assert not records.held(DomainId("b", "another"))
+    with records.lock(DOMAIN, Deadline(1)):
+        assert records.held(DOMAIN)
+        with pytest.raises(KvmError) as caught, records.lock(DOMAIN, Deadline(0)):
+            pass
+        assert (caught.value.error_code, caught.value.details["pid"]) == ("locked", str(os.getpid()))
+    assert not records.held(DOMAIN)
+
+
+def test_where_records_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert record_directory("qemu:///system") == "/var/lib/limiquantix-kvm"
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert record_directory("qemu:///session") == "/state/limiquantix-kvm"
