@@ -122,7 +122,7 @@ def _reason(snapshot: Snapshot, wish: Retention, now: datetime, newest: set[str]
     if taken is None:
         return "of unknown age" if wish.by_age else ""
     if snapshot.name in newest:
-        return f"of the newest {wish.keep_last}"
+        return f"among the newest {wish.keep_last}"
     if wish.older_than is not None and now - taken <= wish.older_than:
         return "not old enough"
     return ""
@@ -172,7 +172,7 @@ class Prune(Action[Pruning]):
 
     def _nothing(self, vm: VirtualMachine, choice: Choice) -> str:
         if choice.kept:
-            return f"nothing to prune: {choice.reasons}"
+            return f"nothing to prune. Kept: {choice.reasons}"
         reasons = [_why_none(vm, self._wish)] if self._wish.of_snapshots else []
         reasons += ["no orphans"] if self._wish.orphans else []
         return f"nothing to prune: {', '.join(reasons)}"
@@ -205,7 +205,7 @@ def _with_orphans(plan: Pruning, removal: VmOutcome, orphans: tuple[str, ...], w
     kept = plan.choice.kept
     parts = [removal.msg] if removal.msg else []
     if kept and not removal.error:
-        parts.append(f"kept: {plan.choice.reasons}")
+        parts.append(f"Kept: {plan.choice.reasons}")
     if plan.orphans:
         several = "" if len(orphans) == 1 else "s"
         parts.append(f"{len(orphans)} orphan{several} {word}")

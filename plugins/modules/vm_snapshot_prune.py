@@ -178,7 +178,7 @@ vms:
     msg:
       description: What happened to this VM, or why nothing did and, after a failure, what to do now.
       type: str
-      sample: "snapshot 'nightly-01' removed. kept: 7 of the newest 7"
+      sample: "snapshot 'nightly-01' removed. Kept: 7 among the newest 7"
     notes:
       description: What an operator should know of it.
       type: list
