@@ -75,6 +75,9 @@ def apply(state: dict[str, Any], native: dict[str, Any], found: Iterable[Step]) 
             _rename(state, native, step.file, None)
         else:
             _merge(state, native, step)
+    based_on = {entry.get("backing_file") for entry in state["files"].values() if entry is not None}
+    native["former"] = sorted(based_on.intersection(native["former"]))
+    native["overlays"] = sorted(set(native["overlays"]))
 
 
 def _merge(state: dict[str, Any], native: dict[str, Any], step: Merge) -> None:

@@ -73,7 +73,7 @@ def forget(state: dict[str, Any], vm: VirtualMachine, name: str) -> Removed:
     for step in found:
         if isinstance(step, Merge):
             merged[step.base] += merged_bytes(state, step)
-        apply(state, native, [step])
+    apply(state, native, found)
     files = gone(found)
     if entry.get("memory_file"):
         delete_file(state, entry["memory_file"])

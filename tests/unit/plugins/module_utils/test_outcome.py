@@ -101,3 +101,28 @@ def test_failures(codes: list[str], error_code: str, tail: str) -> None:
 
 def test_one_vm_is_no_vms() -> None:
     assert "of 1 VM: 1 unchanged" in outcome(WORDING[False], [entry()], False)["msg"]
+
+
+def test_a_revert_is_a_change_also_where_the_tree_is_the_same() -> None:
+    reverted = entry(before=TREE, after=TREE, present=("right",), files_removed=("/vm/o",))
+    (diff,) = outcome(Wording("revert to snapshot 'right'", "reverted"), [reverted], False)["diff"]
+    assert diff["before"] == tree_text(TREE) + "file: /vm/o\n"
+    assert diff["after"] == tree_text(TREE) + "reverted to: right\n"
+
+
+def test_power_is_drawn_where_it_changes() -> None:
+    assert not entry(power=("running", "running")).changed
+    changed = entry(power=("running", "shutoff"))
+    assert (changed.before_text, changed.after_text) == ("power: running\n", "power: shutoff\n")
+    assert (changed.changed, changed.to_result()["power"]) == (True, "shutoff")
+
+
+def test_marks() -> None:
+    marked = snapshot("s", protected=True, labels={"b": "2", "a": "1"}, current=True)
+    assert tree_text([marked]) == "s: disk-only, vda, protected, a=1, b=2, current\n"
+
+
+def test_what_was_recovered_is_a_change() -> None:
+    recovered = entry(recovered="Finished it.")
+    assert (recovered.changed, recovered.to_result()["recovered"]) == (True, "Finished it.")
+    assert entry().to_result()["recovered"] is None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,41 @@ def test_a_rerun_of_a_crashed_vm_is_no_mismatch(tmp_path: Path) -> None:
     path = state_file(tmp_path, machine("a", state="crashed"))
     assert run(path, include_memory=True)[0].changed
     assert codes(run(path, include_memory=True)) == [""]
+
+
+def test_an_interrupted_run_is_ended_first(tmp_path: Path) -> None:
+    path = state_file(tmp_path, machine("a"))
+    assert run(path, "s1")[0].changed
+    state = json.loads(Path(path).read_text())
+    state["vms"][0]["operation"] = {"kind": "remove", "snapshot": "s1", "started_at": "x"}
+    Path(path).write_text(json.dumps(state))
+    (said,) = run(path, "s2", check_mode=True)
+    assert (said.changed, said.before, said.after) == (True, said.before, said.before)
+    assert "would be finished or undone first" in said.recovered
+    (was,) = run(path, "s2")
+    assert ([one.name for one in was.before], [one.name for one in was.after]) == (["s1"], ["s2"])
+    assert was.msg.startswith("Finished the interrupted removal of snapshot 's1'. Then: snapshot 's2' taken")
+    assert not run(path, "s2")[0].changed
+
+
+def test_a_failure_after_that_tells_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = state_file(tmp_path, machine("a"))
+    assert run(path, "s1")[0].changed
+    state = json.loads(Path(path).read_text())
+    state["vms"][0]["operation"] = {"kind": "remove", "snapshot": "s1", "started_at": "x"}
+    Path(path).write_text(json.dumps(state))
+    (outcome,) = run(path, "s2", quiesce="required")
+    assert (codes([outcome]), outcome.changed) == (["agent_unavailable"], True)
+    assert outcome.recovered
+    assert (len(outcome.before), outcome.after) == (1, ())
+
+
+def test_what_cannot_be_ended_is_the_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = state_file(tmp_path, machine("a", operation={"kind": "revert", "snapshot": "s1", "started_at": "x"}))
+
+    def fail(*_arguments: Any) -> Any:
+        raise KvmError("start_failed", "it does not start")
+
+    monkeypatch.setattr(MockHypervisor, "recover", fail)
+    (outcome,) = run(path)
+    assert (codes([outcome]), outcome.changed, outcome.recovered) == (["start_failed"], False, "")

@@ -49,6 +49,28 @@ def test_check_do_check_again_do_again(tmp_path: Path) -> None:
     assert keys[0] == keys[1] == keys[2] == keys[3]
 
 
+@pytest.mark.parametrize(
+    ("wish", "msg"),
+    [
+        ({"name": "s", "state": "reverted", "power": "shutoff"}, "revert to snapshot 's' of 2 VMs: 2 reverted"),
+        (
+            {"name": "s", "state": "absent", "children": True},
+            "removal of snapshot 's' and those based on it of 2 VMs: 2 removed",
+        ),
+        ({"state": "absent", "all_snapshots": True}, "removal of all snapshots of 2 VMs: 2 removed"),
+    ],
+)
+def test_revert_and_remove(tmp_path: Path, wish: dict[str, Any], msg: str) -> None:
+    path = state_file(tmp_path, machine("web01"), machine("web02"))
+    assert run(path, vms=["*"], name="s")["changed"]
+    results = [run(path, check, vms=["*"], **wish) for check in (True, False, True, False)]
+    assert [result["changed"] for result in results] == [True, True, False, False]
+    assert results[0]["diff"] == results[1]["diff"]
+    assert (results[1]["msg"], results[1]["disk_only"]) == (msg, None)
+    keys = [set(result["vms"][0]) for result in results]
+    assert keys[0] == keys[1] == keys[2] == keys[3]
+
+
 def test_one_vm_fails_and_all_are_told(tmp_path: Path) -> None:
     path = state_file(tmp_path, machine("web01"), machine("web02", cpu={"invtsc": True}))
     result = run(path, vms=["*"], name="s", include_memory=True)
