@@ -43,12 +43,17 @@ lab: ## start the hypervisors that tests, demo and benchmark use
 lab-down: ## stop them
 	@tests/lab/lab down
 
-.PHONY: demo bench
+.PHONY: demo bench soak
 demo: env ## see the collection at work on the lab
 	@source .cache/env.sh && tests/demo/run
 
 bench: env ## measure it on the lab
 	@source .cache/env.sh && tests/bench/run
+
+N ?= 500
+SEED ?= random
+soak: env ## random work compared with a model: N=2000 steps on each hypervisor, SEED=… to repeat one
+	@source .cache/env.sh && tests/soak/run $(N) $(SEED)
 
 .PHONY: dist
 dist: ## the artifact for Galaxy, in .cache/dist

@@ -15,8 +15,11 @@ import shutil
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ET
 from typing import Any, Callable, Optional
+
+import libvirt
+import libvirt_qemu
+from lxml import etree
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._absent import Absent, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._arguments import open_hypervisor
@@ -32,6 +35,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task import Actio
 ROOT = "/var/lib/libvirt/images/soak"
 REGIONS, REGION, APART = 3, 64 << 10, 1 << 20  # how many places of a disk are written, how long and how far apart
 SIZE = 4 << 20
+_CONNECTION: list[Any] = []
+_SOUND: dict[str, tuple[int, int, int]] = {}  # layers found sound, until they are written to
 _WHERE = {"backend": "libvirt", "uri": "qemu:///system", "parallel": 1, "timeout": 120}
 _DISK = """
     <disk type='file' device='disk'>
@@ -55,7 +60,7 @@ _DOMAIN = """
 
 def command(*words: str, check: bool = True) -> str:
     """Run a program and return what it said."""
-    done = subprocess.run(words, check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=120)
     if check and done.returncode:
         raise AssertionError(f"{' '.join(words)}: {done.returncode}: {done.stdout}{done.stderr}")
     return done.stdout
@@ -64,6 +69,10 @@ def command(*words: str, check: bool = True) -> str:
 def virsh(*words: str, check: bool = True) -> str:
     """Run virsh; a daemon that has just been restarted gets a moment."""
     return command("virsh", "-c", "qemu:///system", *words, check=check)
+
+
+def _domain(vm: str) -> Any:
+    return _CONNECTION[0].lookupByName(vm)
 
 
 def reset(vm: str, formats: dict[str, str]) -> dict[str, Any]:
@@ -120,10 +129,10 @@ def restart_libvirtd() -> dict[str, Any]:
     command("systemctl", "reset-failed", "libvirtd", check=False)
     command("systemctl", "restart", "libvirtd")
     end = time.monotonic() + 20
-    while "running" not in virsh("list", "--all", "--state-running", check=False) and time.monotonic() < end:
-        if virsh("uri", check=False).strip():
-            break
-        time.sleep(0.1)
+    while not virsh("uri", check=False).strip():
+        assert time.monotonic() < end, "libvirtd did not come back"
+        time.sleep(0.05)
+    _CONNECTION[0] = libvirt.open("qemu:///system")
     return {}
 
 
@@ -136,7 +145,7 @@ def virsh_take(vm: str, name: str) -> dict[str, Any]:
 def _diskspecs(vm: str, name: str) -> list[str]:
     # A raw disk's default name would be that of the image itself with another ending: two snapshots would meet.
     words = []
-    for target, _path, _format in _disks(ET.fromstring(virsh("dumpxml", vm))):
+    for target, _path, _format in _disks(etree.fromstring(_domain(vm).XMLDesc(0))):
         words += ["--diskspec", f"{target},file={ROOT}/{vm}/{target}-{name}"]
     return words
 
@@ -144,9 +153,9 @@ def _diskspecs(vm: str, name: str) -> list[str]:
 def write(vm: str, target: str, region: int, pattern: int) -> dict[str, Any]:
     """Write a pattern to a place of a disk as the guest would; at once on the image where the VM is off."""
     where = f"write -P {pattern} {region * APART} {REGION}"
-    root = ET.fromstring(virsh("dumpxml", vm))
+    root = etree.fromstring(_domain(vm).XMLDesc(0))
     index = [one for one, _path, _format in _disks(root)].index(target)
-    if virsh("domstate", vm).strip() != "running":
+    if not _domain(vm).isActive():
         _target, path, image_format = _disks(root)[index]
         command("qemu-io", "-f", image_format, "-c", where, path)
         return {}
@@ -154,7 +163,7 @@ def write(vm: str, target: str, region: int, pattern: int) -> dict[str, Any]:
     log = f"/var/log/libvirt/qemu/{vm}.log"
     before = _answers(log)
     for said in (where, "flush"):
-        virsh("qemu-monitor-command", vm, "--hmp", f'qemu-io -d {device} "{said}"')
+        libvirt_qemu.qemuMonitorCommand(_domain(vm), f'qemu-io -d {device} "{said}"', 1)
     end = time.monotonic() + 20
     while _answers(log) == before:
         assert time.monotonic() < end, "QEMU did not answer"
@@ -167,43 +176,43 @@ def _answers(log: str) -> int:
         return len(re.findall("ops/sec", file.read()))
 
 
-def _disks(domain: ET.Element) -> list[tuple[str, str, str]]:
+def _disks(domain: Any) -> list[tuple[str, str, str]]:
     found = []
     for disk in domain.iterfind("devices/disk"):
         target, source, driver = disk.find("target"), disk.find("source"), disk.find("driver")
-        assert target is not None
-        assert source is not None
-        assert driver is not None
         found.append((target.get("dev", ""), source.get("file", ""), driver.get("type", "")))
     return found
 
 
 def look(vm: str) -> dict[str, Any]:
     """Return all there is to see: content of present and snapshots, files in use and in the folder, virsh's own word."""
-    live, defined = ET.fromstring(virsh("dumpxml", vm)), ET.fromstring(virsh("dumpxml", vm, "--inactive"))
-    used: set[str] = set()
+    domain = _domain(vm)
+    live, defined = etree.fromstring(domain.XMLDesc(0)), etree.fromstring(domain.XMLDesc(2))
     problems: list[str] = []
     if _disks(live) != _disks(defined):
         problems.append(f"it runs on {_disks(live)} and is defined on {_disks(defined)}")
-    present = {target: _content(path, kind) for target, path, kind in _disks(live)}
-    for _target, path, kind in _disks(live):
-        used |= _chain(path, kind, problems)
-    snapshots = {}
-    for name in virsh("snapshot-list", vm, "--name").split():
-        root = ET.fromstring(virsh("snapshot-dumpxml", vm, name))
-        domain = root.find("domain")
-        assert domain is not None
-        snapshots[name] = {target: _content(path, kind) for target, path, kind in _disks(domain)}
-        for _target, path, kind in _disks(domain):
-            used |= _chain(path, kind, problems)
+    states = {"": _disks(live)}
+    for snapshot in domain.listAllSnapshots(0):
+        then = etree.fromstring(snapshot.getXMLDesc(0)).find("domain")
+        assert then is not None
+        states[snapshot.getName()] = _disks(then)
+    images = sorted({(path, kind) for disks in states.values() for _target, path, kind in disks})
+    contents = _contents(images)
+    layers = _layers(images)
+    problems += filter(None, map(_damage, sorted(layers)))
+    used = {path for path, _kind in layers}
     folder = f"{ROOT}/{vm}"
     files = {f"{folder}/{name}" for name in os.listdir(folder)}
-    virsh("snapshot-list", vm, "--tree")
-    current = virsh("snapshot-current", vm, "--name", check=False).strip()
+    listed = virsh("snapshot-list", vm, "--tree")
+    problems += [
+        f"virsh does not list {name}" for name in states if name and not re.search(rf"\b{name}$", listed, re.M)
+    ]
+    current = domain.snapshotCurrent(0).getName() if domain.hasCurrentSnapshot(0) else ""
+    seen = {name: {target: contents[path, kind] for target, path, kind in disks} for name, disks in states.items()}
     return {
-        "state": virsh("domstate", vm).strip(),
-        "present": present,
-        "snapshots": snapshots,
+        "state": "running" if domain.isActive() else "shut off",
+        "present": seen.pop(""),
+        "snapshots": seen,
         "orphans": sorted(files - used),
         "missing": sorted(used - files),
         "problems": problems,
@@ -215,7 +224,7 @@ def look(vm: str) -> dict[str, Any]:
 
 
 def _current_disks(vm: str, current: str) -> dict[str, Optional[str]]:
-    root = ET.fromstring(virsh("snapshot-dumpxml", vm, current))
+    root = etree.fromstring(_domain(vm).snapshotLookupByName(current).getXMLDesc(0))
     elements = root.findall("revertDisks/disk") or root.findall("disks/disk")
     return {disk.get("name", ""): None if (s := disk.find("source")) is None else s.get("file") for disk in elements}
 
@@ -227,28 +236,45 @@ def _info(vm: str) -> dict[str, Any]:
     return {key: entry[key] for key in kept if key in entry}
 
 
-def _content(path: str, image_format: str) -> list[int]:
-    """Return the byte that each place of an image is filled with; -1 where it is not one and the same."""
-    words = [word for region in range(REGIONS) for word in ("-c", f"read -v {region * APART} 16")]
-    said = command("qemu-io", "-U", "-r", "-f", image_format, *words, path)
-    rows = re.findall(r"^[0-9a-f]{8}:  ((?:[0-9a-f]{2} ?)+)", said, re.MULTILINE)
-    bytes_seen = [set(row.split()) for row in rows]
-    assert len(rows) == REGIONS, said
-    return [int(one.pop(), 16) if len(one) == 1 else -1 for one in bytes_seen]
+def _contents(images: list[tuple[str, str]]) -> dict[tuple[str, str], list[int]]:
+    """Return the byte that each place of each image is filled with; -1 where it is not one and the same."""
+    words: list[str] = []
+    for path, kind in images:
+        places = [f"read -v {region * APART} 16" for region in range(REGIONS)]
+        for one in (f"open -U -r -o driver={kind} {path}", *places, "close"):
+            words += ["-c", one]
+    said = command("qemu-io", *words)
+    rows = [set(row.split()) for row in re.findall(r"^[0-9a-f]{8}:  ((?:[0-9a-f]{2} ?)+)", said, re.MULTILINE)]
+    assert len(rows) == REGIONS * len(images), said
+    bytes_seen = [int(row.pop(), 16) if len(row) == 1 else -1 for row in rows]
+    return {image: bytes_seen[REGIONS * at : REGIONS * (at + 1)] for at, image in enumerate(images)}
 
 
-def _chain(path: str, image_format: str, problems: list[str]) -> set[str]:
-    said = command("qemu-img", "info", "-U", "-f", image_format, "--backing-chain", "--output=json", path)
-    files = {str(layer["filename"]) for layer in json.loads(said)}
-    for layer in json.loads(said):
-        if layer["format"] != "qcow2":
-            continue
-        check = ["qemu-img", "check", "-U", "-q", "-f", "qcow2", layer["filename"]]
-        done = subprocess.run(check, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        # What a running QEMU has not written down yet shows as leaked clusters (3): room, no data.
-        if done.returncode not in (0, 3):
-            problems.append(f"{layer['filename']}: {done.stdout}")
-    return files
+def _layers(images: list[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return all layers of the images; what was seen as another's layer needs no look of its own."""
+    found: set[tuple[str, str]] = set()
+    for path, kind in sorted(images, key=lambda image: os.stat(image[0]).st_ino, reverse=True):
+        if (path, kind) not in found:
+            said = command("qemu-img", "info", "-U", "-f", kind, "--backing-chain", "--output=json", path)
+            found |= {(str(layer["filename"]), str(layer["format"])) for layer in json.loads(said)}
+    return found
+
+
+def _damage(layer: tuple[str, str]) -> str:
+    path, image_format = layer
+    if image_format != "qcow2":
+        return ""
+    status = os.stat(path)
+    stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+    if _SOUND.get(path) == stamp:
+        return ""
+    check = ["qemu-img", "check", "-U", "-q", "-f", "qcow2", path]
+    done = subprocess.run(check, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # What a running QEMU has not written down yet shows as leaked clusters (3): room, no data.
+    if done.returncode not in (0, 3):
+        return f"{path}: {done.stdout}"
+    _SOUND[path] = stamp
+    return ""
 
 
 CALLS: dict[str, Callable[..., dict[str, Any]]] = {
@@ -258,6 +284,8 @@ CALLS: dict[str, Callable[..., dict[str, Any]]] = {
 
 def main() -> None:
     """Answer until the end of the input."""
+    libvirt.registerErrorHandler(lambda *_ignored: None, None)
+    _CONNECTION.append(libvirt.open("qemu:///system"))
     for line in sys.stdin:
         asked = json.loads(line)
         asked.pop("where")
