@@ -169,7 +169,90 @@ def test_bad_input_is_said_and_changes_nothing(mock_fleet: Path, variables: Sequ
     assert mock_fleet.with_name("mock-1.json").read_text() == before
 
 
-@pytest.mark.parametrize("target", ["vm_snapshot", "vm_snapshot_info"])
+def playbook(name: str, *variables: str) -> list[str]:
+    words = [word for variable in variables for word in ("-e", variable)]
+    return ["ansible-playbook", f"limiquantix.kvm.{name}", *words]
+
+
+def take(inventory: Path, *names: str) -> None:
+    for name in names:
+        done = run(with_variables(f"snapshot_name={name}", "snapshot_memory=no"), inventory)
+        assert done.status == 0, done.output
+
+
+def current(inventory: Path, vm: str) -> list[str]:
+    """Return what a VM's present is based on, on every mock."""
+    states = [json.loads(path.read_text()) for path in sorted(inventory.parent.glob("mock-?.json"))]
+    return [one["current"] for state in states for one in state["vms"] if one["name"] == vm]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (playbook("revert"), "Say which snapshot and which VMs"),
+        (playbook("revert", "snapshot_name=a"), "Say which snapshot and which VMs"),
+        (playbook("revert", "snapshot_name=a", "snapshot_vms=*"), "give -e snapshot_confirm=yes"),
+        (playbook("revert", "snapshot_name=a", "snapshot_vms=*", "snapshot_confirm=y"), "give -e snapshot_confirm=yes"),
+        (playbook("remove"), "Say which snapshot"),
+        (playbook("remove", "snapshot_name=a", "snapshot_vms=nobody"), "No VM on this host matches 'nobody'"),
+        (playbook("prune", "snapshot_older_than=7"), "'7', which is no age"),
+    ],
+)
+def test_what_is_not_said_plainly_is_not_done(mock_fleet: Path, words: Sequence[str], says: str) -> None:
+    before = mock_fleet.with_name("mock-1.json").read_text()
+    done = run(words, mock_fleet)
+    assert done.status != 0
+    assert says in done.output
+    assert mock_fleet.with_name("mock-1.json").read_text() == before
+
+
+@pytest.mark.parametrize(("answer", "based_on"), [("", "b"), ("no", "b"), ("yes", "a")])
+def test_revert_asks_whether_you_are_sure(mock_fleet: Path, answer: str, based_on: str) -> None:
+    take(mock_fleet, "a", "b")
+    questions = [("go back to", "a"), ("Which VMs", "web*,off*"), ("Are you sure? [no]:", answer)]
+    done = run_on_terminal(playbook("revert"), questions, mock_fleet)
+    assert (done.status == 0) == (answer == "yes"), done.output
+    assert current(mock_fleet, "web01") == current(mock_fleet, "off01") == [based_on] * 2
+    assert current(mock_fleet, "db01") == ["b", "b"]
+
+
+def test_check_mode_of_a_revert_needs_no_confirmation(mock_fleet: Path) -> None:
+    take(mock_fleet, "a", "b")
+    words = playbook("revert", "snapshot_name=a", "snapshot_vms=web01")
+    check = run([*words, "--check", "--diff"], mock_fleet)
+    assert check.status == 0, check.output
+    assert "+reverted to: a" in check.output
+    assert current(mock_fleet, "web01") == ["b", "b"]
+    done = run([*words, "-e", "snapshot_confirm=yes", "-e", "snapshot_keep_current=yes"], mock_fleet)
+    assert done.status == 0, done.output
+    assert "kept as 'before-a'" in done.output
+    assert current(mock_fleet, "web01") == ["a", "a"]
+
+
+def test_remove_and_prune_over_the_fleet(mock_fleet: Path) -> None:
+    take(mock_fleet, "a", "b", "c")
+    words = playbook("remove", "snapshot_name=b")
+    check, do, again = (run([*words, *more], mock_fleet) for more in (["--check", "--diff"], ["--diff"], []))
+    assert [changed(one) for one in (check, do, again)] == [[True] * 2, [True] * 2, [False] * 2], do.output
+    assert [one["diff"] for one in check.results.values()] == [one["diff"] for one in do.results.values()]
+    nothing = run(playbook("prune"), mock_fleet)
+    assert (nothing.status, changed(nothing)) == (0, [False] * 2), nothing.output
+    words = playbook("prune", "snapshot_older_than=0d", "snapshot_keep_last=1")
+    check, do, again = (run([*words, *more], mock_fleet) for more in (["--check", "--diff"], ["--diff"], []))
+    assert [changed(one) for one in (check, do, again)] == [[True] * 2, [True] * 2, [False] * 2], do.output
+    assert {tuple(vm["removed"]) for vm in do.vms().values()} == {("a",)}
+    assert current(mock_fleet, "web01") == ["c", "c"]
+
+
+def test_prune_asks(mock_fleet: Path) -> None:
+    take(mock_fleet, "a", "b")
+    questions = [("older than [30d]:", "0d"), ("the newest [3]:", "1")]
+    done = run_on_terminal(playbook("prune"), questions, mock_fleet)
+    assert done.status == 0, done.output
+    assert {tuple(vm["removed"]) for vm in done.vms().values()} == {("a",)}
+
+
+@pytest.mark.parametrize("target", ["vm_snapshot", "vm_snapshot_info", "vm_snapshot_prune"])
 def test_integration_target(host: Host, tmp_path: Path, target: str) -> None:
     """What ansible-test runs on the mock holds on every libvirt."""
     reset_vm(host, "web01", "off01", *(["tsc01"] if host.invtsc else []))

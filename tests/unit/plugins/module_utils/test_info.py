@@ -17,6 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._info import VmFac
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     ChainLayer,
     DiskChain,
+    Operation,
     Snapshot,
     Storage,
 )
@@ -170,3 +171,43 @@ def test_which_snapshots(tmp_path: Path, wanted: list[str] | None, found: list[s
     (entry,) = gathered(tmp_path, None, wanted, "web01")
     assert isinstance(entry.facts, VmFacts)
     assert sorted(one.name for one in entry.facts.snapshots) == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("operation", "said", "interrupted"),
+    [
+        (Operation("remove", "s", "then", running=True, percent=42), "Removing snapshot 's', 42 %", False),
+        (Operation("revert", "s", "then", running=True), "Reverting to snapshot 's'", False),
+        (Operation("take", "s", "then", running=True), "Taking snapshot 's'", False),
+        (
+            Operation("revert", "s", "then"),
+            "The revert to snapshot 's' that began at then was interrupted: the next run of vm_snapshot or "
+            "vm_snapshot_prune on this VM finishes or undoes it first. Trouble: 1 interrupted operation",
+            True,
+        ),
+    ],
+)
+def test_what_is_done_on_it(operation: Operation, said: str, interrupted: bool) -> None:
+    (entry,) = result([VmInfo(vm().id, facts(operation=operation))])["vms"]
+    assert entry["msg"] == f"running, 0 snapshots, deepest chain 0 layers. {said}"
+    assert entry["operation"] == {
+        "kind": operation.kind,
+        "snapshot": "s",
+        "started_at": "then",
+        "running": not interrupted,
+        "percent": operation.percent,
+        "interrupted": interrupted,
+    }
+
+
+def test_nothing_is_done_on_most() -> None:
+    (entry,) = result([VmInfo(vm().id, facts(snapshots=TREE))])["vms"]
+    assert entry["operation"] is None
+    assert (entry["snapshots"][0]["owned"], entry["snapshots"][0]["protected"]) == (False, False)
+    assert entry["snapshots"][0]["labels"] == {}
+
+
+def test_orphans_are_told_beside_unknown_overlays() -> None:
+    storage = Storage((), unknown_overlays=("/vm/used", "/vm/lost"), orphans=("/vm/lost",))
+    found = facts(storage=storage).to_result()
+    assert (found["unknown_overlays"], found["orphans"]) == (["/vm/used", "/vm/lost"], ["/vm/lost"])

@@ -130,7 +130,7 @@ def test_ages(text: str, time: timedelta) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "7", "d", "-7d", "7 d", "7days", "1.5h", "7D", "7d\n", "1d12h", "٧d", "9" * 30 + "w"]
+    "text", ["", "7", "d", "-7d", "7 d", "7days", "1.5h", "7D", "7d\n", "1d12h", "\u0667d", "9" * 30 + "w"]
 )
 def test_what_is_no_age(text: str) -> None:
     with pytest.raises(KvmError) as caught:
