@@ -24,7 +24,7 @@ from typing import Any
 
 import libvirt
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils import _arguments, _info, _outcome, _present
+from ansible_collections.limiquantix.kvm.plugins.module_utils import _arguments, _info, _outcome, _present, _task
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotRequest
 
 URI = "qemu:///system"
@@ -49,8 +49,9 @@ SNAPSHOT = """
 def take(patterns: str, request: SnapshotRequest) -> dict[str, Any]:
     """What vm_snapshot does between Ansible handing over and taking back."""
     with _arguments.open_hypervisor(PARAMS) as hypervisor:
-        vms = _present.present(hypervisor, [patterns], request, _present.Limits(THREADS), check_mode=False)
-    result = _outcome.outcome(request, vms, check_mode=False)
+        vms = _task.run(hypervisor, [patterns], _present.Present(request), _task.Limits(THREADS), check_mode=False)
+    wording = _outcome.Wording(f"snapshot {request.name!r}", "taken", request.disk_only)
+    result = _outcome.outcome(wording, vms, check_mode=False)
     if "failed" in result:
         raise SystemExit(result["msg"])
     return result
