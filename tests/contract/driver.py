@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -102,8 +103,14 @@ def plant(where: dict[str, Any], vm: str, **journal: Any) -> dict[str, Any]:
         domain = _named(hypervisor, vm)
         found = hypervisor.inspect(domain).find(journal["snapshot"])
     records = Records(record_directory(where["uri"]))
+    record = records.read(domain)
+    if found and journal["kind"] == "remove":
+        states = [os.path.realpath(disk.base) for disk in found.disks if disk.base]
+        overlays = [os.path.realpath(disk.file) for disk in found.disks if disk.file]
+        record = replace(record, former=(*record.former, *states), overlays=(*record.overlays, *overlays))
+        journal["files"] = (found.memory_file,) if found.memory_file else ()
     noted = Journal(created_at=found.created_at if found else None, started_at=now(), **journal)
-    records.write(domain, replace(records.read(domain), journal=noted))
+    records.write(domain, replace(record, journal=noted))
     return {}
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Callable
 
 import pytest
 
@@ -191,7 +192,7 @@ def test_any_run_ends_an_interrupted_revert(world: World, off: str, state: str) 
     take(world, off, "s1", "s2")
     world.interrupt(off, "revert", "s1")
     before = tree(world, off)
-    run = {
+    run: Callable[[], dict[str, Any]] = {
         "present": lambda: world.snapshot(off, "s1"),
         "reverted": lambda: world.revert(off, "s2"),
         "absent": lambda: world.remove(off, "s9"),

@@ -298,7 +298,7 @@ class MockWorld(World):
 
     def files(self, vm: str) -> list[str]:
         with self.edit() as state:
-            images = {disk["source"]: {} for native in state["vms"] for disk in native["disks"]}
+            images: dict[str, Any] = {disk["source"]: {} for native in state["vms"] for disk in native["disks"]}
             there = [path for path, entry in {**images, **state["files"]}.items() if entry is not None]
             return sorted(path for path in there if Path(path).name.startswith(vm))
 
