@@ -91,6 +91,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     DomainId,
     LeftOut,
     Operation,
+    Recovery,
     RemovalPlan,
     RevertPlan,
     Room,
@@ -202,22 +203,19 @@ class MockHypervisor(Hypervisor):
             forget(state, plan.vm, snapshot.name)
         return plan.notes
 
-    def recover(self, vm: VirtualMachine, deadline: Deadline) -> str:
+    def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
         """Finish a removal, since merging goes one way; undo the others, whose one step is the last."""
         operation = vm.operation
         if operation is None:
-            return ""
+            return Recovery("")
         found = vm.find(operation.snapshot)
-        if operation.kind == "remove":
-            if found:
-                self.remove(self.plan_removal(vm, [found]), 0, deadline)
-            word = "Finished the interrupted removal"
-        elif operation.kind == "take":
-            word = f"{'Finished' if found else 'Undid'} the interrupted taking"
-        else:
-            word = "Undid the interrupted revert"
+        if operation.kind == "remove" and found:
+            self.remove(self.plan_removal(vm, [found]), 0, deadline)
+        finished = operation.kind == "remove" or bool(operation.kind == "take" and found)
+        noun = {"remove": "removal of", "take": "taking of", "revert": "revert to"}[operation.kind]
         with self._end(vm.id):
-            return f"{word} {'to' if operation.kind == 'revert' else 'of'} snapshot {operation.snapshot!r}."
+            word = "Finished" if finished else "Undid"
+            return Recovery(f"{word} the interrupted {noun} snapshot {operation.snapshot!r}.", finished)
 
     def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
         with self._file.change() as state:

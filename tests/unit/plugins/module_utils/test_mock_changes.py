@@ -314,7 +314,7 @@ def test_what_is_said_of_what_was_left(path: str, kind: str, snapshot: str, sent
     with edited(path) as (_state, native):
         native["operation"] = {"kind": kind, "snapshot": snapshot, "started_at": "x"}
     assert take(path, "s1").recovered == sentence
-    assert MockHypervisor(path).recover(look(path)[0], Deadline(1)) == ""
+    assert MockHypervisor(path).recover(look(path)[0], Deadline(1)).msg == ""
 
 
 @pytest.mark.parametrize("operation", [{}, {"kind": "x", "snapshot": "s", "started_at": ""}, {"kind": "take"}])
