@@ -14,6 +14,7 @@ from typing import Optional
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     DomainId,
+    Recovery,
     RemovalPlan,
     RevertPlan,
     Room,
@@ -105,8 +106,8 @@ class Hypervisor(ABC):
         """
 
     @abstractmethod
-    def recover(self, vm: VirtualMachine, deadline: Deadline) -> str:
-        """Finish or undo what an interrupted run left of the VM, and return a sentence on it; the VM's lock is held.
+    def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
+        """Finish or undo what an interrupted run left of the VM, and say which; the VM's lock is held.
 
         Raises as `revert` and `remove` do.
         """

@@ -16,6 +16,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import Vm
 from ansible_collections.limiquantix.kvm.plugins.module_utils._present import plan_take
 from ansible_collections.limiquantix.kvm.plugins.module_utils._room import without_room
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
+    Operation,
     RevertPlan,
     RevertRequest,
     Snapshot,
@@ -48,6 +49,11 @@ class Reverted(Action[Revert]):
         if not plan.needed:
             return Nothing(vm, f"nothing was written since snapshot {snapshot.name!r}", snapshot, plan.notes)
         return Revert(plan, self._plan_keeping(hypervisor, vm) if self._request.keep_current else None)
+
+    def is_done_by(self, operation: Operation, vm: VirtualMachine) -> bool:
+        wanted = self._request
+        same = (operation.kind, operation.snapshot) == ("revert", wanted.name)
+        return same and wanted.power in ("restore", vm.state)
 
     def _plan_keeping(self, hypervisor: Hypervisor, vm: VirtualMachine) -> SnapshotPlan:
         request = self._request

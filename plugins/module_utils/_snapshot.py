@@ -271,6 +271,14 @@ class RemovalPlan:
 
 
 @dataclass(frozen=True)
+class Recovery:
+    """What became of an interrupted operation: ``msg`` says so in a sentence, ``finished`` tells done from undone."""
+
+    msg: str
+    finished: bool = True
+
+
+@dataclass(frozen=True)
 class Storage:
     """What lies on disk for a VM: its chains, overlays that no snapshot knows, and what is wrong there, a sentence each.
 

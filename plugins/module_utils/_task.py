@@ -17,7 +17,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._fleet import Flee
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._selection import select
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId, Snapshot, VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
+    DomainId,
+    Operation,
+    Snapshot,
+    VirtualMachine,
+)
 
 Plan = TypeVar("Plan")
 
@@ -55,6 +60,10 @@ class Action(ABC, Generic[Plan]):
     @abstractmethod
     def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[Plan, Nothing]:
         """Return what is to be done, having refused what can be refused; change nothing."""
+
+    def is_done_by(self, _operation: Operation, _vm: VirtualMachine) -> bool:
+        """Whether finishing what an interrupted run began was all that is wanted; ``vm`` is as it is after that."""
+        return False
 
     def refuse(self, _hypervisor: Hypervisor, _plans: Sequence[Plan]) -> dict[str, KvmError]:
         """Return, by VM UUID, what all plans together forbid before the first VM is touched."""
@@ -124,8 +133,12 @@ def _act(
         recovered = ""
         try:
             if vm.operation:
-                recovered = hypervisor.recover(vm, deadline)
+                recovery = hypervisor.recover(vm, deadline)
+                recovered = recovery.msg
                 vm = hypervisor.inspect(domain)
+                if recovery.finished and before.operation and action.is_done_by(before.operation, vm):
+                    done = Nothing(vm, "that was all there was to do", vm.find(before.operation.snapshot))
+                    return _after_recovery(_settled(domain, done), before, recovered)
             return _after_recovery(_act_on(hypervisor, vm, action, deadline), before, recovered)
         except KvmError as error:
             return _after_recovery(_failure(domain, error, before, _now(hypervisor, domain)), before, recovered)

@@ -8,10 +8,13 @@ A JSON line each way. What is seen is read by other means than the collection's:
 
 from __future__ import annotations
 
+import glob
+import importlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +38,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task import Actio
 ROOT = "/var/lib/libvirt/images/soak"
 REGIONS, REGION, APART = 3, 64 << 10, 1 << 20  # how many places of a disk are written, how long and how far apart
 SIZE = 4 << 20
+_BACKEND = "ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt"
 _CONNECTION: list[Any] = []
 _SOUND: dict[str, tuple[int, int, int]] = {}  # layers found sound, until they are written to
 _WHERE = {"backend": "libvirt", "uri": "qemu:///system", "parallel": 1, "timeout": 120}
@@ -116,6 +120,57 @@ def module(name: str, state: str = "present", power: str = "restore", children: 
     except KvmError as error:
         return {"failed": True, "vms": [], **error.to_failure()}
     return outcome(Wording(name, state), done, check_mode=False)
+
+
+def spoilt(step: str, fault: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Do what vm_snapshot does in a process of its own, and have something killed just before one of its steps.
+
+    ``step`` is a name inside the libvirt backend, as its user sees it (`_remove.forget`).
+    """
+    line = json.dumps({"call": "module", "where": None, "plant": [step, fault], **options})
+    done = subprocess.run(
+        [sys.executable, __file__], check=False, input=line + "\n", capture_output=True, text=True, timeout=120
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    result = json.loads(done.stdout) if done.stdout.strip() else {}
+    return {"killed": done.returncode == -signal.SIGKILL, "result": result}
+
+
+def plant(step: str, fault: str) -> None:
+    """Have a fault happen once, just before the backend calls something."""
+    module_name, *names = step.split(".")
+    owner = importlib.import_module(f"{_BACKEND}.{module_name}")
+    for name in names[:-1]:
+        owner = getattr(owner, name)
+    original = getattr(owner, names[-1])
+    happened: list[bool] = []
+
+    def planted(*args: Any, **kwargs: Any) -> Any:
+        if not happened:
+            happened.append(True)
+            FAULTS[fault]()
+        return original(*args, **kwargs)
+
+    setattr(owner, names[-1], planted)
+
+
+def _kill_qemu() -> None:
+    for pid_file in glob.glob("/run/libvirt/qemu/soak.pid"):
+        with open(pid_file, encoding="utf-8") as file:
+            os.kill(int(file.read()), signal.SIGKILL)
+    time.sleep(1)
+
+
+def _kill_libvirtd() -> None:
+    command("pkill", "-KILL", "-x", "libvirtd", check=False)
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    "module": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "libvirtd": _kill_libvirtd,
+    "qemu": _kill_qemu,
+    "none": lambda: None,
+}
 
 
 def power(vm: str, on: bool) -> dict[str, Any]:
@@ -278,7 +333,7 @@ def _damage(layer: tuple[str, str]) -> str:
 
 
 CALLS: dict[str, Callable[..., dict[str, Any]]] = {
-    call.__name__: call for call in (reset, remove, module, power, restart_libvirtd, virsh_take, write, look)
+    call.__name__: call for call in (reset, remove, module, spoilt, power, restart_libvirtd, virsh_take, write, look)
 }
 
 
@@ -289,6 +344,8 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         asked.pop("where")
+        if "plant" in asked:
+            plant(*asked.pop("plant"))
         try:
             answer = CALLS[asked.pop("call")](**asked)
         except AssertionError as error:

@@ -10,18 +10,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
-from contract.world import Driver, LibvirtWorld
+from contract.world import Driver
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from lab import ssh
-from lab.api import hosts
-from lab.host_table import HOSTS
 
 from .model import SnapshotsOfOneVm, WithNativeRevert
 
@@ -32,21 +27,6 @@ _SEED = os.environ.get("SOAK_SEED", "1")
 
 class Enough(BaseException):
     """The steps asked for are done."""
-
-
-@pytest.fixture(scope="module", params=[spec.name for spec in HOSTS])
-def soaked(request: pytest.FixtureRequest) -> Iterator[tuple[str, Driver]]:
-    """A hypervisor's libvirt version, and what does the model's work there."""
-    host = next((up for up in hosts() if up.name == request.param), None)
-    if host is None:
-        pytest.skip(f"{request.param} is not up; start it with: tests/lab/lab up")
-    world = LibvirtWorld(host)
-    host.put(f"{world.home}/on_host.py", Path(__file__).with_name("on_host.py").read_text(encoding="utf-8"))
-    command = f"PYTHONPATH={world.home} exec python3 {world.home}/on_host.py"
-    driver = Driver([*ssh.command(host.name), command], {})
-    yield host.libvirt_version, driver
-    driver.end()
-    world.close()
 
 
 def test_everybody_finds_what_they_left(soaked: tuple[str, Driver], capsys: pytest.CaptureFixture[str]) -> None:

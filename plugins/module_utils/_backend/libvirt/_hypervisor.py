@@ -54,6 +54,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._record import (
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     DomainId,
+    Recovery,
     RemovalPlan,
     RevertPlan,
     Room,
@@ -167,17 +168,17 @@ class LibvirtHypervisor(Hypervisor):
         Removal(self._handle(plan.vm.id), Pace(bandwidth, deadline)).run(plan.snapshots[0])
         return plan.notes
 
-    def recover(self, vm: VirtualMachine, deadline: Deadline) -> str:
+    def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
         handle = self._handle(vm.id)
         journal = handle.record().journal
         if journal is None:
-            return ""
+            return Recovery("")
         if journal.kind == "take":
             return resume_take(handle, journal)
         if journal.kind == "revert":
             return Reversion(handle, Pace(0, deadline)).resume(journal)
         Removal(handle, Pace(0, deadline)).resume(journal)
-        return f"Finished the interrupted removal of snapshot {journal.snapshot!r}."
+        return Recovery(f"Finished the interrupted removal of snapshot {journal.snapshot!r}.")
 
     def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
         record = self._records.read(vm.id)

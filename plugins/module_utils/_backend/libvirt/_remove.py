@@ -23,8 +23,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._connection import translated
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import UNREADABLE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._metadata import forget
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved, SavedDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._settle import settle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Merge, Step, gone, steps
@@ -41,12 +43,13 @@ def plan_removal(handle: DomainHandle, vm: VirtualMachine, snapshots: tuple[Snap
     """Return the plan. Raises as `Hypervisor.plan_removal` says."""
     check_idle(handle, vm)
     names = {one.name for one in snapshots}
-    going = [one for one in handle.saved() if one.name in names]
+    every = handle.saved()
+    going = [one for one in every if one.name in names]
     for one in going:
         if one.kind == "mixed":
             raise mixed_chain(handle.name, f"snapshot {one.name!r} is partly inside its images and partly not")
     check_chains(handle)
-    forest = handle.survey(names, noted(handle.record(), going))
+    forest = handle.survey(names, noted(handle.record(), going, every))
     notes = _notes(forest, going)
     found = steps(forest.layers)
     _require_room(handle, forest, found)
@@ -55,18 +58,29 @@ def plan_removal(handle: DomainHandle, vm: VirtualMachine, snapshots: tuple[Snap
     return RemovalPlan(vm, snapshots, (*files, *memory), notes)
 
 
-def noted(record: Record, going: list[Saved]) -> Record:
-    """Return the record with the layers of snapshots that go.
+def noted(record: Record, going: list[Saved], every: list[Saved]) -> Record:
+    """Return the record with the layers of snapshots that go; ``every`` are all that there are.
 
     Their overlays may be deleted from now on, and their states merged into; no other image ever is.
     """
     overlays = {os.path.realpath(overlay) for one in going for overlay in one.overlays}
+    overlays |= {os.path.realpath(part.state) for one in going for part in one.disks if _is_since(part, every)}
     former = {os.path.realpath(part.state) for one in going for part in one.disks if part.overlay}
     return replace(
         record,
         overlays=tuple(sorted({*record.overlays, *overlays})),
         former=tuple(sorted({*record.former, *former})),
     )
+
+
+def _is_since(part: SavedDisk, every: list[Saved]) -> bool:
+    """Whether a state lies directly on another one: then it began as an overlay, such as libvirt's own revert makes."""
+    try:
+        backing = read_image(part.state, part.format).backing_file
+    except UNREADABLE:
+        return False
+    states = {os.path.realpath(other.state) for one in every for other in one.disks}
+    return backing is not None and os.path.realpath(backing) in states
 
 
 def _notes(forest: Forest, going: list[Saved]) -> tuple[str, ...]:
@@ -111,13 +125,14 @@ class Removal:
     def run(self, snapshot: Snapshot) -> None:
         """Remove it. Raises as `Hypervisor.remove` says."""
         handle = self._handle
-        going = [one for one in handle.saved() if one.name == snapshot.name]
+        every = handle.saved()
+        going = [one for one in every if one.name == snapshot.name]
         before = handle.record()
         files = tuple(one.memory_file for one in going if one.memory_file)
         if going and going[0].kind == "internal":
             self._remove_internal(snapshot.name)
         journal = Journal("remove", snapshot.name, snapshot.created_at, now(), files)
-        handle.write(replace(noted(before, going), journal=journal), durable=True)
+        handle.write(replace(noted(before, going, every), journal=journal), durable=True)
         try:
             self._settle(journal)
         except KvmError:

@@ -44,6 +44,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import Kvm
 from ansible_collections.limiquantix.kvm.plugins.module_utils._names import file_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Journal, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
+    Recovery,
     RevertPlan,
     Snapshot,
     SnapshotDisk,
@@ -215,7 +216,7 @@ class Reversion:
         handle.write(replace(noted, journal=journal), durable=True)
         self._finish(journal, target)
 
-    def resume(self, journal: Journal) -> str:
+    def resume(self, journal: Journal) -> Recovery:
         """Finish or undo what an interrupted run left, and say which."""
         handle = self._handle
         target = next((one for one in handle.saved() if one.name == journal.snapshot), None)
@@ -223,9 +224,9 @@ class Reversion:
         if target is None or not journal.committed or (handle.active() and not on_new):
             # Not stopped yet, or somebody has started it again since: what it is on is what counts.
             self._undo()
-            return f"Undid the interrupted revert to snapshot {journal.snapshot!r}."
+            return Recovery(f"Undid the interrupted revert to snapshot {journal.snapshot!r}.", finished=False)
         self._finish(journal, target)
-        return f"Finished the interrupted revert to snapshot {journal.snapshot!r}."
+        return Recovery(f"Finished the interrupted revert to snapshot {journal.snapshot!r}.")
 
     def _format(self, target: Saved, disk: str) -> str:
         return next(part.format for part in target.disks if part.target == disk)

@@ -44,6 +44,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._record import (
     snapshot_key,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
+    Recovery,
     Snapshot,
     SnapshotPlan,
     Taken,
@@ -189,7 +190,7 @@ def remove_unused(handle: DomainHandle, files: Iterable[str]) -> None:
     handle.unlink(file for file in existing if (real := os.path.realpath(file)) not in used and not layers.above(real))
 
 
-def resume_take(handle: DomainHandle, journal: Journal) -> str:
+def resume_take(handle: DomainHandle, journal: Journal) -> Recovery:
     """Bring an interrupted take to its end: the snapshot is there and stays, or what was made for it goes."""
     taken = next((one for one in handle.saved() if one.name == journal.snapshot), None)
     ours = taken is not None and set(journal.files).issuperset(taken.overlays)
@@ -197,11 +198,11 @@ def resume_take(handle: DomainHandle, journal: Journal) -> str:
     if taken is None or not ours:
         remove_unused(handle, journal.files)
         handle.write(replace(record, journal=None))
-        return f"Cleared up what the interrupted take of snapshot {journal.snapshot!r} had left."
+        return Recovery(f"Cleared up what the interrupted take of snapshot {journal.snapshot!r} had left.", False)
     # Whether the guest was frozen all the time is not known.
     notes = {snapshot_key(taken.name, taken.created_at): SnapshotNote(), **record.snapshots}
     handle.write(replace(record, snapshots=notes, journal=None))
-    return f"The interrupted run had taken snapshot {journal.snapshot!r}."
+    return Recovery(f"The interrupted run had taken snapshot {journal.snapshot!r}.")
 
 
 def _made_by_us(plan: SnapshotPlan) -> bool:

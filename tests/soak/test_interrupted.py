@@ -1,0 +1,118 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever is killed at whichever step: after one more run everything is as it should be, and nothing is left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from contract.world import Driver
+
+VM = "soak"
+_TAKE = ("_take.create_overlay", "_take.Take._switch", "_take.saved", "_take.Take._write_record", "_take.Take._verify")
+_REMOVE = (
+    "_remove.settle",
+    "_remove.forget",
+    "_handle.DomainHandle.agree",
+    "_handle.DomainHandle.define",
+    "_handle.DomainHandle.unlink",
+    "_remove.close_record",
+)
+_RUNNING = ("_settle.commit_block", "_block_commit._wait", "_block_commit._pivot", "_block_commit._verify")
+_OFF = ("_settle.commit_image", "_settle.rebase_unsafe")
+_REVERT = (
+    "_revert.create_overlay",
+    "_revert.Reversion._finish",
+    "_revert.Reversion._stop",
+    "_handle.DomainHandle.define",
+    "_revert.settle",
+    "_handle.DomainHandle.agree",
+    "_handle.DomainHandle.unlink",
+    "_revert.close_record",
+    "_revert.Reversion._start",
+)
+# What is done, at which steps something is killed, and whether the VM runs.
+_WORK = {
+    "take": ({"name": "new"}, _TAKE[1:], True),
+    "take of a VM that is off": ({"name": "new"}, _TAKE, False),
+    "removal of the newest": ({"name": "s2", "state": "absent"}, (*_REMOVE, *_RUNNING), True),
+    "removal from the middle": ({"name": "s1", "state": "absent"}, (*_REMOVE, *_RUNNING[:2], _RUNNING[3]), True),
+    "removal of a VM that is off": ({"name": "s1", "state": "absent"}, (*_REMOVE[:3], *_REMOVE[4:], *_OFF), False),
+    "revert": ({"name": "s1", "state": "reverted"}, _REVERT, True),
+    "revert of a VM that is off": ({"name": "s1", "state": "reverted"}, _REVERT[:-1], False),
+}
+_KILLED = {
+    "libvirtd": ("take", "removal of the newest", "removal from the middle", "revert"),
+    "qemu": ("take", "removal of the newest"),
+}
+_CASES = [(work, step, "module") for work, (_options, steps, _on) in _WORK.items() for step in steps] + [
+    (work, step, fault) for fault, works in _KILLED.items() for work in works for step in _WORK[work][1]
+]
+
+
+class Bench:
+    """The VM, what it must hold, and what can be done to it."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def ask(self, call: str, **arguments: Any) -> dict[str, Any]:
+        self._driver.send(call, **arguments)
+        answer = self._driver.answer()
+        assert "broken" not in answer, answer["broken"]
+        return answer
+
+    def fresh(self, running: bool) -> None:
+        """Make the VM anew: s1 holds 1, s2 holds 2, the present 3."""
+        self.ask("reset", vm=VM, formats={"vda": "qcow2", "vdb": "raw"})
+        if running:
+            self.ask("power", vm=VM, on=True)
+        for number, name in enumerate(("s1", "s2", None), 1):
+            for target in ("vda", "vdb"):
+                self.ask("write", vm=VM, target=target, region=0, pattern=number)
+            if name:
+                assert not self.ask("module", name=name).get("failed")
+
+
+@pytest.fixture
+def bench(soaked: tuple[str, Driver]) -> Any:
+    made = Bench(soaked[1])
+    yield made
+    made.ask("remove", vm=VM)
+
+
+@pytest.mark.parametrize(("work", "step", "fault"), _CASES)
+def test_killed(bench: Bench, work: str, step: str, fault: str) -> None:
+    options, _steps, running = _WORK[work]
+    bench.fresh(running)
+    said = bench.ask("spoilt", step=step, fault=fault, options=options)
+    assert said["killed"] == (fault == "module"), said
+    if fault == "libvirtd":
+        bench.ask("restart_libvirtd")
+    again = bench.ask("module", **options)
+    assert not again.get("failed"), (said, again)
+    seen = bench.ask("look", vm=VM)
+    present = 1 if options.get("state") == "reverted" else 3
+    assert first_bytes(seen["present"]) == {present}, seen
+    assert {name: first_bytes(content) for name, content in seen["snapshots"].items()} == expected(options), seen
+    assert seen["state"] == ("running" if running and fault != "qemu" else "shut off"), seen
+    trouble = [seen[key] for key in ("orphans", "missing", "problems")]
+    trouble += [seen["info"][key] for key in ("problems", "unknown_overlays", "missing_files", "operation", "failed")]
+    assert not any(trouble), seen
+
+
+def first_bytes(content: dict[str, list[int]]) -> set[int]:
+    """Return what the written place of all disks holds."""
+    return {regions[0] for regions in content.values()}
+
+
+def expected(options: dict[str, Any]) -> dict[str, set[int]]:
+    """Return what every snapshot must hold when the work is done."""
+    held = {"s1": {1}, "s2": {2}}
+    if options.get("state") == "absent":
+        del held[options["name"]]
+    elif "state" not in options:
+        held[options["name"]] = {3}
+    return held
