@@ -1,4 +1,4 @@
-"""`make demo`: the fleet playbook on the lab's hypervisors, or where the lab cannot run on mock ones, and what came of it.
+"""`make demo`: the fleet playbooks on the lab's hypervisors, or where the lab cannot run on mock ones, and what came of it.
 
 A lab that was up stays up; one that is started here is taken down again, also after an error or Ctrl-C.
 """
@@ -25,7 +25,8 @@ TESTS = DEMO.parent
 LAB = TESTS / "lab" / "lab"
 sys.path.insert(0, str(TESTS))
 
-from demo.table import failed, refusals, table  # noqa: E402
+from demo import guests  # noqa: E402
+from demo.table import failed, refusals, removed, reverted, taken  # noqa: E402
 from lab import can_run, lifecycle  # noqa: E402 - the demo is started as a folder, which puts only itself on the path
 from lab.paths import INVENTORY  # noqa: E402
 
@@ -46,12 +47,13 @@ class Stage:
 
     inventory: Path
     folder: Path
+    real: bool
 
-    def play(self, variables: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Run the fleet playbook, seen by whoever watches, and return each host's result."""
+    def play(self, playbook: str, variables: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Run a fleet playbook, seen by whoever watches, and return each host's result."""
         results = self.folder / "results"
         results.unlink(missing_ok=True)
-        words = ["ansible-playbook", "limiquantix.kvm.snapshot"]
+        words = ["ansible-playbook", f"limiquantix.kvm.{playbook}"]
         for name, value in variables.items():
             words += ["-e", f"{name}={value}"]
         print(f"$ {shlex.join(words)}", flush=True)
@@ -134,30 +136,64 @@ def title(text: str) -> None:
 
 
 def show(stage: Stage) -> None:
-    """Both acts: what is taken, and what is refused."""
+    """The acts, each with its table: a snapshot is taken, refused, reverted to and removed.
+
+    What shows something else than it should must not look like a demo that went well.
+    """
     name = time.strftime("demo-%H%M%S", time.gmtime())
+    write(stage, "release 1, which works")
     title("1. A snapshot of every VM on every hypervisor")
-    taken = stage.play({"snapshot_name": name, "snapshot_memory": "no"})
+    results = stage.play("snapshot", {"snapshot_name": name, "snapshot_memory": "no"})
     title("What was taken where")
-    print("\n".join((*table(taken), *refusals(taken))))
+    print("\n".join((*taken(results), *refusals(results))))
+    if any(failed(result) or not result["vms"] for result in results):
+        raise DemoError("not every VM has its snapshot")
+    if not any(vm["vm"] == "tsc01" and vm["disk_only"] for result in results for vm in result["vms"]):
+        raise DemoError("no hypervisor has tsc01, the VM with invtsc")
 
     title("2. The same with memory, of the VM whose CPU has invtsc")
-    refused = stage.play({"snapshot_name": f"{name}-memory", "snapshot_memory": "yes", "snapshot_vms": "tsc01"})
+    wish = {"snapshot_name": f"{name}-memory", "snapshot_memory": "yes", "snapshot_vms": "tsc01"}
+    results = stage.play("snapshot", wish)
     title("What was refused, and why")
-    print("\n".join(refusals(refused)))
-
-    check(taken, refused)
-
-
-def check(taken: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]]) -> None:
-    """A demo that shows something else must not look like one that went well."""
-    if any(failed(result) or not result["vms"] for result in taken):
-        raise DemoError("not every VM has its snapshot")
-    if not any(vm["vm"] == "tsc01" and vm["disk_only"] for result in taken for vm in result["vms"]):
-        raise DemoError("no hypervisor has tsc01, the VM with invtsc")
-    for result in refused:
+    print("\n".join(refusals(results)))
+    for result in results:
         if any(vm["error_code"] != "memory_blocked" for vm in result["vms"]):
             raise DemoError(f"{result['host']} did not refuse the memory of tsc01")
+
+    title("3. web01 is upgraded, the upgrade is bad, and it goes back")
+    write(stage, "release 2, which is broken")
+    results = stage.play("revert", {"snapshot_name": name, "snapshot_vms": "web01", "snapshot_confirm": "yes"})
+    title("What was reverted where")
+    print("\n".join((*reverted(results), *refusals(results))))
+    if any(failed(result) or not result["changed"] for result in results):
+        raise DemoError("not every web01 was reverted")
+    read(stage, "release 1, which works")
+
+    title("4. The snapshots have done their work, and are removed while the VMs run")
+    results = stage.play("remove", {"snapshot_name": name, "snapshot_vms": "*"})
+    title("What was removed where")
+    print("\n".join((*removed(results), *refusals(results))))
+    if any(failed(result) for result in results) or not all(vm["removed"] for one in results for vm in one["vms"]):
+        raise DemoError("not every snapshot was removed")
+    read(stage, "release 1, which works")
+
+
+def write(stage: Stage, text: str) -> None:
+    """Change web01 from inside, where it has an inside."""
+    if not stage.real:
+        print(f"(Here {guests.FILE} of web01 would become: {text}. Mock guests have no files.)")
+        return
+    for name, said in guests.write(text).items():
+        print(f"{guests.FILE} of web01 on {name}: {said}")
+
+
+def read(stage: Stage, expected: str) -> None:
+    """Show what web01 says of itself from inside, where it has an inside."""
+    print()
+    for name, said in (guests.read() if stage.real else {}).items():
+        print(f"{guests.FILE} of web01 on {name}: {said}")
+        if said != expected:
+            raise DemoError(f"web01 on {name} does not hold what it held before")
 
 
 def end(number: int, _frame: Any) -> None:
@@ -173,14 +209,14 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="limiquantix-kvm-demo-") as folder:
             reason = obstacle()
             if reason:
-                print(f"This machine cannot run the lab: {reason}.\nHere is the same playbook on mock hypervisors.")
+                print(f"This machine cannot run the lab: {reason}.\nHere are the same playbooks on mock hypervisors.")
             else:
                 print(
                     "The lab: three hypervisors with libvirt 7.0, 9.0 and 11.3. The first start takes minutes.",
                     flush=True,
                 )
             with mock_hypervisors(Path(folder)) if reason else lab() as inventory:
-                show(Stage(inventory, Path(folder)))
+                show(Stage(inventory, Path(folder), real=not reason))
     except DemoError as error:
         print(f"\ndemo: {error}", file=sys.stderr)
         return 1

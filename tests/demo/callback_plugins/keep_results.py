@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps what vm_snapshot and vm_snapshot_prune returned, a line of JSON for each host, for the demo's table and for tests of playbooks.
+"""Keeps what vm_snapshot and vm_snapshot_prune returned, a line of JSON for each host, for the demo and for tests of playbooks.
 
 What is shown stays as it is.
 """
