@@ -288,13 +288,14 @@ def _virtual_machine(native: Mapping[str, Any], files: Files) -> VirtualMachine:
 def _snapshot(entry: Mapping[str, Any], files: Files) -> Snapshot:
     disks = tuple(_snapshot_disk(disk, files) for disk in entry.get("disks", ()))
     memory_file = entry.get("memory_file")
-    named = [disk.file for disk in disks if disk.file] + ([memory_file] if memory_file else [])
+    # The overlay of a leaf goes with a revert to elsewhere; what the snapshot holds is below it.
+    needed = [disk.base for disk in disks if disk.base] + ([memory_file] if memory_file else [])
     return Snapshot(
         **{
             **entry,
             "disks": disks,
             "left_out": tuple(LeftOut(**part) for part in entry.get("left_out", ())),
-            "missing_files": tuple(file for file in named if files.get(file) is None),
+            "missing_files": tuple(file for file in needed if files.get(file) is None),
         }
     )
 

@@ -15,7 +15,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hyp
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._reverted import Reverted
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import RevertRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import Recovery, RevertRequest
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import (
     codes,
     do,
@@ -135,3 +135,25 @@ def test_nothing_was_written_since(tmp_path: Path) -> None:
         assert (outcome.changed, outcome.msg) == (False, "nothing was written since snapshot 's1'")
     assert revert(path, power="running").changed
     assert native(path)["state"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("operation", "power", "more"),
+    [
+        (("revert", "s1"), "restore", False),
+        (("revert", "s1"), "running", False),
+        (("revert", "s1"), "shutoff", True),
+        (("revert", "s2"), "restore", True),
+        (("remove", "s1"), "restore", True),
+    ],
+)
+def test_a_revert_that_is_finished_is_not_done_again(
+    path: str, monkeypatch: pytest.MonkeyPatch, operation: tuple[str, str], power: str, more: bool
+) -> None:
+    state = json.loads(Path(path).read_text())
+    state["vms"][0]["operation"] = {"kind": operation[0], "snapshot": operation[1], "started_at": "x"}
+    Path(path).write_text(json.dumps(state))
+    monkeypatch.setattr(MockHypervisor, "recover", lambda *_arguments: Recovery("Finished it."))
+    outcome = revert(path, power=power)
+    assert (outcome.changed, outcome.recovered, codes([outcome])) == (True, "Finished it.", [""])
+    assert ("Then: reverted to" in outcome.msg) is more

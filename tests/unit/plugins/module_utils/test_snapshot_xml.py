@@ -22,12 +22,17 @@ from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values 
 
 etree = pytest.importorskip("lxml.etree")
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import saved  # noqa: E402
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._snapshot_xml import (  # noqa: E402
-    from_xml,
+    from_saved,
     to_xml,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._record import snapshot_key  # noqa: E402
+from ansible_collections.limiquantix.kvm.plugins.module_utils._record import SnapshotNote, snapshot_key  # noqa: E402
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import in_tree_order  # noqa: E402
+
+
+def from_xml(xml: str, notes: dict[str, SnapshotNote]) -> Snapshot:
+    return from_saved(saved(etree.fromstring(xml)), notes)
 
 
 def planned(folder: Path, **values: Any) -> SnapshotPlan:
@@ -51,16 +56,20 @@ def as_libvirt_keeps_it(xml: str, devices: str, state: str = "disk-snapshot", pa
 
 def test_there_and_back(tmp_path: Path) -> None:
     plan = planned(tmp_path)
-    devices = disk("vda") + disk("vdb") + disk("sda", "<readonly/>", device="cdrom")
+    state = tmp_path / "state"
+    state.touch()
+    devices = disk("vda", source=f"<source file='{state}'/>") + disk("vdb") + disk("sda", "<readonly/>", device="cdrom")
     xml = as_libvirt_keeps_it(to_xml(plan, ["vda", "vdb", "sda"]), devices, parent="before & <it>")
-    taken = from_xml(xml, {snapshot_key(plan.snapshot.name, "2023-11-14T22:13:20+00:00"): True})
+    note = SnapshotNote(True, True, True, {"a": "b"})
+    taken = from_xml(xml, {snapshot_key(plan.snapshot.name, "2023-11-14T22:13:20+00:00"): note})
+    assert (taken.owned, taken.protected, taken.labels) == (True, True, {"a": "b"})
     assert (taken.name, taken.description) == (plan.snapshot.name, plan.snapshot.description)
     assert (taken.parent, taken.kind, taken.include_memory) == ("before & <it>", "external", False)
     assert (taken.created_at, taken.state, taken.quiesced) == ("2023-11-14T22:13:20+00:00", "disk-snapshot", True)
     assert [(one.target, one.file, one.format) for one in taken.disks] == [
         (one.target, one.file, one.format) for one in plan.snapshot.disks
     ]
-    assert taken.disks[0].size is not None
+    assert (taken.disks[0].size is not None, taken.disks[0].base) == (True, str(state))
     assert {part.target: part.reason for part in taken.left_out} == {
         "vdb": "not among the disks asked for",
         "sda": "a cdrom",
@@ -79,14 +88,16 @@ def test_every_disk_is_named(tmp_path: Path) -> None:
 
 
 def test_memory_and_files_that_are_gone(tmp_path: Path) -> None:
-    memory = str(tmp_path / "s.memory")
+    memory, state = str(tmp_path / "s.memory"), str(tmp_path / "state")
     plan = planned(tmp_path, include_memory=True, memory_file=memory)
-    taken = from_xml(as_libvirt_keeps_it(to_xml(plan, ["vda"]), disk(), "running"), {})
+    xml = as_libvirt_keeps_it(to_xml(plan, ["vda"]), disk(source=f"<source file='{state}'/>"), "running")
+    taken = from_xml(xml, {})
     assert (taken.include_memory, taken.memory_file, taken.state) == (True, memory, "running")
-    assert (taken.missing_files, taken.quiesced) == ((memory,), None)
+    assert (taken.missing_files, taken.quiesced, taken.owned) == ((state, memory), None, False)
+    Path(state).touch()
     Path(str(plan.snapshot.disks[0].file)).unlink()
-    gone = from_xml(as_libvirt_keeps_it(to_xml(plan, ["vda"]), disk(), "running"), {})
-    assert gone.missing_files == (plan.snapshot.disks[0].file, memory)
+    gone = from_xml(xml, {})
+    assert gone.missing_files == (memory,)  # the overlay holds nothing of the snapshot
     assert gone.disks[0].size is None
 
 
