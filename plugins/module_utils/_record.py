@@ -50,7 +50,8 @@ class Journal:
 
     ``files`` are those a take makes, or the memory file that goes with a removed snapshot. Of a revert ``overlays`` has
     the new overlay of each target, ``power`` what the VM shall be in the end; ``committed`` tells that it is past the
-    point from which it is finished and no longer undone.
+    point from which it is finished and no longer undone. Of a removal ``merging`` has the layer that is merged and the one
+    under it, as long as the former is in use: once nothing uses it, it is merged, even where nobody was left to see that.
     """
 
     kind: str
@@ -61,6 +62,7 @@ class Journal:
     overlays: dict[str, str] = field(default_factory=dict)
     power: str = ""
     committed: bool = False
+    merging: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Record:
 def _from_json(values: dict[str, Any]) -> Record:
     journal = values.get("journal")
     if journal:
-        journal = Journal(**{**journal, "files": tuple(journal["files"])})
+        journal = Journal(**{**journal, "files": tuple(journal["files"]), "merging": tuple(journal["merging"])})
     return Record(
         snapshots={key: SnapshotNote(**note) for key, note in values.get("snapshots", {}).items()},
         overlays=tuple(values.get("overlays", ())),

@@ -17,11 +17,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     from_libvirt,
     translated,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._image_commit import (
     merge_failed,
     merge_timeout,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import read_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Merge
@@ -61,6 +63,22 @@ def abort_commit(handle: DomainHandle, target: str) -> None:
         if job and job.get("type") in _COMMITS:
             handle.native.blockJobAbort(target, 0)
             _until_gone(handle, target)
+
+
+def catch_up(handle: DomainHandle) -> None:
+    """Let libvirt see a commit that ended just when it was killed: it still believes the merged layer to be there.
+
+    A pull of nothing, down to the image that the active layer is really based on, makes it look (measured on 7.0, 9.0 and
+    11.3). Further down it would copy data, so that libvirt is left to find out at the VM's next start.
+    """
+    for disk in image_disks(handle.xml()):
+        told = dict(_layers(handle, disk.target))
+        real = [os.path.realpath(image.file) for image in read_chain(str(disk.source), disk.format)]
+        under = list(told)
+        if len(real) > 1 and under != real and real[1] in under and under[under.index(real[1]) :] == real[1:]:
+            with translated(handle.name, "making libvirt look at a merged layer"):
+                handle.native.blockRebase(disk.target, told[real[1]], 0, 0)
+            _until_gone(handle, disk.target)
 
 
 def _layers(handle: DomainHandle, target: str) -> Iterator[tuple[str, str]]:

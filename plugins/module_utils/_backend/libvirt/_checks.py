@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._connection import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import (
@@ -59,13 +60,16 @@ def _refuse_block_job(vm: str, target: str, job: Any) -> None:
 
 def check_chains(handle: DomainHandle) -> None:
     """Compare what libvirt says of every disk's chain with what the files say. Raises ``chain_mismatch``."""
-    for disk in disks(handle.xml()):
-        if disk.source and disk.device in ("disk", "lun"):
-            checked_chain(handle.name, disk)
+    merged = handle.record().overlays
+    for disk in image_disks(handle.xml()):
+        checked_chain(handle.name, disk, merged)
 
 
-def checked_chain(vm: str, disk: Disk) -> list[Image]:
-    """Return a disk's chain, active layer first, once libvirt and the files agree on it. Raises ``chain_mismatch``."""
+def checked_chain(vm: str, disk: Disk, merged: Collection[str] = ()) -> list[Image]:
+    """Return a disk's chain, active layer first, once libvirt and the files agree on it. Raises ``chain_mismatch``.
+
+    ``merged`` are layers of ours that libvirt may still believe to be there, until the VM's next start (see `catch_up`).
+    """
     try:
         images = read_chain(str(disk.source), disk.format)
     except (OSError, ValueError) as error:
@@ -75,14 +79,12 @@ def checked_chain(vm: str, disk: Disk) -> list[Image]:
             reason = f"{image.file} does not name the format of its backing file, and guessing is unsafe"
             raise chain_mismatch(vm, disk.target, reason)
     under = tuple(image.file for image in images[1:])
-    if disk.backing is not None and not _same_files(disk.backing, under):
+    real = [os.path.realpath(file) for file in under]
+    told = [os.path.realpath(file) for file in disk.backing or ()]
+    if disk.backing is not None and [file for file in told if file in real or file not in merged] != real:
         reason = f"libvirt says it is backed by {list(disk.backing)}, the files say {list(under)}"
         raise chain_mismatch(vm, disk.target, reason)
     return images
-
-
-def _same_files(one: Sequence[str], other: Sequence[str]) -> bool:
-    return [os.path.realpath(file) for file in one] == [os.path.realpath(file) for file in other]
 
 
 def is_below(snapshot: Saved, xml: Any) -> bool:

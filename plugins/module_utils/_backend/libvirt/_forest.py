@@ -41,12 +41,7 @@ class Forest:
 
     def chain(self, file: str) -> list[str]:
         """Return an image and all it is backed by."""
-        chain: list[str] = []
-        following: str | None = file
-        while following is not None and len(chain) <= _MOST_LAYERS:
-            chain.append(following)
-            following = self.layers.backing.get(following)
-        return chain
+        return _chain(self.layers.backing, file)
 
     def format(self, file: str) -> str:
         """Return an image's format."""
@@ -60,6 +55,15 @@ class Forest:
             spelled=self.spelled,
             moved=moved,
         )
+
+
+def _chain(backing: Mapping[str, str | None], file: str) -> list[str]:
+    chain: list[str] = []
+    following: str | None = file
+    while following is not None and len(chain) <= _MOST_LAYERS:
+        chain.append(following)
+        following = backing.get(following)
+    return chain
 
 
 def image_disks(domain: Any) -> list[Disk]:
@@ -96,6 +100,9 @@ def survey(
         reader.walk_path(overlay, "qcow2")
     reader.add_based_on(directories)
     backing = reader.backing
+    # What libvirt believes to be in a chain is left alone, be it so or not.
+    believed = {os.path.realpath(file) for _target, disk in _disks_of(domains[:1]) for file in disk.backing or ()}
+    believed -= {layer for top in present.values() for layer in reader.chain(top)}
     return Forest(
         layers=Layers(
             backing=backing,
@@ -104,7 +111,7 @@ def survey(
             ours={file for file in ours & backing.keys() if backing[file] is not None},
             former=set(record.former) & backing.keys(),
             # Whether libvirt knows of the snapshots inside or not.
-            fixed={file for file, image in reader.images.items() if image.snapshots},
+            fixed={file for file, image in reader.images.items() if image.snapshots} | believed,
         ),
         tops=present,
         running=running,
@@ -159,6 +166,10 @@ class _Reader:
             if following is None:
                 break
         return os.path.realpath(path)
+
+    def chain(self, file: str) -> list[str]:
+        """Return an image and all it is backed by, as far as that was read."""
+        return _chain(self.backing, file)
 
     def add_based_on(self, directories: Iterable[str]) -> None:
         """Add what is based, directly or not, on a layer that is known, wherever that lies."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._connection import translated
@@ -85,6 +86,12 @@ class DomainHandle:
     def write(self, record: Record, durable: bool = False) -> None:
         """Replace what this collection notes of it."""
         self._records.write(self.id, record, durable)
+
+    def note_merging(self, merging: tuple[str, ...]) -> None:
+        """Note which layer is being merged into which."""
+        record = self.record()
+        if record.journal:
+            self.write(replace(record, journal=replace(record.journal, merging=merging)), durable=True)
 
     def note_percent(self, percent: int | None) -> None:
         """Tell others how far a merge has got."""

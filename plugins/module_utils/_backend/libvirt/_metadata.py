@@ -54,17 +54,27 @@ def current_name(native: Any) -> str | None:
 
 
 def forget(native: Any, name: str) -> None:
-    """Remove what libvirt keeps of a snapshot, and no file; its parent takes its children. May be repeated."""
-    if any(one.getName() == name for one in native.listAllSnapshots(0)):
-        native.snapshotLookupByName(name, 0).delete(_METADATA_ONLY)
+    """Remove what libvirt keeps of a snapshot, and no file; its parent takes its children. May be repeated.
+
+    The children go to their new parent first: libvirt 9.0 rewrites the states of all that are based on a snapshot even
+    when only its metadata goes, as if its layers were merged already.
+    """
+    found = read_saved(native)
+    going = next((one for one in found if one.name == name), None)
+    if going is None:
+        return
+    current = current_name(native)
+    for child in found:
+        if child.parent == name:
+            _set_parent(child.xml, going.parent)
+            _redefine(native, child.xml, child.name == current)
+    native.snapshotLookupByName(name, 0).delete(_METADATA_ONLY)
 
 
 def make_root(native: Any, name: str) -> None:
     """Take a snapshot's parent from it: the VM was based on none, whatever libvirt called current."""
     root = parse(native.snapshotLookupByName(name, 0).getXMLDesc(_SECURE))
-    parent = root.find("parent")
-    if parent is not None:
-        root.remove(parent)
+    if _set_parent(root, None):
         _redefine(native, root, current=True)
 
 
@@ -151,6 +161,17 @@ def _follow(root: Any, moved: Mapping[str, tuple[str, str]]) -> bool:
                 for layer in disk.findall("backingStore"):
                     disk.remove(layer)
             changed = changed or bool(found or stale)
+    return changed
+
+
+def _set_parent(root: Any, name: str | None) -> bool:
+    changed = False
+    for parent in root.findall("parent"):
+        if name is None:
+            root.remove(parent)
+        else:
+            parent.find("name").text = name
+        changed = True
     return changed
 
 

@@ -27,7 +27,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._metadata import forget
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved, SavedDisk
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._settle import settle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._settle import (
+    see_merged,
+    settle,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Merge, Step, gone, steps
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
@@ -149,6 +152,7 @@ class Removal:
 
     def _settle(self, journal: Journal) -> None:
         handle = self._handle
+        see_merged(handle, handle.survey(without=(journal.snapshot,)), journal.merging)
         forest = handle.survey(without=(journal.snapshot,))
         settle(handle, forest, True, self._pace, lambda: self._forget(journal.snapshot))
         self._forget(journal.snapshot)

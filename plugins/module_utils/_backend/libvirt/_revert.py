@@ -17,8 +17,8 @@ from dataclasses import replace
 from functools import partial
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._checks import (
+    check_chains,
     check_idle,
-    checked_chain,
     mixed_chain,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._connection import (
@@ -70,7 +70,7 @@ def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, po
     if target.kind == "internal":
         _check_internal(handle, target, disks)
         return RevertPlan(vm, snapshot, (), (), final)
-    _check_states(vm.name, target, disks)
+    _check_states(handle, target)
     overlays = tuple(_overlay(handle, target, part.target, part.state) for part in target.disks)
     notes = _memory_notes(vm.name, target, final)
     forest = handle.survey()
@@ -116,14 +116,15 @@ def _root(file: str, image_format: str) -> str | None:
         return None  # said where chains are checked
 
 
-def _check_states(vm: str, target: Saved, disks: dict[str, Disk]) -> None:
-    for disk in disks.values():
-        checked_chain(vm, disk)
+def _check_states(handle: DomainHandle, target: Saved) -> None:
+    check_chains(handle)
     for part in target.disks:
         try:
             read_chain(part.state, part.format)
         except (OSError, ValueError) as error:
-            raise _missing(vm, target.name, f"the state of disk {part.target} cannot be read: {error}") from error
+            raise _missing(
+                handle.name, target.name, f"the state of disk {part.target} cannot be read: {error}"
+            ) from error
 
 
 def _missing(vm: str, name: str, reason: str) -> KvmError:
@@ -237,14 +238,14 @@ class Reversion:
 
     def _undo(self) -> None:
         self._settle()
+        close_record(self._handle)
 
     def _settle(self) -> None:
-        """Drop what is not needed as things are, and end the operation."""
+        """Drop what is not needed as things are."""
         handle = self._handle
         forest = handle.survey()
         settle(handle, forest, False, self._pace, lambda: None)
         handle.agree(forest, {})
-        close_record(handle)
 
     def _finish(self, journal: Journal, target: Saved) -> None:
         handle = self._handle
@@ -253,8 +254,15 @@ class Reversion:
             handle.define({disk: (overlay, "qcow2") for disk, overlay in journal.overlays.items()})
         self._settle()
         self._verify(journal)
-        if not handle.active():
-            self._start(journal, target)
+        try:
+            if not handle.active():
+                self._start(journal, target)
+        except KvmError as error:
+            # Without libvirt nobody could start it: the next run does. Else that would only fail again, before all else.
+            if error.error_code != "connection_lost":
+                close_record(handle)
+            raise
+        close_record(handle)
 
     def _stop(self) -> None:
         handle = self._handle
@@ -284,7 +292,7 @@ class Reversion:
                 handle.native.createWithFlags(_START_PAUSED if paused else 0)
         except libvirt.libvirtError as error:
             reason = from_libvirt(error, handle.name, "starting it")
-            raise _start_failed(handle.name, reason) from error
+            raise (reason if reason.error_code == "connection_lost" else _start_failed(handle.name, reason)) from error
 
     def _load_memory(self, file: str, journal: Journal, paused: bool) -> None:
         """Go on from the saved moment, on the new overlays."""

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from typing import Callable
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._block_commit import commit_block
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._block_commit import (
+    catch_up,
+    commit_block,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._image_commit import (
@@ -40,6 +43,8 @@ def settle(handle: DomainHandle, forest: Forest, merging: bool, pace: Pace, star
 def _merge(handle: DomainHandle, forest: Forest, step: Merge, pace: Pace, started: Callable[[], None]) -> None:
     open_in = [target for target, top in forest.tops.items() if step.top in forest.chain(top)] if forest.running else []
     base = (forest.spelled[step.base], forest.format(step.base))
+    used = bool(step.above) or step.top in forest.tops.values()
+    handle.note_merging((step.top, step.base) if used else ())
     if open_in:
         commit_block(handle, open_in[0], step, pace, started)
     else:
@@ -58,6 +63,20 @@ def _merge(handle: DomainHandle, forest: Forest, step: Merge, pace: Pace, starte
     handle.agree(forest, {step.top: base})
     _require_unused(handle, step.top)
     handle.unlink([step.top])
+
+
+def see_merged(handle: DomainHandle, forest: Forest, merging: tuple[str, ...]) -> None:
+    """Draw the conclusions from a merge that has ended while nobody, perhaps not even libvirt, was there to see it."""
+    if not merging:
+        return
+    top, base = merging
+    if base not in forest.images or forest.layers.above(top) or top in forest.tops.values():
+        return  # it has not ended, and is begun anew
+    if forest.running:
+        catch_up(handle)
+    image = (forest.spelled[base], forest.format(base))
+    handle.define({target: image for target, file in forest.tops.items() if file == base})
+    handle.agree(forest, {top: image})
 
 
 def _require_unused(handle: DomainHandle, file: str) -> None:
