@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Optional
 
 from lab.api import Host, hosts
-from lab.host_table import HOSTS
+from lab.host_table import FLEET
 
 from .playbook import Playbooks
 from .remote import FLEET_SIZE, ROOT, prepared
@@ -76,7 +76,7 @@ def setting(host: Host, rounds: int) -> str:
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/bench/run", description="Measure the collection on a host of the lab.")
-    parser.add_argument("--host", default="hv-trixie", choices=[spec.name for spec in HOSTS])
+    parser.add_argument("--host", default="hv-trixie", choices=[spec.name for spec in FLEET])
     parser.add_argument("--quick", action="store_true", help="two rounds, to see whether it works")
     parser.add_argument("--pipelining", action="store_true", help="switch Ansible's pipelining on, for every task")
     parser.add_argument("--readme", action="store_true", help="write the numbers into README.md")
