@@ -424,11 +424,16 @@ class OpenRC(Service):
     def active(self) -> bool:
         return self.run(["rc-service", self.name, "status"])[0] == 0
 
+    def _runlevels(self) -> list[str]:
+        return [entry.parent.name for entry in Path("/etc/runlevels").glob(f"*/{self.name}")]
+
     def enabled(self) -> bool:
-        return any(Path("/etc/runlevels").glob(f"*/{self.name}"))
+        return bool(self._runlevels())
 
     def enable(self, wanted: bool) -> None:
-        self.do("rc-update", *(["add", self.name, "default"] if wanted else ["delete", "--all", self.name]))
+        # Not "delete --all": that fails for each runlevel that the service is not in.
+        for runlevel in ["default"] if wanted else self._runlevels():
+            self.do("rc-update", "--quiet", "add" if wanted else "delete", self.name, runlevel)
 
     def reload(self) -> None:
         """OpenRC reads the file each time."""
