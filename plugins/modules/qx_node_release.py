@@ -22,12 +22,15 @@ author:
   - The limiquantix.kvm founders (@limiquantix)
 attributes:
   check_mode:
+    description: Can run in check mode, and then says what it would change without changing it.
     support: full
   diff_mode:
+    description: Returns what changed, or in check mode what would.
     support: full
   platform:
-    support: full
+    description: Where it works.
     platforms: linux
+    support: full
 options:
   state:
     description:
@@ -107,8 +110,8 @@ options:
     elements: path
     default: []
 notes:
-  - The proof is that the service runs, that C(/proc/PID/exe) has the SHA-256 of the release, that this process has been running for
-    O(stay_up), and that O(health_url) answers JSON with C(healthy) true. A page of HTML with status 200 is not healthy.
+  - The proof is that the service runs, that C(/proc/PID/exe) has the SHA-256 of the release, that this process has been
+    running for O(stay_up), and that O(health_url) answers JSON with C(healthy) true. A page of HTML with status 200 is not.
 """
 
 EXAMPLES = r"""
@@ -186,6 +189,7 @@ from urllib.error import HTTPError
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
+
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 
 MARK = "# limiquantix.kvm.qx_node"  # in the service files that are ours
@@ -199,7 +203,7 @@ class AgentError(KvmError):
     """What an operator must know of a deployment."""
 
 
-class NotServing(Exception):
+class NotServing(Exception):  # noqa: N818  (an outcome, not an error of ours)
     """Why the agent does not serve."""
 
 
@@ -340,7 +344,7 @@ class Service(ABC):
     @abstractmethod
     def stop(self) -> None: ...
 
-    def journal(self, since: float) -> str:
+    def journal(self, _since: float) -> str:
         """Return what the init itself has kept of the service's words."""
         return ""
 
@@ -403,8 +407,8 @@ class Systemd(Service):
     def stop(self) -> None:
         self.run(["systemctl", "stop", f"{self.name}.service"])
 
-    def journal(self, since: float) -> str:
-        words = ["--unit", f"{self.name}.service", "--since", f"@{int(since)}", "--lines", "30", "--output", "cat"]
+    def journal(self, _since: float) -> str:
+        words = ["--unit", f"{self.name}.service", "--since", f"@{int(_since)}", "--lines", "30", "--output", "cat"]
         return self.run(["journalctl", "--quiet", "--no-pager", *words])[1]
 
 
@@ -645,7 +649,9 @@ class Host:
         if made_for not in (None, os.uname().machine):
             reason = f"it is built for {made_for}, and this host is {os.uname().machine}"
         elif status == 127:
-            reason = "the loader it was linked for is not on this host: musl on a host with glibc, or the other way round"
+            reason = (
+                "the loader it was linked for is not on this host: musl on a host with glibc, or the other way round"
+            )
         raise AgentError(
             "does_not_run",
             f"The new agent does not run on this host: {reason}. Nothing was changed here.",
@@ -713,9 +719,7 @@ class Host:
                 self.probe.prove(before.release, self.params["health_timeout"], to_appear=3)
                 outcome = f"What was there before ({before.release[:12]}) is back, runs and is healthy."
             except NotServing as reason:
-                outcome = (
-                    f"What was there before ({before.release[:12]}) is back, but THIS HOST'S AGENT DOES NOT SERVE: {reason}."
-                )
+                outcome = f"What was there before ({before.release[:12]}) is back, but THIS HOST'S AGENT DOES NOT SERVE: {reason}."
         if before.to != before.release:
             self.releases.forget(before.to)
         self.unfinished_file.unlink()
@@ -870,7 +874,9 @@ def diff(host: Host, sha: str, text: Optional[str]) -> list[dict[str, str]]:
     found = []
     if before != sha:
         path = str(host.releases.path)
-        found.append({"before_header": path, "after_header": path, "before": f"{before or 'nothing'}\n", "after": f"{sha}\n"})
+        found.append(
+            {"before_header": path, "after_header": path, "before": f"{before or 'nothing'}\n", "after": f"{sha}\n"}
+        )
     if text not in (None, host.service.text()):
         file = str(host.service.own_file)
         old = host.service.text() or ""
@@ -895,7 +901,9 @@ def previous(host: Host, check: bool) -> dict[str, Any]:
     if sha is None:
         raise AgentError(
             "no_previous",
-            f"There is no release {asked} on this host." if asked else "There is no release before the current on this host.",
+            f"There is no release {asked} on this host."
+            if asked
+            else "There is no release before the current on this host.",
             f"Kept are {', '.join(one[:12] for one in kept) or 'none'}; one of them can be named (qx_node_rollback_to).",
         )
     file = host.releases.service_text_file(sha)
@@ -909,7 +917,8 @@ def absent(host: Host, check: bool) -> dict[str, Any]:
     ours = [service.own_file] if file == service.own_file and service.is_ours() else []
     linked = releases.path.is_symlink() and Path(os.readlink(releases.path)).is_relative_to(releases.base)
     paths = ours + ([releases.path] if linked else [])
-    paths += [path for name in ("previous", "unfinished.json", "lock", "releases") if os.path.lexists(path := releases.base / name)]
+    kept = [releases.base / name for name in ("previous", "unfinished.json", "lock", "releases")]
+    paths += [path for path in kept if os.path.lexists(path)]
     running = file is not None and (service.active() or service.enabled())
     result = {"differences": [*map(str, paths), *(["service"] if running else [])], "version": None}
     if check or not result["differences"]:

@@ -33,10 +33,12 @@ def _group(name: str, purpose: str, lines: list[str]) -> str:
 def write() -> None:
     usable = [(spec, facts) for spec in HOSTS if (facts := hosts.facts_of(spec))]
     entries = {
-        spec: f"    {spec.name}:\n      ansible_host: {spec.name}\n      libvirt_version: \"{facts['libvirt']}\"\n"
+        spec: f'    {spec.name}:\n      ansible_host: {spec.name}\n      libvirt_version: "{facts["libvirt"]}"\n'
         for spec, facts in usable
     }
-    invtsc = [f"    {spec.name}: {{}}\n" for spec, facts in usable if spec.snapshots and facts["without_invtsc"] is None]
+    invtsc = [
+        f"    {spec.name}: {{}}\n" for spec, facts in usable if spec.snapshots and facts["without_invtsc"] is None
+    ]
     text = HEAD
     text += _group("hypervisors", HYPERVISORS, [entry for spec, entry in entries.items() if spec.snapshots])
     text += _group("openrc", OPENRC_HOSTS, [entry for spec, entry in entries.items() if spec.init == OPENRC])

@@ -70,7 +70,8 @@ def down(specs: Sequence[HostSpec] = HOSTS) -> None:
     for spec in specs:
         hosts.stop(spec)
     if len(specs) < len(HOSTS):
-        inventory.write()
+        if RUN.is_dir():
+            inventory.write()
         return
     ssh.disconnect()
     network.bridge_down()

@@ -58,9 +58,11 @@ print(json.dumps({
 CLEAN = """
 umount -l /usr/local/bin /opt/qx-node 2>/dev/null
 if [ -d /run/systemd/system ]; then
-    systemctl disable --now --quiet qx-node; rm -f /etc/systemd/system/qx-node.service; systemctl daemon-reload; systemctl reset-failed
+    systemctl disable --now --quiet qx-node; rm -f /etc/systemd/system/qx-node.service
+    systemctl daemon-reload; systemctl reset-failed
 else
-    rc-service qx-node stop; rc-service qx-node zap; rc-update -q delete qx-node default; rm -f /etc/init.d/qx-node
+    rc-service qx-node stop; rc-service qx-node zap
+    rc-update -q delete qx-node default; rm -f /etc/init.d/qx-node
 fi
 pkill -KILL -x 'qx-node|limiquantix-nod|qx_node_release'
 rm -rf /opt/qx-node /usr/local/bin/qx-node /usr/bin/qx-node /var/log/qx-node.log
@@ -138,7 +140,9 @@ class Builds:
         return patched
 
 
-def words(hosts: str, folder: Path, tasks_from: str = "main", play: Sequence[tuple[str, Any]] = (), **inputs: Any) -> list[str]:
+def words(
+    hosts: str, folder: Path, tasks_from: str = "main", play: Sequence[tuple[str, Any]] = (), **inputs: Any
+) -> list[str]:
     """Write a play of the role, and return the command that runs it."""
     role = {"name": ROLE, "tasks_from": tasks_from}
     tasks = [
@@ -155,8 +159,12 @@ def words(hosts: str, folder: Path, tasks_from: str = "main", play: Sequence[tup
 
 def changed(done: Run) -> dict[str, int]:
     """Return how many tasks said so, by host."""
-    return {host: int(number) for host, number in re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", done.output, re.MULTILINE)}
+    return {
+        host: int(number) for host, number in re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", done.output, re.MULTILINE)
+    }
 
 
-def run_role(host: Host, folder: Path, *more: str, tasks_from: str = "main", inventory: Path = INVENTORY, **inputs: Any) -> Run:
+def run_role(
+    host: Host, folder: Path, *more: str, tasks_from: str = "main", inventory: Path = INVENTORY, **inputs: Any
+) -> Run:
     return run([*words(host.name, folder, tasks_from, **inputs), *more], inventory)

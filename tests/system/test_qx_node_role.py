@@ -123,7 +123,9 @@ def test_arguments_reach_the_agent_as_they_are(host: Host, deploy: Deploy, build
     agent = agent_of(host)
     assert done.status == 0, done.output
     assert agent.pids != served.pids
-    ours = host.run(f"tr '\\0' '\\n' < /proc/{agent.pids[0]}/cmdline; tr '\\0' '\\n' < /proc/{agent.pids[0]}/environ").stdout
+    ours = host.run(
+        f"tr '\\0' '\\n' < /proc/{agent.pids[0]}/cmdline; tr '\\0' '\\n' < /proc/{agent.pids[0]}/environ"
+    ).stdout
     assert f"--node-id\n{odd}\n" in ours
     assert f"\nODD={odd}\n" in ours
 
@@ -162,9 +164,13 @@ def test_old_releases_go_but_never_the_previous(host: Host, deploy: Deploy, buil
 @on_both
 def test_the_hosts_own_service_file_is_left_alone(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
     file = served.service or ""
-    host.run(f"sed -i 's/limiquantix.kvm.qx_node/the host/' {file} && [ ! -d /run/systemd/system ] || systemctl daemon-reload")
+    host.run(
+        f"sed -i 's/limiquantix.kvm.qx_node/the host/' {file} && [ ! -d /run/systemd/system ] || systemctl daemon-reload"
+    )
     own = host.run(["cat", file]).stdout
-    refused(deploy(builds.good(2), qx_node_arguments=["--node-id", "x"]), file, "qx_node_arguments would have no effect")
+    refused(
+        deploy(builds.good(2), qx_node_arguments=["--node-id", "x"]), file, "qx_node_arguments would have no effect"
+    )
     assert agent_of(host).pids == served.pids
     assert deploy(builds.good(2)).status == 0
     assert agent_of(host).serves(builds.good(2))
@@ -174,8 +180,11 @@ def test_the_hosts_own_service_file_is_left_alone(host: Host, deploy: Deploy, bu
 
 
 @on_one
-def test_it_says_which_program_a_foreign_service_runs(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
-    host.run("cp /usr/local/bin/qx-node /usr/bin/qx-node && sed -i 's/limiquantix.kvm.qx_node/the host/; s,/usr/local,/usr,' /etc/init.d/qx-node")
+def test_it_says_which_program_a_foreign_service_runs(
+    host: Host, deploy: Deploy, builds: Builds, served: Agent
+) -> None:
+    host.run("sed -i 's/limiquantix.kvm.qx_node/the host/; s,/usr/local,/usr,' /etc/init.d/qx-node")
+    host.run("cp /usr/local/bin/qx-node /usr/bin/qx-node")
     host.run("rc-service qx-node restart")
     refused(deploy(builds.good(2)), "runs /usr/bin/qx-node", "is back, runs and is healthy")
 
@@ -198,7 +207,7 @@ def test_it_says_which_program_a_foreign_service_runs(host: Host, deploy: Deploy
     ],
     indirect=["host"],
 )
-def test_it_goes_back(host: Host, deploy: Deploy, builds: Builds, served: Agent, how: str, reason: str) -> None:
+def test_it_goes_back(*, host: Host, deploy: Deploy, builds: Builds, served: Agent, how: str, reason: str) -> None:
     done = deploy(builds.bad(how), qx_node_stay_up=4, qx_node_health_timeout=5)
     agent = agent_of(host)
     refused(done, reason, "is back, runs and is healthy", "limiquantix-node 0.1.0 starts")
@@ -220,7 +229,9 @@ def test_a_first_agent_that_is_no_good_leaves_nothing(host: Host, deploy: Deploy
 def test_port_in_use(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
     """The service file that was no good goes, too."""
     before = host.run(["cat", served.service or ""]).stdout
-    refused(deploy(builds.good(), qx_node_arguments=["--http-listen", "127.0.0.1:22"]), "Address already in use", "is back")
+    refused(
+        deploy(builds.good(), qx_node_arguments=["--http-listen", "127.0.0.1:22"]), "Address already in use", "is back"
+    )
     assert agent_of(host).serves(builds.good())
     assert host.run(["cat", served.service or ""]).stdout == before
 
@@ -247,9 +258,13 @@ def test_a_checksum_that_does_not_match(host: Host, deploy: Deploy, builds: Buil
 
 
 @on_one
-def test_what_was_damaged_on_the_host_is_brought_again(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
+def test_what_was_damaged_on_the_host_is_brought_again(
+    host: Host, deploy: Deploy, builds: Builds, served: Agent
+) -> None:
     host.run(f"echo >> {served.link}", check=False)
-    host.run(f"cp {served.link} {served.link}.new; echo damage >> {served.link}.new; mv {served.link}.new {served.link}")
+    host.run(
+        f"cp {served.link} {served.link}.new; echo damage >> {served.link}.new; mv {served.link}.new {served.link}"
+    )
     assert deploy(builds.good()).status == 0
     assert agent_of(host).serves(builds.good())
 
@@ -273,7 +288,9 @@ def test_a_full_disk(host: Host, deploy: Deploy, builds: Builds, served: Agent) 
     host.run("mkdir -p /mnt/full && mount -t tmpfs -o size=600k tmpfs /mnt/full")
     try:
         for more in (["--check"], []):
-            refused(deploy(builds.good(2), *more, qx_node_base_dir="/mnt/full/qx-node"), "No room for the agent", "KiB free")
+            refused(
+                deploy(builds.good(2), *more, qx_node_base_dir="/mnt/full/qx-node"), "No room for the agent", "KiB free"
+            )
     finally:
         host.run("umount /mnt/full")
     assert agent_of(host) == served
@@ -284,7 +301,8 @@ def test_a_read_only_folder(host: Host, deploy: Deploy, builds: Builds, served: 
     host.run("mount --bind /usr/local/bin /usr/local/bin && mount -o remount,bind,ro /usr/local/bin")
     try:
         for more in (["--check"], []):
-            refused(deploy(builds.good(2), *more, qx_node_base_dir="/opt/elsewhere"), "/usr/local/bin cannot be written: read-only")
+            done = deploy(builds.good(2), *more, qx_node_base_dir="/opt/elsewhere")
+            refused(done, "/usr/local/bin cannot be written: read-only")
     finally:
         host.run("umount /usr/local/bin")
     assert agent_of(host) == served
@@ -294,7 +312,8 @@ def test_a_read_only_folder(host: Host, deploy: Deploy, builds: Builds, served: 
 
 
 def wait_for(host: Host, test: str, seconds: float = 60) -> None:
-    host.run(f"i=0; until {test}; do i=$((i+1)); [ $i -lt {int(seconds * 20)} ] || exit 1; sleep 0.05; done", timeout=seconds + 30)
+    tries = int(seconds * 20)
+    host.run(f"i=0; until {test}; do i=$((i+1)); [ $i -lt {tries} ] || exit 1; sleep 0.05; done", timeout=seconds + 30)
 
 
 def begin(command: list[str]) -> subprocess.Popen[str]:
@@ -313,7 +332,7 @@ def begin(command: list[str]) -> subprocess.Popen[str]:
 @on_both
 @pytest.mark.parametrize("how", ["deaf", None])
 def test_the_controller_is_killed(
-    host: Host, deploy: Deploy, builds: Builds, served: Agent, tmp_path: Path, how: str | None
+    *, host: Host, deploy: Deploy, builds: Builds, served: Agent, tmp_path: Path, how: str | None
 ) -> None:
     """While the new agent is being proven; the host goes back by itself, or goes on."""
     new = builds.bad(how) if how else builds.good(2)
@@ -333,7 +352,9 @@ def test_the_controller_is_killed(
 
 @on_both
 @pytest.mark.parametrize("how", ["unhealthy", None])
-def test_all_is_killed(host: Host, deploy: Deploy, builds: Builds, served: Agent, tmp_path: Path, how: str | None) -> None:
+def test_all_is_killed(
+    *, host: Host, deploy: Deploy, builds: Builds, served: Agent, tmp_path: Path, how: str | None
+) -> None:
     """As by a power cut: nobody on the host goes on. The next run settles it, whatever it is asked for."""
     new = builds.bad(how) if how else builds.good(2)
     process = begin(words(host.name, tmp_path, qx_node_binary=str(new), qx_node_stay_up=60, qx_node_health_timeout=60))
@@ -356,7 +377,9 @@ def test_the_host_drops_away(host: Host, deploy: Deploy, builds: Builds, served:
     """In the middle of the upload: its network is cut, and comes back."""
     large = builds.folder / "large"
     large.write_bytes(builds.good(2).read_bytes() + bytes(200 << 20))
-    watchful = f"-F {SSH_CONFIG} -o ControlPath=none -o ServerAliveInterval=1 -o ServerAliveCountMax=3 -o ConnectTimeout=3"
+    watchful = (
+        f"-F {SSH_CONFIG} -o ControlPath=none -o ServerAliveInterval=1 -o ServerAliveCountMax=3 -o ConnectTimeout=3"
+    )
     command = words(host.name, tmp_path, qx_node_binary=str(large), ansible_ssh_args=watchful, ansible_ssh_retries=0)
     process = begin(command)
     link = f"lqlab{host.spec.number}"
