@@ -19,9 +19,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Optional
 
-from lab.api import Host, hosts
+from lab.api import Host, all_hosts, hosts
 from lab.host_table import FLEET
 
+from .agent import Roles, agent_rounds, can_build
 from .playbook import Playbooks
 from .remote import FLEET_SIZE, ROOT, prepared
 from .report import markdown, terminal, write_readme
@@ -100,6 +101,9 @@ def main() -> int:
         with prepared(host) as remote:
             fleet_rounds(remote, playbooks, rounds, samples)
             freeze_rounds(remote, freezes, samples)
+        if can_build():
+            # As many as there are: `lab up` brings three.
+            agent_rounds(Roles(Path(folder), hosts() or all_hosts(), chosen.pipelining), rounds, samples)
         where = setting(host, rounds)
     print(terminal(samples.values, where))
     print(f"\n{method(freezes, chosen.pipelining).replace('`', '')}")

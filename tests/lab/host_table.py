@@ -18,6 +18,7 @@ class HostSpec:
     init: tuple[str, ...] = SYSTEMD  # the packages that make it boot
     # Whether it is one of the fleet that the tests of snapshots work on. For those another init is no other hypervisor.
     snapshots: bool = True
+    agent: bool = False  # whether the role of the host agent is tested on it: one host of each init
     vms: tuple[str, ...] = ()  # those of domains.py that it has; empty: all
 
     @property
@@ -34,8 +35,8 @@ HOSTS = (
     HostSpec("hv-bullseye", "bullseye", 11),  # libvirt 7.0, QEMU 5.2, Python 3.9
     HostSpec("hv-bookworm", "bookworm", 12),  # libvirt 9.0, QEMU 7.2, Python 3.11
     HostSpec("hv-trixie", "trixie", 13),  # libvirt 11.3, QEMU 10.0, Python 3.13
-    HostSpec("hv-openrc", "bookworm", 14, OPENRC, snapshots=False, vms=("db01", "tsc01")),
-    HostSpec("hv-dev", "bookworm", 19, snapshots=False, vms=("db01", "tsc01")),  # dev only
+    HostSpec("hv-openrc", "bookworm", 14, OPENRC, snapshots=False, agent=True, vms=("db01", "tsc01")),
+    HostSpec("hv-dev", "bookworm", 19, snapshots=False, agent=True, vms=("db01", "tsc01")),  # dev only
 )
 
 FLEET = tuple(spec for spec in HOSTS if spec.snapshots)

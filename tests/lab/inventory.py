@@ -15,35 +15,26 @@ lab:
     ansible_user: root
     ansible_ssh_args: -F {SSH_CONFIG}
     ansible_python_interpreter: /usr/bin/python3
-  children:
-    hypervisors: {{}}
-    openrc: {{}}
-    dev: {{}}
+  hosts:
 """
-# What each group is for.
-HYPERVISORS = "The fleet that the tests of snapshots work on."
-OPENRC_HOSTS = "Hosts without systemd, for the agent's role. Their libvirt is one that the fleet has, too."
-INVTSC = "Hosts of the fleet whose KVM runs tsc01, the VM that cannot have a memory snapshot."
 
 
-def _group(name: str, purpose: str, lines: list[str]) -> str:
-    return f"# {purpose}\n{name}:\n  hosts:" + ("\n" + "".join(lines) if lines else " {}\n")
+def _group(name: str, purpose: str, members: list[str]) -> str:
+    lines = "".join(f"    {member}: {{}}\n" for member in members)
+    return f"# {purpose}\n{name}:\n  hosts:" + (f"\n{lines}" if lines else " {}\n")
 
 
 def write() -> None:
-    usable = [(spec, facts) for spec in HOSTS if (facts := hosts.facts_of(spec))]
-    entries = {
-        spec: f'    {spec.name}:\n      ansible_host: {spec.name}\n      libvirt_version: "{facts["libvirt"]}"\n'
-        for spec, facts in usable
-    }
-    invtsc = [
-        f"    {spec.name}: {{}}\n" for spec, facts in usable if spec.snapshots and facts["without_invtsc"] is None
-    ]
+    usable = {spec: facts for spec in HOSTS if (facts := hosts.facts_of(spec))}
     text = HEAD
-    text += _group("hypervisors", HYPERVISORS, [entry for spec, entry in entries.items() if spec.snapshots])
-    text += _group("openrc", OPENRC_HOSTS, [entry for spec, entry in entries.items() if spec.init == OPENRC])
-    text += _group("invtsc", INVTSC, invtsc)
-    text += _group("dev", "dev only", [entry for spec, entry in entries.items() if spec.name == "hv-dev"])
+    for spec, facts in usable.items():
+        text += f'    {spec.name}:\n      ansible_host: {spec.name}\n      libvirt_version: "{facts["libvirt"]}"\n'
+    fleet = [spec for spec in usable if spec.snapshots]
+    invtsc = [spec.name for spec in fleet if usable[spec]["without_invtsc"] is None]
+    text += _group("hypervisors", "The fleet that the tests of snapshots work on.", [spec.name for spec in fleet])
+    text += _group("invtsc", "Those whose KVM runs tsc01, the VM that cannot have a memory snapshot.", invtsc)
+    text += _group("agents", "One of each init, for the agent's role.", [spec.name for spec in usable if spec.agent])
+    text += _group("openrc", "Hosts without systemd.", [spec.name for spec in usable if spec.init == OPENRC])
     new = INVENTORY.with_suffix(".new")
     new.write_text(text)
     new.rename(INVENTORY)

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from lab import host_table
 from lab.api import Host, all_hosts, reset_vm
+from lab.host_table import HOSTS
 from lab.paths import INVENTORY, SSH_CONFIG
 
 from .agent_role import Agent, Builds, agent_of, changed, clean, run_role, sha, words
 from .playbook_run import Run, run
 
-SYSTEMD, OPENRC = "hv-dev", "hv-openrc"
+# The role's hosts, by init.
+_HOSTS = {spec.init: spec.name for spec in HOSTS if spec.agent}
+SYSTEMD, OPENRC = _HOSTS[host_table.SYSTEMD], _HOSTS[host_table.OPENRC]
 Deploy = Callable[..., Run]
 
 
