@@ -719,7 +719,7 @@ class Host:
                 self.probe.prove(before.release, self.params["health_timeout"], to_appear=3)
                 outcome = f"What was there before ({before.release[:12]}) is back, runs and is healthy."
             except NotServing as reason:
-                outcome = f"What was there before ({before.release[:12]}) is back, but THIS HOST'S AGENT DOES NOT SERVE: {reason}."
+                outcome = f"What was there before is back, but THIS HOST'S AGENT DOES NOT SERVE: {reason}."
         if before.to != before.release:
             self.releases.forget(before.to)
         self.unfinished_file.unlink()

@@ -22,7 +22,8 @@ from .playbook_run import Run, run
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "qx_node"
 TRIPLE = "x86_64-unknown-linux-gnu"
 needs_cargo = pytest.mark.skipif(
-    not shutil.which("cargo") and os.environ.get("CI") != "true", reason="there is no cargo; install Debian's package cargo"
+    not shutil.which("cargo") and os.environ.get("CI") != "true",
+    reason="there is no cargo; install Debian's package cargo",
 )
 Build = Callable[..., Run]
 
@@ -154,7 +155,10 @@ def test_a_compile_error(build: Build, tree: Path) -> None:
 @needs_cargo
 def test_a_target_that_is_not_installed(build: Build) -> None:
     where = subprocess.run(
-        ["rustc", "--print", "target-libdir", "--target", "x86_64-unknown-linux-musl"], check=False, capture_output=True, text=True
+        ["rustc", "--print", "target-libdir", "--target", "x86_64-unknown-linux-musl"],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     if not Path(where.stdout.strip() or "/nowhere").is_dir():
         refused(
@@ -195,5 +199,3 @@ def test_the_readme_names_every_input_and_every_error() -> None:
     assert [name for name in defaults if f"`{name}`" not in readme] == []
     codes = set(re.findall(r'AgentError\(\s*"([a-z_]+)"', module))
     assert sorted(code for code in codes if f"| `{code}` |" not in readme) == []
-
-

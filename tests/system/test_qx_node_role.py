@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -19,7 +21,7 @@ from lab.api import Host, all_hosts, reset_vm
 from lab.host_table import HOSTS
 from lab.paths import INVENTORY, SSH_CONFIG
 
-from .agent_role import Agent, Builds, agent_of, changed, clean, run_role, sha, words
+from .agent_role import FIXTURES, Agent, Builds, agent_of, changed, clean, run_role, sha, words
 from .playbook_run import Run, run
 
 # The role's hosts, by init.
@@ -207,7 +209,7 @@ def test_it_says_which_program_a_foreign_service_runs(
         (OPENRC, "html", "answers, but not with the agent's JSON: '<!doctype html>"),
         (SYSTEMD, "deaf", "does not answer"),
         (OPENRC, "slow", "does not answer"),
-        (SYSTEMD, "half", "does not answer"),
+        (SYSTEMD, "half", "answers, but not with the agent's JSON: '{"),
     ],
     indirect=["host"],
 )
@@ -324,7 +326,8 @@ def begin(command: list[str]) -> subprocess.Popen[str]:
     """Start it in a process group of its own, so that all of it can be killed at once."""
     return subprocess.Popen(
         command,
-        env={**os.environ, "ANSIBLE_INVENTORY": str(INVENTORY)},
+        # Without pipelining there is a terminal, which hangs up, and the module's process bears its name.
+        env={**os.environ, "ANSIBLE_INVENTORY": str(INVENTORY), "ANSIBLE_PIPELINING": "false"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -341,7 +344,7 @@ def test_the_controller_is_killed(
     """While the new agent is being proven; the host goes back by itself, or goes on."""
     new = builds.bad(how) if how else builds.good(2)
     # A connection of its own, so that killing the command cuts it.
-    alone = f"-F {SSH_CONFIG} -o ControlPath=none -o ControlMaster=no -tt"
+    alone = f"-F {SSH_CONFIG} -o ControlPath=none -o ControlMaster=no"
     command = words(host.name, tmp_path, qx_node_binary=str(new), ansible_ssh_args=alone, qx_node_stay_up=3)
     process = begin(command)
     wait_for(host, "test -e /opt/qx-node/unfinished.json")
@@ -438,5 +441,26 @@ def test_a_roll_out_stops_at_the_first_host_that_fails(builds: Builds, tmp_path:
     assert "panicked" in done.output
     assert all(agent_of(host).serves(builds.good()) for host in pair)
     assert agent_of(pair[1]).pids == pids
+    for host in pair:
+        clean(host)
+
+
+@pytest.mark.fleet
+def test_the_readme_says_it_in_one_command(builds: Builds, tmp_path: Path) -> None:
+    """Run it as a reader would, but for where the source is and which hosts are meant."""
+    pair = [up(SYSTEMD), up(OPENRC)]
+    for host in pair:
+        clean(host)
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+    (command,) = re.findall(r"<!-- agent-test: deploy -->\n```sh\n(.*?)\n```", readme, re.DOTALL)
+    assert "/src/limiquantix" in command
+    environment = {"CARGO_TARGET_DIR": str(tmp_path / "target")}
+    more = json.dumps({"qx_node_hosts": "agents", "qx_node_stay_up": 1, "qx_node_build_environment": environment})
+    there = command.replace("/src/limiquantix", str(FIXTURES))
+    done, again = (run(["sh", "-c", f"{there} -e '{more}'"]) for _time in (1, 2))
+    assert (done.status, again.status) == (0, 0), done.output
+    assert set(changed(again).values()) == {0}
+    built = tmp_path / "target" / "release" / "limiquantix-node"
+    assert all(agent_of(host).serves(built) for host in pair)
     for host in pair:
         clean(host)
