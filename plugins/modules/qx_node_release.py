@@ -866,7 +866,8 @@ def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any
             host.version(sha)
             changes = text if text != host.service.text() else None
             version = host.change(sha, changes, restart=found not in (["link"], ["not started at boot"]))
-    return {**result, "version": version, "changed": True, **({"msg": settled} if settled else {})}
+    # Another run may have done it meanwhile.
+    return {**result, "version": version, "changed": bool(found or settled), **({"msg": settled} if settled else {})}
 
 
 def diff(host: Host, sha: str, text: Optional[str]) -> list[dict[str, str]]:
