@@ -19,9 +19,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Optional
 
-from lab.api import Host, hosts
-from lab.host_table import HOSTS
+from lab.api import Host, all_hosts, hosts
+from lab.host_table import FLEET
 
+from .agent import Roles, agent_rounds, can_build
 from .playbook import Playbooks
 from .remote import FLEET_SIZE, ROOT, prepared
 from .report import markdown, terminal, write_readme
@@ -76,7 +77,7 @@ def setting(host: Host, rounds: int) -> str:
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/bench/run", description="Measure the collection on a host of the lab.")
-    parser.add_argument("--host", default="hv-trixie", choices=[spec.name for spec in HOSTS])
+    parser.add_argument("--host", default="hv-trixie", choices=[spec.name for spec in FLEET])
     parser.add_argument("--quick", action="store_true", help="two rounds, to see whether it works")
     parser.add_argument("--pipelining", action="store_true", help="switch Ansible's pipelining on, for every task")
     parser.add_argument("--readme", action="store_true", help="write the numbers into README.md")
@@ -100,6 +101,9 @@ def main() -> int:
         with prepared(host) as remote:
             fleet_rounds(remote, playbooks, rounds, samples)
             freeze_rounds(remote, freezes, samples)
+        if can_build():
+            # As many as there are: `lab up` brings three.
+            agent_rounds(Roles(Path(folder), hosts() or all_hosts(), chosen.pipelining), rounds, samples)
         where = setting(host, rounds)
     print(terminal(samples.values, where))
     print(f"\n{method(freezes, chosen.pipelining).replace('`', '')}")

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 from lab.api import hosts
-from lab.host_table import HOSTS
+from lab.host_table import FLEET
 
 from contract.world import LibvirtWorld, MockWorld, World
 
 
-@pytest.fixture(scope="session", params=["mock", *(spec.name for spec in HOSTS)])
+@pytest.fixture(scope="session", params=["mock", *(spec.name for spec in FLEET)])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A hypervisor with pristine VMs; skipped by name where it is not up."""
     found = _world(request.param, tmp_path_factory)

@@ -70,7 +70,12 @@ def _host(spec: HostSpec, facts: dict[str, Any]) -> Host:
 
 
 def hosts() -> list[Host]:
-    """Empty when the lab is not up."""
+    """The fleet for tests of snapshots; empty when the lab is not up."""
+    return [host for host in all_hosts() if host.spec.snapshots]
+
+
+def all_hosts() -> list[Host]:
+    """Also those that are there for the agent's role alone."""
     return [_host(spec, facts) for spec in lifecycle.running() if (facts := _hosts.facts_of(spec))]
 
 

@@ -22,9 +22,9 @@ def _up(options: argparse.Namespace) -> None:
     status.show()
 
 
-def _down(_options: argparse.Namespace) -> None:
+def _down(options: argparse.Namespace) -> None:
     with lifecycle.alone():
-        lifecycle.down()
+        lifecycle.down([named(options.only)] if options.only else HOSTS)
 
 
 def _status(_options: argparse.Namespace) -> None:
@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start what is not running; the first time builds images, a minute or two")
     up.add_argument("--only", metavar="HOST", help="this host alone")
     up.set_defaults(action=_up)
-    commands.add_parser("down", help="end everything; only the cached images stay").set_defaults(action=_down)
+    down = commands.add_parser("down", help="end everything; only the cached images stay")
+    down.add_argument("--only", metavar="HOST", help="this host alone; the others go on")
+    down.set_defaults(action=_down)
     commands.add_parser("status", help="hosts, versions, VMs").set_defaults(action=_status)
     commands.add_parser("can-run", help="exit 0 when this machine can run the lab").set_defaults(action=_can_run)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .commands import LabError
 
 SYSTEMD = ("systemd", "systemd-sysv", "dbus")
+OPENRC = ("sysvinit-core", "openrc", "libvirt-daemon-system-sysv")
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,15 @@ class HostSpec:
     suite: str  # of Debian; decides the versions of libvirt, QEMU and Python
     number: int  # the last part of its address, and of the name of its network link
     init: tuple[str, ...] = SYSTEMD  # the packages that make it boot
+    # Whether it is one of the fleet that the tests of snapshots work on. For those another init is no other hypervisor.
+    snapshots: bool = True
+    agent: bool = False  # whether the role of the host agent is tested on it: one host of each init
+    vms: tuple[str, ...] = ()  # those of domains.py that it has; empty: all
+
+    @property
+    def image(self) -> str:
+        """Hosts with the same image share its folder."""
+        return f"{self.suite}-openrc" if self.init == OPENRC else self.suite
 
     @property
     def address(self) -> str:
@@ -25,7 +35,11 @@ HOSTS = (
     HostSpec("hv-bullseye", "bullseye", 11),  # libvirt 7.0, QEMU 5.2, Python 3.9
     HostSpec("hv-bookworm", "bookworm", 12),  # libvirt 9.0, QEMU 7.2, Python 3.11
     HostSpec("hv-trixie", "trixie", 13),  # libvirt 11.3, QEMU 10.0, Python 3.13
+    HostSpec("hv-openrc", "bookworm", 14, OPENRC, snapshots=False, agent=True, vms=("db01", "tsc01")),
+    HostSpec("hv-dev", "bookworm", 19, snapshots=False, agent=True, vms=("db01", "tsc01")),  # dev only
 )
+
+FLEET = tuple(spec for spec in HOSTS if spec.snapshots)
 
 
 def named(name: str) -> HostSpec:

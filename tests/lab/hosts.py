@@ -130,7 +130,8 @@ def _forget_propagation(spec: HostSpec) -> None:
 def on_host(spec: HostSpec, *arguments: str, timeout: float = 300) -> str:
     """Run on_host/provision.py there and return what it prints."""
     refresh_scripts(spec)
-    return run([*ssh.command(spec.name), "python3", "-B", "/opt/lab/provision.py", *arguments], timeout=timeout).stdout
+    provision = ["python3", "-B", "/opt/lab/provision.py", *(["--only", ",".join(spec.vms)] if spec.vms else [])]
+    return run([*ssh.command(spec.name), *provision, *arguments], timeout=timeout).stdout
 
 
 def note_facts(spec: HostSpec, facts: str) -> None:

@@ -1,4 +1,4 @@
-"""The hosts' root folders, one per Debian suite; hosts run on an overlay and never change them."""
+"""The hosts' root folders, one per Debian suite and init; hosts run on an overlay and never change them."""
 
 from __future__ import annotations
 
@@ -36,4 +36,4 @@ def host_image(spec: HostSpec) -> Path:
         command += [f"--customize-hook={CUSTOMIZE}", spec.suite, str(folder), *debian_mirror()]
         run_or_die_with_us(command)
 
-    return cached(f"host-{spec.suite}", recipe_hash([spec.suite, include], [CUSTOMIZE]), build)
+    return cached(f"host-{spec.image}", recipe_hash([spec.suite, include], [CUSTOMIZE]), build)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from . import hosts
-from .host_table import HOSTS
+from .host_table import HOSTS, OPENRC
 from .paths import INVENTORY, SSH_CONFIG
 
 # ansible_ssh_args replaces Ansible's own connection sharing: so its connections are those of ssh_config, which the lab
 # knows and ends. Ansible's own would outlive the hosts, and meet the next lab's at the same address.
 HEAD = f"""\
 # Written by tests/lab/lab up; describes the hosts that are up.
-hypervisors:
+lab:
   vars:
     ansible_user: root
     ansible_ssh_args: -F {SSH_CONFIG}
@@ -19,16 +19,22 @@ hypervisors:
 """
 
 
+def _group(name: str, purpose: str, members: list[str]) -> str:
+    lines = "".join(f"    {member}: {{}}\n" for member in members)
+    return f"# {purpose}\n{name}:\n  hosts:" + (f"\n{lines}" if lines else " {}\n")
+
+
 def write() -> None:
-    usable = [(spec, facts) for spec in HOSTS if (facts := hosts.facts_of(spec))]
+    usable = {spec: facts for spec in HOSTS if (facts := hosts.facts_of(spec))}
     text = HEAD
-    for spec, facts in usable:
-        text += f"    {spec.name}:\n"
-        text += f"      ansible_host: {spec.name}\n"
-        text += f'      libvirt_version: "{facts["libvirt"]}"\n'
-    invtsc = "".join(f"    {spec.name}: {{}}\n" for spec, facts in usable if facts["without_invtsc"] is None)
-    text += "# Hosts whose KVM runs tsc01, the VM that cannot have a memory snapshot.\n"
-    text += f"invtsc:\n  hosts:\n{invtsc}" if invtsc else "invtsc:\n  hosts: {}\n"
+    for spec, facts in usable.items():
+        text += f'    {spec.name}:\n      ansible_host: {spec.name}\n      libvirt_version: "{facts["libvirt"]}"\n'
+    fleet = [spec for spec in usable if spec.snapshots]
+    invtsc = [spec.name for spec in fleet if usable[spec]["without_invtsc"] is None]
+    text += _group("hypervisors", "The fleet that the tests of snapshots work on.", [spec.name for spec in fleet])
+    text += _group("invtsc", "Those whose KVM runs tsc01, the VM that cannot have a memory snapshot.", invtsc)
+    text += _group("agents", "One of each init, for the agent's role.", [spec.name for spec in usable if spec.agent])
+    text += _group("openrc", "Hosts without systemd.", [spec.name for spec in usable if spec.init == OPENRC])
     new = INVENTORY.with_suffix(".new")
     new.write_text(text)
     new.rename(INVENTORY)

@@ -61,14 +61,18 @@ def build_images(specs: Sequence[HostSpec]) -> tuple[Path, dict[HostSpec, Path]]
     """All at once: a build waits for the network or for dpkg most of the time."""
     with ThreadPoolExecutor() as pool:
         guest = pool.submit(guest_image)
-        images = {suite: pool.submit(host_image, spec) for suite, spec in {s.suite: s for s in specs}.items()}
-        return guest.result(), {spec: images[spec.suite].result() for spec in specs}
+        images = {image: pool.submit(host_image, spec) for image, spec in {s.image: s for s in specs}.items()}
+        return guest.result(), {spec: images[spec.image].result() for spec in specs}
 
 
-def down() -> None:
+def down(specs: Sequence[HostSpec] = HOSTS) -> None:
     """Nothing is left but the cached images; also after a start that was cut short, also when nothing runs."""
-    for spec in HOSTS:
+    for spec in specs:
         hosts.stop(spec)
+    if len(specs) < len(HOSTS):
+        if RUN.is_dir():
+            inventory.write()
+        return
     ssh.disconnect()
     network.bridge_down()
     shutil.rmtree(RUN, ignore_errors=True)

@@ -10,10 +10,10 @@ from typing import Callable
 
 import pytest
 from lab.api import Host, hosts, reset_vm
-from lab.host_table import HOSTS
+from lab.host_table import FLEET
 
 
-@pytest.fixture(scope="session", params=[spec.name for spec in HOSTS])
+@pytest.fixture(scope="session", params=[spec.name for spec in FLEET])
 def host(request: pytest.FixtureRequest) -> Host:
     """Each hypervisor of the lab; skipped by name where it is not up."""
     for up in hosts():

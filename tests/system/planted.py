@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from contract.world import LibvirtWorld
 from lab.api import Host, hosts
-from lab.host_table import HOSTS
+from lab.host_table import FLEET
 
 _PRELUDE = """
 import json, os, signal, subprocess, time
@@ -62,7 +62,7 @@ except driver.KvmError as error:
         return done.stdout
 
 
-@pytest.fixture(scope="session", params=[spec.name for spec in HOSTS])
+@pytest.fixture(scope="session", params=[spec.name for spec in FLEET])
 def planted(request: pytest.FixtureRequest) -> Any:
     """Each hypervisor of the lab, with the collection's code on it."""
     host = next((up for up in hosts() if up.name == request.param), None)

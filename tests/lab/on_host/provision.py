@@ -5,6 +5,8 @@ provision.py reset [VM…]       back to pristine, all files of the VMs made ane
                                tests made, VMs and files, stays
 provision.py fleet COUNT       that many tiny running VMs; 0 removes them
 provision.py state             the VMs and their states as JSON
+
+With --only VM,VM before these words the host has no other VMs than those.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -168,10 +171,10 @@ def facts(connection: Any, without_invtsc: Optional[str]) -> dict[str, Any]:
     }
 
 
-def run_ensure(connection: Any) -> dict[str, Any]:
+def run_ensure(connection: Any, here: Sequence[Vm]) -> dict[str, Any]:
     without_invtsc = None
     started = []
-    for vm in VMS:
+    for vm in here:
         if vm.invtsc:
             without_invtsc = ensure_invtsc(connection, vm)
         elif ensure(connection, vm) or not ONCE_READY.exists():
@@ -181,11 +184,11 @@ def run_ensure(connection: Any) -> dict[str, Any]:
     return facts(connection, without_invtsc)
 
 
-def run_reset(connection: Any, names: list[str]) -> None:
-    vms = [vm for vm in VMS if not names or vm.name in names]
+def run_reset(connection: Any, here: Sequence[Vm], names: list[str]) -> None:
+    vms = [vm for vm in here if not names or vm.name in names]
     unknown = set(names) - {vm.name for vm in vms}
     if unknown:
-        raise SystemExit(f"no VM {', '.join(sorted(unknown))}; there are {', '.join(vm.name for vm in VMS)}")
+        raise SystemExit(f"no VM {', '.join(sorted(unknown))}; there are {', '.join(vm.name for vm in here)}")
     if not names:
         clear(connection)
     for vm in vms:
@@ -212,12 +215,17 @@ def states(connection: Any) -> dict[str, str]:
 
 
 def main(action: str, *arguments: str) -> None:
+    here: Sequence[Vm] = VMS
+    if action == "--only":
+        only, action, *rest = arguments
+        arguments = tuple(rest)
+        here = [vm for vm in VMS if vm.name in only.split(",")]
     libvirt.registerErrorHandler(lambda *_: None, None)
     connection = libvirt.open("qemu:///system")
     if action == "ensure":
-        print(json.dumps(run_ensure(connection)))
+        print(json.dumps(run_ensure(connection, here)))
     elif action == "reset":
-        run_reset(connection, list(arguments))
+        run_reset(connection, here, list(arguments))
     elif action == "fleet":
         run_fleet(connection, int(arguments[0]))
     elif action == "state":

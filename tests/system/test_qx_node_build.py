@@ -1,0 +1,201 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role qx_node builds once for many hosts, says what is wrong with a build, and documents what it takes. No host needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+import yaml
+
+from .agent_role import FIXTURES, words
+from .playbook_run import Run, run
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "qx_node"
+TRIPLE = "x86_64-unknown-linux-gnu"
+needs_cargo = pytest.mark.skipif(
+    not shutil.which("cargo") and os.environ.get("CI") != "true",
+    reason="there is no cargo; install Debian's package cargo",
+)
+Build = Callable[..., Run]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """Build only, for three hosts that nobody connects to."""
+    hosts: dict[str, dict[str, Any]] = {f"hv-{number}": {"ansible_host": "192.0.2.1"} for number in (1, 2, 3)}
+    inventory = tmp_path / "inventory.yml"
+
+    def build(tree: Path = FIXTURES, serial: int = 3, of_the_third: str = "", **inputs: Any) -> Run:
+        hosts["hv-3"]["qx_node_target"] = of_the_third
+        inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+        environment = {"CARGO_TARGET_DIR": str(tmp_path / "target"), **inputs.pop("environment", {})}
+        inputs = {"qx_node_source": str(tree), "qx_node_build_environment": environment, **inputs}
+        return run(words("all", tmp_path, "build", [("serial", serial)], **inputs), inventory)
+
+    return build
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """The agent's source, to be spoiled."""
+    ignored = shutil.ignore_patterns("target")
+    shutil.copytree(FIXTURES / "agent", tmp_path / "tree" / "agent", ignore=ignored)
+    return tmp_path / "tree"
+
+
+def spoil(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+
+
+def refused(done: Run, *texts: str) -> None:
+    """One message, and no host touched."""
+    assert done.status != 0, done.output
+    assert done.output.count("FAILED!") == 1, done.output
+    for text in (*texts, "No host was touched"):
+        assert text in done.output, done.output
+
+
+# --- how often ----------------------------------------------------------------------------------------------------------
+
+
+@needs_cargo
+@pytest.mark.parametrize(("serial", "asked"), [(3, 2), (1, 3)])
+def test_once_for_each_target(build: Build, tmp_path: Path, serial: int, asked: int) -> None:
+    """With serial cargo is asked for each batch, and compiles once all the same."""
+    cargo = tmp_path / "cargo"
+    cargo.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nexec cargo "$@"\n')
+    cargo.chmod(0o755)
+    done = build(serial=serial, of_the_third=TRIPLE, qx_node_cargo=str(cargo))
+    assert done.status == 0, done.output
+    assert "changed=1" not in done.output
+    calls = (tmp_path / "asked").read_text().splitlines()
+    assert len(calls) == asked
+    assert len([call for call in calls if TRIPLE in call]) == 1
+    assert len(list((tmp_path / "target").glob("**/release/limiquantix-node"))) == 2
+
+
+@needs_cargo
+def test_a_binary_that_is_called_qx_node(build: Build, tree: Path) -> None:
+    manifest = tree / "agent" / "limiquantix-node" / "Cargo.toml"
+    manifest.write_text(manifest.read_text() + '\n[[bin]]\nname = "qx-node"\npath = "src/main.rs"\n')
+    done = build(tree, qx_node_target=TRIPLE)
+    assert done.status == 0, done.output
+
+
+@needs_cargo
+def test_from_git_at_a_version(build: Build, tree: Path, tmp_path: Path) -> None:
+    git = ["git", "-C", str(tree), "-c", "user.name=test", "-c", "user.email=test@test"]
+    for words_of_git in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"], ["tag", "v1"]):
+        subprocess.run([*git, *words_of_git], check=True)
+    spoil(tree / "agent" / "limiquantix-node" / "src" / "main.rs", "fn main()", "fn nothing()")
+    subprocess.run([*git, "commit", "-qam", "broken"], check=True)
+    source = {"qx_node_source": f"file://{tree}", "qx_node_build_dir": str(tmp_path / "checkouts")}
+    done = build(**source, of_the_third=TRIPLE, qx_node_source_version="v1")
+    assert done.status == 0, done.output
+    refused(build(**source), "does not compile")
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_to_build(build: Build) -> None:
+    done = build(qx_node_source="")
+    assert done.status != 0
+    assert "There is nothing to build" in done.output
+
+
+def test_no_cargo(build: Build) -> None:
+    refused(build(qx_node_cargo="/nowhere/cargo"), "There is no /nowhere/cargo on localhost")
+
+
+@needs_cargo
+def test_no_workspace(build: Build, tmp_path: Path) -> None:
+    refused(build(tmp_path / "nowhere"), f"There is no folder {tmp_path}/nowhere/agent")
+    (tmp_path / "empty" / "agent").mkdir(parents=True)
+    refused(build(tmp_path / "empty"), "is no cargo workspace: it has no Cargo.toml")
+    (tmp_path / "empty" / "agent" / "Cargo.toml").write_text("nonsense")
+    refused(build(tmp_path / "empty"), "Cargo.toml cannot be read")
+
+
+@needs_cargo
+def test_no_such_package(build: Build, tree: Path) -> None:
+    refused(build(qx_node_package="limiquantix-mode"), "has no package limiquantix-mode")
+    other = tree / "agent" / "other"
+    (other / "src").mkdir(parents=True)
+    (other / "Cargo.toml").write_text('[package]\nname = "other"\nversion = "0.1.0"\n')
+    (other / "src" / "main.rs").write_text("fn main() {}\n")
+    spoil(tree / "agent" / "Cargo.toml", '"limiquantix-node"', '"limiquantix-node", "other"')
+    subprocess.run(["cargo", "update", "-q", "--workspace", "--offline"], check=True, cwd=tree / "agent")
+    refused(build(tree, qx_node_package="other"), "no binary of it is called limiquantix-node or qx-node")
+
+
+@needs_cargo
+def test_a_stale_lock_file(build: Build, tree: Path) -> None:
+    spoil(tree / "agent" / "limiquantix-node" / "Cargo.toml", 'version = "0.1.0"', 'version = "0.2.0"')
+    refused(build(tree), "Cargo.lock does not fit Cargo.toml")
+
+
+@needs_cargo
+def test_a_compile_error(build: Build, tree: Path) -> None:
+    spoil(tree / "agent" / "limiquantix-node" / "src" / "main.rs", "let mut dev = false;", "let mut dev: u8 = false;")
+    refused(build(tree), "The agent does not compile on localhost", "mismatched types", "expected `u8`, found `bool`")
+
+
+@needs_cargo
+def test_a_target_that_is_not_installed(build: Build) -> None:
+    where = subprocess.run(
+        ["rustc", "--print", "target-libdir", "--target", "x86_64-unknown-linux-musl"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if not Path(where.stdout.strip() or "/nowhere").is_dir():
+        refused(
+            build(qx_node_target="x86_64-unknown-linux-musl"),
+            "cannot build for x86_64-unknown-linux-musl",
+            "rustup target add x86_64-unknown-linux-musl",
+        )
+    refused(build(qx_node_target="x86_64-nonsense"), "cannot build for x86_64-nonsense")
+
+
+@needs_cargo
+def test_a_linker_that_is_missing(build: Build) -> None:
+    refused(build(environment={"RUSTFLAGS": "-C linker=no-such-cc"}), "A linker is missing on localhost")
+
+
+@needs_cargo
+def test_protoc_that_is_missing(build: Build, tree: Path) -> None:
+    """In the words of prost-build, which the real agent's build script calls."""
+    words_of_prost = "Could not find `protoc`. If `protoc` is installed, try setting the `PROTOC` environment variable"
+    script = tree / "agent" / "limiquantix-node" / "build.rs"
+    script.write_text(f'fn main() {{ panic!("{words_of_prost}"); }}\n')
+    refused(build(tree), "protoc is missing on localhost", "protobuf-compiler")
+
+
+# --- what it documents --------------------------------------------------------------------------------------------------
+
+
+def test_the_documented_defaults_are_the_real_ones() -> None:
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text("utf-8"))
+    specs = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text("utf-8"))["argument_specs"]
+    assert {name: option["default"] for name, option in specs["main"]["options"].items()} == defaults
+
+
+def test_the_readme_names_every_input_and_every_error() -> None:
+    readme = (ROLE / "README.md").read_text("utf-8")
+    module = (ROLE.parents[1] / "plugins" / "modules" / "qx_node_release.py").read_text("utf-8")
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text("utf-8"))
+    assert [name for name in defaults if f"`{name}`" not in readme] == []
+    codes = set(re.findall(r'AgentError\(\s*"([a-z_]+)"', module))
+    assert sorted(code for code in codes if f"| `{code}` |" not in readme) == []
