@@ -12,10 +12,10 @@ import pytest
 from contract.world import Driver, LibvirtWorld
 from lab import ssh
 from lab.api import hosts
-from lab.host_table import HOSTS
+from lab.host_table import FLEET
 
 
-@pytest.fixture(scope="module", params=[spec.name for spec in HOSTS])
+@pytest.fixture(scope="module", params=[spec.name for spec in FLEET])
 def soaked(request: pytest.FixtureRequest) -> Iterator[tuple[str, Driver]]:
     """A hypervisor's libvirt version, and what does the model's work there."""
     host = next((up for up in hosts() if up.name == request.param), None)
