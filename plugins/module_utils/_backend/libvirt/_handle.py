@@ -21,6 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._metadata import agree, current_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._named_files import named_on_host
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._open_files import still_open
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import (
     Saved,
     point_to,
@@ -123,9 +124,18 @@ class DomainHandle:
             agree(self.native, self.version, current, forest.on_disk(moved))
 
     def unlink(self, files: Iterable[str]) -> None:
-        """Delete files that nothing needs any more, and tell the storage pools."""
-        directories = set()
-        for file in files:
+        """Delete files that nothing needs any more, and tell the storage pools. Raises ``file_in_use``."""
+        going, directories = list(files), set()
+        for file, pid in still_open(going).items():
+            raise KvmError(
+                "file_in_use",
+                f"{file} of {self.name} is open in process {pid}, though neither libvirt nor another image needs it.",
+                "No file was deleted. If that process is the VM's QEMU, libvirt was killed while it switched disks: shut "
+                f"the guest down from inside only after looking at: ls -l /proc/{pid}/fd.",
+                file=file,
+                pid=pid,
+            )
+        for file in going:
             try:
                 os.unlink(file)
             except FileNotFoundError:

@@ -124,6 +124,7 @@ class Removal:
     def __init__(self, handle: DomainHandle, pace: Pace) -> None:
         self._handle = handle
         self._pace = pace
+        self._begun = False
 
     def run(self, snapshot: Snapshot) -> None:
         """Remove it. Raises as `Hypervisor.remove` says."""
@@ -138,9 +139,10 @@ class Removal:
         handle.write(replace(noted(before, going, every), journal=journal), durable=True)
         try:
             self._settle(journal)
-        except KvmError:
-            if any(one.name == snapshot.name for one in handle.saved()):
-                handle.write(before)  # nothing has begun
+        except KvmError as error:
+            # Of a call that libvirt did not live to answer nobody knows whether it began.
+            if not self._begun and error.error_code != "connection_lost":
+                handle.write(before)
             raise
 
     def resume(self, journal: Journal) -> None:
@@ -162,6 +164,7 @@ class Removal:
         close_record(handle)
 
     def _forget(self, name: str) -> None:
+        self._begun = True
         with translated(self._handle.name, "removing what libvirt keeps of the snapshot"):
             forget(self._handle.native, name)
 

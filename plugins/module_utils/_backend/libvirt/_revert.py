@@ -251,7 +251,7 @@ class Reversion:
         handle = self._handle
         if not (handle.active() and self._is_on(journal)):
             self._stop()
-            handle.define({disk: (overlay, "qcow2") for disk, overlay in journal.overlays.items()})
+            self._define(journal)
         self._settle()
         self._verify(journal)
         try:
@@ -272,6 +272,20 @@ class Reversion:
         end = time.monotonic() + _STOP_SECONDS
         while handle.active() and time.monotonic() < end:
             time.sleep(0.05)
+
+    def _define(self, journal: Journal) -> None:
+        """Define the VM on the new overlays; undo that where somebody has started it on the old ones meanwhile."""
+        handle = self._handle
+        before = {disk.target: (str(disk.source), disk.format) for disk in image_disks(handle.definition())}
+        handle.define({disk: (overlay, "qcow2") for disk, overlay in journal.overlays.items()})
+        if handle.active() and not self._is_on(journal):
+            handle.define({target: before[target] for target in journal.overlays})
+            self._undo()
+            raise KvmError(
+                "busy",
+                f"Somebody started {handle.name} while it was being reverted.",
+                "The revert was undone: the VM goes on with what it had. Run the task again.",
+            )
 
     def _verify(self, journal: Journal) -> None:
         if not self._is_on(journal):

@@ -18,6 +18,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._image_commit import (
     commit_image,
+    merge_failed,
     rebase_unsafe,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Pace
@@ -59,10 +60,18 @@ def _merge(handle: DomainHandle, forest: Forest, step: Merge, pace: Pace, starte
     forest.tops.update(dict.fromkeys(moved_tops, step.base))
     if moved_tops:
         # Libvirt has done so for a running VM, unless it was killed just then.
-        handle.define(moved_tops)
+        _define(handle, moved_tops, (forest.spelled[step.top], forest.format(step.top)))
     handle.agree(forest, {step.top: base})
     _require_unused(handle, step.top)
     handle.unlink([step.top])
+
+
+def _define(handle: DomainHandle, images: dict[str, tuple[str, str]], before: tuple[str, str]) -> None:
+    """Define disks on the image that took over; undo that where somebody has started the VM on the other meanwhile."""
+    handle.define(images)
+    if handle.active() and any(handle.disk(target).source == before[0] for target in images):
+        handle.define(dict.fromkeys(images, before))
+        raise merge_failed(handle.name, "somebody started the VM while its layers were being merged")
 
 
 def see_merged(handle: DomainHandle, forest: Forest, merging: tuple[str, ...]) -> None:
