@@ -98,7 +98,9 @@ def _stopped(hypervisor: Hypervisor, plan: RemovalPlan, files: Sequence[str], er
         now = hypervisor.inspect(plan.vm.id)
     except KvmError:
         raise error from None
-    removed = tuple(one.name for one in plan.snapshots if now.find(one.name) is None)
+    # Its name goes when its state begins to be written to; it is removed when its layers are merged.
+    half = now.operation.snapshot if now.operation and now.operation.kind == "remove" else None
+    removed = tuple(one.name for one in plan.snapshots if now.find(one.name) is None and one.name != half)
     kept = tuple(one.name for one in plan.snapshots if now.find(one.name))
     told = f" Removed before that: {', '.join(removed)}. Still there: {', '.join(kept) or 'none'}." if removed else ""
     return VmOutcome(

@@ -22,20 +22,20 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float = 30) -> N
         time.sleep(0.2)
 
 
-def write(host: Host, vm: str, disk_index: int, pattern: int) -> None:
-    """Write 64 KiB of a pattern at the start of a running VM's disk, at the top of its chain, as a guest would."""
+def write(host: Host, vm: str, disk_index: int, pattern: int, size: str = "64k") -> None:
+    """Write a pattern at the start of a running VM's disk, at the top of its chain, as a guest would."""
     log = f"/var/log/libvirt/qemu/{vm}.log"
     device = f"/machine/peripheral/virtio-disk{disk_index}/virtio-backend"
     before = host.run(f"grep -c ops/sec {log}", check=False).stdout
-    host.virsh("qemu-monitor-command", vm, "--hmp", f'qemu-io -d {device} "write -P {pattern} 0 64k"')
+    host.virsh("qemu-monitor-command", vm, "--hmp", f'qemu-io -d {device} "write -P {pattern} 0 {size}"')
     wait_for("QEMU's answer", lambda: host.run(f"grep -c ops/sec {log}", check=False).stdout != before)
     # Until a flush the overlay's tables are in QEMU's cache only, and a reader of the file misses the data.
     host.virsh("qemu-monitor-command", vm, "--hmp", f'qemu-io -d {device} "flush"')
 
 
-def holds(host: Host, file: str, image_format: str, pattern: int) -> bool:
+def holds(host: Host, file: str, image_format: str, pattern: int, size: str = "64k") -> bool:
     """Whether an image, with all that backs it, has the pattern."""
-    said = host.run(["qemu-io", "-U", "-r", "-f", image_format, "-c", f"read -P {pattern} 0 64k", file], check=False)
+    said = host.run(["qemu-io", "-U", "-r", "-f", image_format, "-c", f"read -P {pattern} 0 {size}", file], check=False)
     assert "ops/sec" in said.stdout, said.stdout + said.stderr
     return "Pattern verification failed" not in said.stdout
 

@@ -14,9 +14,13 @@ from contract.world import LibvirtWorld
 from lab.api import Host, hosts
 from lab.host_table import FLEET
 
+_WHERE = {"backend": "libvirt", "uri": "qemu:///system"}
 _PRELUDE = """
 import json, os, signal, subprocess, time
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import _block_commit as block_commit
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import _quiesce as quiesce, _take as take
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import _remove as remove, _revert as revert
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import _settle as settle
 import driver
 
 def before(owner, name, fault):
@@ -40,9 +44,26 @@ class Planted:
 
     def snapshot(self, fault: str, vm: str, name: str, user: str = "root", **options: Any) -> dict[str, Any]:
         """Take a snapshot after running ``fault`` (Python); return the result, or what killed the run."""
-        options = {"uri": "qemu:///system", **options}
-        where = {"backend": "libvirt", "uri": options.pop("uri")}
-        call = f"driver.snapshot({where!r}, [{vm!r}], False, name={name!r}, **{options!r})"
+        return self._call("snapshot", fault, [vm], user, name=name, **options)
+
+    def revert(self, fault: str, vm: str, name: str, **options: Any) -> dict[str, Any]:
+        """Revert a VM in the same way."""
+        return self._call("revert", fault, [vm], name=name, **options)
+
+    def remove(self, fault: str, *vms: str, name: str = "", **options: Any) -> dict[str, Any]:
+        """Remove a snapshot of VMs in the same way."""
+        return self._call("remove", fault, list(vms), name=name, **options)
+
+    def info(self, vm: str) -> dict[str, Any]:
+        """Return what vm_snapshot_info says of a VM."""
+        answer = json.loads(self.run_python(f"{_PRELUDE}\nprint(json.dumps(driver.info({_WHERE!r}, [{vm!r}])))"))
+        entry: dict[str, Any] = answer["vms"][0]
+        return entry
+
+    def _call(self, what: str, fault: str, vms: list[str], user: str = "root", **options: Any) -> dict[str, Any]:
+        where = {**_WHERE, "uri": options.pop("uri", _WHERE["uri"])}
+        limits = {key: options.pop(key) for key in ("parallel", "timeout") if key in options}
+        call = f"driver.{what}({where!r}, {vms!r}, False, limits={limits!r}, **{options!r})"
         code = f"""{_PRELUDE}
 {fault}
 try:

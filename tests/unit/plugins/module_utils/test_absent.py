@@ -118,6 +118,24 @@ def test_a_failure_in_the_middle_keeps_the_rest(path: str, monkeypatch: pytest.M
     assert "Removed before that: s3. Still there: s2, s1." in outcome.msg
 
 
+def test_one_that_is_half_removed_is_not_called_removed(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = MockHypervisor.remove
+
+    def fail_halfway_through_s2(self: MockHypervisor, plan: Any, *arguments: Any) -> Any:
+        notes = original(self, plan, *arguments)
+        if plan.snapshots[0].name == "s2":
+            state = json.loads(Path(path).read_text())
+            state["vms"][0]["operation"] = {"kind": "remove", "snapshot": "s2", "started_at": "2030-01-01"}
+            Path(path).write_text(json.dumps(state))
+            raise KvmError("timeout", "too slow")
+        return notes
+
+    monkeypatch.setattr(MockHypervisor, "remove", fail_halfway_through_s2)
+    outcome = remove(path)
+    assert codes([outcome]) == ["timeout"]
+    assert (outcome.removed, outcome.kept) == (("s3",), ("s1",))
+
+
 def test_one_that_was_replaced_meanwhile_is_left_alone(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     original = MockHypervisor.remove
 
