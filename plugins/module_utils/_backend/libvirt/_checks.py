@@ -18,6 +18,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     read_chain,
     walk_chain,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._qemu import written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._plan import check_domain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk, disks
@@ -60,9 +61,21 @@ def _refuse_block_job(vm: str, target: str, job: Any) -> None:
 
 def check_chains(handle: DomainHandle) -> None:
     """Compare what libvirt says of every disk's chain with what the files say. Raises ``chain_mismatch``."""
-    merged = handle.record().overlays
-    for disk in image_disks(handle.xml()):
+    merged, xml = handle.record().overlays, handle.xml()
+    for disk in image_disks(xml):
         checked_chain(handle.name, disk, merged)
+    with translated(handle.name, "asking whether it runs"):
+        check_written(handle.name, handle.native, xml)
+
+
+def check_written(vm: str, native: Any, xml: Any) -> None:
+    """Raise ``chain_mismatch`` where QEMU writes to other images than libvirt says. Raises `libvirtError` too."""
+    files = written(vm, native)
+    if files is None:
+        return
+    for disk in image_disks(xml):
+        if not disk.readonly and os.path.realpath(str(disk.source)) not in files:
+            raise chain_mismatch(vm, disk.target, f"libvirt says it is on {disk.source}, and QEMU does not write there")
 
 
 def checked_chain(vm: str, disk: Disk, merged: Collection[str] = ()) -> list[Image]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._checks import (
+    check_written,
     is_below,
     refuse_jobs,
 )
@@ -134,6 +135,7 @@ class LibvirtHypervisor(Hypervisor):
         native = self._lookup(vm.id)
         with translated(vm.name, "asking for what goes on with it"):
             refuse_jobs(vm, native, xml)
+            check_written(vm.name, native, xml)
         return plan_snapshot(vm, xml, request, self._version, self._records.read(vm.id).making)
 
     def room(self, directory: str) -> Room:

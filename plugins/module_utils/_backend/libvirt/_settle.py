@@ -14,6 +14,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     catch_up,
     commit_block,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._connection import translated
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._image_commit import (
@@ -21,6 +22,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     merge_failed,
     rebase_unsafe,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._qemu import written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Drop, Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
@@ -79,6 +81,7 @@ def see_merged(handle: DomainHandle, forest: Forest, merging: tuple[str, ...]) -
     if not merging:
         return
     top, base = merging
+    _see_pivot(handle, forest, top, base)
     if base not in forest.images or forest.layers.above(top) or top in forest.tops.values():
         return  # it has not ended, and is begun anew
     if forest.running:
@@ -86,6 +89,29 @@ def see_merged(handle: DomainHandle, forest: Forest, merging: tuple[str, ...]) -
     image = (forest.spelled[base], forest.format(base))
     handle.define({target: image for target, file in forest.tops.items() if file == base})
     handle.agree(forest, {top: image})
+
+
+def _see_pivot(handle: DomainHandle, forest: Forest, top: str, base: str) -> None:
+    """Raise ``pivot_unseen`` where QEMU has left the merged layer and libvirt, killed just then, does not know.
+
+    At the VM's next start it would go on from that layer, as old as it is then: its definition is put right.
+    """
+    targets = [target for target, file in forest.tops.items() if file == top]
+    if not targets or not forest.running or base not in forest.images:
+        return
+    with translated(handle.name, "asking whether it runs"):
+        files = written(handle.name, handle.native)
+    if files is None or top in files or base not in files:
+        return
+    image = (forest.spelled[base], forest.format(base))
+    handle.define(dict.fromkeys(targets, image))
+    raise KvmError(
+        "pivot_unseen",
+        f"{handle.name} runs on {base}, into which its layer was merged, and libvirt, which was killed just then, still "
+        f"believes it to be on {top}.",
+        "Its data is safe, and its definition is right for the next start. Nothing else can be done with its snapshots "
+        "before that: shut it down and start it, then run the task again.",
+    )
 
 
 def _require_unused(handle: DomainHandle, file: str) -> None:

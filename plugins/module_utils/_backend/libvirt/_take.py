@@ -26,6 +26,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._metadata import make_root
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._named_files import named_on_host
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._qemu import leave_overlays, written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._quiesce import Freeze, frozen
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved, saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._snapshot_xml import (
@@ -196,6 +197,7 @@ def resume_take(handle: DomainHandle, journal: Journal) -> Recovery:
     ours = taken is not None and set(journal.files).issuperset(taken.overlays)
     record = handle.record()
     if taken is None or not ours:
+        _leave_unknown(handle, journal)
         remove_unused(handle, journal.files)
         handle.write(replace(record, journal=None))
         return Recovery(f"Cleared up what the interrupted take of snapshot {journal.snapshot!r} had left.", False)
@@ -203,6 +205,14 @@ def resume_take(handle: DomainHandle, journal: Journal) -> Recovery:
     notes = {snapshot_key(taken.name, taken.created_at): SnapshotNote(), **record.snapshots}
     handle.write(replace(record, snapshots=notes, journal=None))
     return Recovery(f"The interrupted run had taken snapshot {journal.snapshot!r}.")
+
+
+def _leave_unknown(handle: DomainHandle, journal: Journal) -> None:
+    """Bring QEMU back from overlays that it went to, or has opened, while libvirt was killed."""
+    known = {str(disk.source) for disk in disks(handle.xml())}
+    overlays = {os.path.realpath(file) for file in journal.files} - {os.path.realpath(file) for file in known}
+    if handle.active() and (written(handle.name, handle.native) or set()) & overlays:
+        leave_overlays(handle.name, handle.native, overlays)
 
 
 def _made_by_us(plan: SnapshotPlan) -> bool:
