@@ -12,6 +12,7 @@ import glob
 import importlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -165,9 +166,15 @@ def _kill_libvirtd() -> None:
     command("pkill", "-KILL", "-x", "libvirtd", check=False)
 
 
+def _kill_libvirtd_soon() -> None:
+    delay = f"{random.uniform(0, 0.25):.3f}"  # as long as any of libvirt's calls takes here
+    subprocess.Popen(["sh", "-c", f"sleep {delay}; pkill -KILL -x libvirtd"], start_new_session=True)
+
+
 FAULTS: dict[str, Callable[[], None]] = {
     "module": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "libvirtd": _kill_libvirtd,
+    "libvirtd at any moment": _kill_libvirtd_soon,
     "qemu": _kill_qemu,
     "none": lambda: None,
 }

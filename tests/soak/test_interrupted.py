@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -52,6 +53,15 @@ _CASES = [(work, step, "module") for work, (_options, steps, _on) in _WORK.items
 ]
 
 
+# From where on libvirt is asked to do something.
+_FIRST_CALLS = {
+    "take": "_take.Take._switch",
+    "removal of the newest": "_settle.commit_block",
+    "removal from the middle": "_settle.commit_block",
+    "revert": "_revert.Reversion._stop",
+}
+
+
 class Bench:
     """The VM, what it must hold, and what can be done to it."""
 
@@ -85,11 +95,22 @@ def bench(soaked: tuple[str, Driver]) -> Any:
 
 @pytest.mark.parametrize(("work", "step", "fault"), _CASES)
 def test_killed(bench: Bench, work: str, step: str, fault: str) -> None:
+    interrupted(bench, work, step, fault)
+
+
+@pytest.mark.parametrize("attempt", range(3 if "SOAK_ALL" not in os.environ else 30))
+@pytest.mark.parametrize(("work", "step"), _FIRST_CALLS.items())
+def test_libvirtd_killed_at_any_moment(bench: Bench, work: str, step: str, attempt: int) -> None:
+    interrupted(bench, work, step, "libvirtd at any moment")
+
+
+def interrupted(bench: Bench, work: str, step: str, fault: str) -> None:
+    """Do some work, have something killed in the middle of it, do it once more, and look at everything."""
     options, _steps, running = _WORK[work]
     bench.fresh(running)
     said = bench.ask("spoilt", step=step, fault=fault, options=options)
     assert said["killed"] == (fault == "module"), said
-    if fault == "libvirtd":
+    if fault.startswith("libvirtd"):
         bench.ask("restart_libvirtd")
     again = bench.ask("module", **options)
     assert not again.get("failed"), (said, again)
