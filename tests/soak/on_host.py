@@ -12,13 +12,13 @@ import glob
 import importlib
 import json
 import os
-import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import Any, Callable, Optional
 
 import libvirt
@@ -166,15 +166,15 @@ def _kill_libvirtd() -> None:
     command("pkill", "-KILL", "-x", "libvirtd", check=False)
 
 
-def _kill_libvirtd_soon() -> None:
-    delay = f"{random.uniform(0, 0.25):.3f}"  # as long as any of libvirt's calls takes here
-    subprocess.Popen(["sh", "-c", f"sleep {delay}; pkill -KILL -x libvirtd"], start_new_session=True)
+def _kill_libvirtd_after(milliseconds: int) -> None:
+    line = f"sleep {milliseconds / 1000:.3f}; pkill -KILL -x libvirtd"
+    subprocess.Popen(["sh", "-c", line], start_new_session=True)
 
 
 FAULTS: dict[str, Callable[[], None]] = {
     "module": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "libvirtd": _kill_libvirtd,
-    "libvirtd at any moment": _kill_libvirtd_soon,
+    **{f"libvirtd after {ms} ms": partial(_kill_libvirtd_after, ms) for ms in range(500)},
     "qemu": _kill_qemu,
     "none": lambda: None,
 }
