@@ -175,6 +175,7 @@ class Records:
             self._acquire(descriptor, domain, deadline)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            self.note_percent(domain, None)  # of a run that was killed
             yield
         finally:
             os.close(descriptor)

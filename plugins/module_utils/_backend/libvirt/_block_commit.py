@@ -102,7 +102,8 @@ def _wait(handle: DomainHandle, target: str, active: bool, deadline: Deadline) -
             job = handle.native.blockJobInfo(target, 0)
         if not job:
             return
-        handle.note_percent(int(100 * job.get("cur", 0) / max(1, job.get("end", 0))))
+        if job.get("cur", 0) < job.get("end", 0):  # also equal before it has begun
+            handle.note_percent(100 * job["cur"] // job["end"])
         if active and job.get("cur") == job.get("end") and _is_ready(handle, target) and _pivot(handle, target):
             return
         if deadline.passed:

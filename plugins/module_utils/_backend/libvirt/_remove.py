@@ -12,6 +12,7 @@ inside images are left to it.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._block_commit import abort_commit
@@ -67,7 +68,8 @@ def noted(record: Record, going: list[Saved], every: list[Saved]) -> Record:
     Their overlays may be deleted from now on, and their states merged into; no other image ever is.
     """
     overlays = {os.path.realpath(overlay) for one in going for overlay in one.overlays}
-    overlays |= {os.path.realpath(part.state) for one in going for part in one.disks if _is_since(part, every)}
+    below = {os.path.realpath(part.state) for one in every for part in one.disks}.union(record.former)
+    overlays |= {os.path.realpath(part.state) for one in going for part in one.disks if _is_since(part, below)}
     former = {os.path.realpath(part.state) for one in going for part in one.disks if part.overlay}
     return replace(
         record,
@@ -76,13 +78,15 @@ def noted(record: Record, going: list[Saved], every: list[Saved]) -> Record:
     )
 
 
-def _is_since(part: SavedDisk, every: list[Saved]) -> bool:
-    """Whether a state lies directly on another one: then it began as an overlay, such as libvirt's own revert makes."""
+def _is_since(part: SavedDisk, states: Collection[str]) -> bool:
+    """Whether a state lies directly on another one, also of a snapshot that is gone: then it began as an overlay.
+
+    Libvirt's own revert makes such, and no snapshot names one any more that another overlay has taken the place of.
+    """
     try:
         backing = read_image(part.state, part.format).backing_file
     except UNREADABLE:
         return False
-    states = {os.path.realpath(other.state) for one in every for other in one.disks}
     return backing is not None and os.path.realpath(backing) in states
 
 

@@ -33,14 +33,16 @@ def settle(handle: DomainHandle, forest: Forest, merging: bool, pace: Pace, star
 
     Raises as `Hypervisor.remove` says.
     """
-    while (step := forest.layers.next_step(merging)) is not None:
-        if isinstance(step, Drop):
-            started()
-            handle.unlink([step.file])
-            forest.layers.done(step)
-        else:
-            _merge(handle, forest, step, pace, started)
-    handle.note_percent(None)
+    try:
+        while (step := forest.layers.next_step(merging)) is not None:
+            if isinstance(step, Drop):
+                started()
+                handle.unlink([step.file])
+                forest.layers.done(step)
+            else:
+                _merge(handle, forest, step, pace, started)
+    finally:
+        handle.note_percent(None)
 
 
 def _merge(handle: DomainHandle, forest: Forest, step: Merge, pace: Pace, started: Callable[[], None]) -> None:

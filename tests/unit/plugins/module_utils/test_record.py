@@ -97,6 +97,10 @@ def test_an_operation_and_how_far_it_is(records: Records) -> None:
         None,
     )
     with records.lock(DOMAIN, Deadline(1)):
+        begun = records.operation(DOMAIN, record)
+        assert begun is not None
+        assert (begun.running, begun.percent) == (True, None)  # that was of the run before
+        records.note_percent(DOMAIN, 40)
         running = records.operation(DOMAIN, record)
         assert running is not None
         assert (running.running, running.percent) == (True, 40)
