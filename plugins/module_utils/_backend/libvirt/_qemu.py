@@ -60,9 +60,24 @@ def leave_overlays(vm: str, native: Any, overlays: set[str]) -> None:
         used = {one["inserted"]["node-name"] for one in _ask(native, "query-block") if one.get("inserted")}
         for node in sorted(used & nodes.keys()):
             _commit_back(vm, native, node)
+        _dismiss_creations(native)
         # A format node holds the node of its file: from the top down.
         for node in sorted(nodes, key=lambda name: name.endswith("-storage")):
-            _ask(native, "blockdev-del", **{"node-name": node})
+            # One that QEMU cannot close yet does no harm: nothing is written there any more.
+            with suppress(KvmError):
+                _ask(native, "blockdev-del", **{"node-name": node})
+
+
+def _dismiss_creations(native: Any) -> None:
+    """Let QEMU forget the jobs that made overlays: they hold them until somebody has asked how they ended."""
+    end = time.monotonic() + _JOB_SECONDS
+    while jobs := [job for job in _ask(native, "query-jobs") if job["type"] == "create"]:
+        for job in jobs:
+            if job["status"] == "concluded":
+                _ask(native, "job-dismiss", id=job["id"])
+        if time.monotonic() > end:
+            return  # what is still being made is refused to be closed, and told so
+        time.sleep(_PAUSE)
 
 
 def _commit_back(vm: str, native: Any, node: str) -> None:
