@@ -171,6 +171,7 @@ error_code:
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -180,7 +181,7 @@ import socket
 import struct
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -757,7 +758,13 @@ class Host:
             with suppress(OSError), file.open("rb") as stream:
                 stream.seek(max(sizes.get(file, 0), file.stat().st_size - 8192))
                 texts.append(stream.read().decode(errors="replace"))
-        return [line for line in "\n".join(texts).splitlines() if line.strip()][-15:]
+        return folded(line for line in "\n".join(texts).splitlines() if line.strip())[-15:]
+
+
+def folded(lines: Iterable[str]) -> list[str]:
+    """Return lines with those that repeat told once: an agent may log each of our questions."""
+    counted = [(line, len(list(same))) for line, same in itertools.groupby(lines)]
+    return [line if times == 1 else f"{line} ({times} times)" for line, times in counted]
 
 
 def machine_of(binary: Path) -> Optional[str]:
