@@ -550,14 +550,17 @@ class Probe:
         first: Optional[int] = None
         while True:
             passed = time.monotonic() - started
+            ended = NotServing(f"its process ended after {passed:.0f} s")
             try:
                 pid = self._process(sha)
-                if first is not None and pid != first:
-                    raise NotServing(f"its process ended after {passed:.0f} s")
-            except NotServing:
-                if first is not None or passed > to_appear:
+            except NotServing as reason:
+                if first is not None:
+                    raise ended from reason
+                if passed > to_appear:
                     raise
             else:
+                if first not in (None, pid):
+                    raise ended
                 first = pid
                 version = self._healthy_by(started + seconds)
                 if version is not None and self.processes.age(pid) >= self.stay_up:
