@@ -314,7 +314,7 @@ def test_a_read_only_folder(host: Host, deploy: Deploy, builds: Builds, served: 
 # --- what is cut off ----------------------------------------------------------------------------------------------------
 
 
-def wait_for(host: Host, test: str, seconds: float = 60) -> None:
+def wait_for(host: Host, test: str, seconds: float = 240) -> None:
     tries = int(seconds * 20)
     host.run(f"i=0; until {test}; do i=$((i+1)); [ $i -lt {tries} ] || exit 1; sleep 0.05; done", timeout=seconds + 30)
 
