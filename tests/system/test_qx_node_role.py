@@ -431,13 +431,18 @@ def test_a_roll_out_stops_at_the_first_host_that_fails(builds: Builds, tmp_path:
     assert set(changed(again).values()) == {0}
     bad = words(pattern, tmp_path, qx_node_binary=str(builds.bad("crash")), qx_node_hosts=pattern)[2:]
     pids = agent_of(pair[1]).pids
+    only = run([*playbook, *bad, "--tags", "build"])
+    assert (only.status, set(changed(only).values())) == (0, {0}), only.output
     done = run([*playbook, *bad])
     assert done.status != 0
     assert "panicked" in done.output
     assert all(agent_of(host).serves(builds.good()) for host in pair)
     assert agent_of(pair[1]).pids == pids
-    for host in pair:
-        clean(host)
+    back = run([*playbook, *bad, "--tags", "rollback"])
+    assert "There is no release before the current on this host" in back.output
+    gone = run([*playbook, *good, "--tags", "remove"])
+    assert gone.status == 0, gone.output
+    assert [agent_of(host).installed for host in pair] == [None, None]
 
 
 @pytest.mark.fleet
