@@ -171,6 +171,7 @@ error_code:
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -180,7 +181,7 @@ import socket
 import struct
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -549,14 +550,17 @@ class Probe:
         first: Optional[int] = None
         while True:
             passed = time.monotonic() - started
+            ended = NotServing(f"its process ended after {passed:.0f} s")
             try:
                 pid = self._process(sha)
-                if first is not None and pid != first:
-                    raise NotServing(f"its process ended after {passed:.0f} s")
-            except NotServing:
-                if first is not None or passed > to_appear:
+            except NotServing as reason:
+                if first is not None:
+                    raise ended from reason
+                if passed > to_appear:
                     raise
             else:
+                if first not in (None, pid):
+                    raise ended
                 first = pid
                 version = self._healthy_by(started + seconds)
                 if version is not None and self.processes.age(pid) >= self.stay_up:
@@ -757,7 +761,13 @@ class Host:
             with suppress(OSError), file.open("rb") as stream:
                 stream.seek(max(sizes.get(file, 0), file.stat().st_size - 8192))
                 texts.append(stream.read().decode(errors="replace"))
-        return [line for line in "\n".join(texts).splitlines() if line.strip()][-15:]
+        return folded(line for line in "\n".join(texts).splitlines() if line.strip())[-15:]
+
+
+def folded(lines: Iterable[str]) -> list[str]:
+    """Return lines with those that repeat told once: an agent may log each of our questions."""
+    counted = [(line, len(list(same))) for line, same in itertools.groupby(lines)]
+    return [line if times == 1 else f"{line} ({times} times)" for line, times in counted]
 
 
 def machine_of(binary: Path) -> Optional[str]:

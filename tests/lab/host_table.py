@@ -33,10 +33,9 @@ class HostSpec:
 
 HOSTS = (
     HostSpec("hv-bullseye", "bullseye", 11),  # libvirt 7.0, QEMU 5.2, Python 3.9
-    HostSpec("hv-bookworm", "bookworm", 12),  # libvirt 9.0, QEMU 7.2, Python 3.11
+    HostSpec("hv-bookworm", "bookworm", 12, agent=True),  # libvirt 9.0, QEMU 7.2, Python 3.11
     HostSpec("hv-trixie", "trixie", 13),  # libvirt 11.3, QEMU 10.0, Python 3.13
     HostSpec("hv-openrc", "bookworm", 14, OPENRC, snapshots=False, agent=True, vms=("db01", "tsc01")),
-    HostSpec("hv-dev", "bookworm", 19, snapshots=False, agent=True, vms=("db01", "tsc01")),  # dev only
 )
 
 FLEET = tuple(spec for spec in HOSTS if spec.snapshots)

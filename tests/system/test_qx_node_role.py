@@ -203,13 +203,10 @@ def test_it_says_which_program_a_foreign_service_runs(
     [
         (SYSTEMD, "die", "panicked at 'the third second'"),
         (OPENRC, "die", "panicked at 'the third second'"),
-        (SYSTEMD, "crash", "panicked at 'this build is broken'"),
         (OPENRC, "crash", "panicked at 'this build is broken'"),
         (SYSTEMD, "unhealthy", "says healthy: false"),
         (OPENRC, "html", "answers, but not with the agent's JSON: '<!doctype html>"),
         (SYSTEMD, "deaf", "does not answer"),
-        (OPENRC, "slow", "does not answer"),
-        (SYSTEMD, "half", "answers, but not with the agent's JSON: '{"),
     ],
     indirect=["host"],
 )
@@ -317,7 +314,7 @@ def test_a_read_only_folder(host: Host, deploy: Deploy, builds: Builds, served: 
 # --- what is cut off ----------------------------------------------------------------------------------------------------
 
 
-def wait_for(host: Host, test: str, seconds: float = 60) -> None:
+def wait_for(host: Host, test: str, seconds: float = 240) -> None:
     tries = int(seconds * 20)
     host.run(f"i=0; until {test}; do i=$((i+1)); [ $i -lt {tries} ] || exit 1; sleep 0.05; done", timeout=seconds + 30)
 
@@ -336,8 +333,7 @@ def begin(command: list[str]) -> subprocess.Popen[str]:
     )
 
 
-@on_both
-@pytest.mark.parametrize("how", ["deaf", None])
+@pytest.mark.parametrize(("host", "how"), [(SYSTEMD, "deaf"), (OPENRC, "deaf"), (OPENRC, None)], indirect=["host"])
 def test_the_controller_is_killed(
     *, host: Host, deploy: Deploy, builds: Builds, served: Agent, tmp_path: Path, how: str | None
 ) -> None:
@@ -357,8 +353,7 @@ def test_the_controller_is_killed(
     assert agent_of(host).serves(builds.good() if how else new)
 
 
-@on_both
-@pytest.mark.parametrize("how", ["unhealthy", None])
+@pytest.mark.parametrize(("host", "how"), [(SYSTEMD, None), (OPENRC, "unhealthy")], indirect=["host"])
 def test_all_is_killed(
     *, host: Host, deploy: Deploy, builds: Builds, served: Agent, tmp_path: Path, how: str | None
 ) -> None:
@@ -436,13 +431,18 @@ def test_a_roll_out_stops_at_the_first_host_that_fails(builds: Builds, tmp_path:
     assert set(changed(again).values()) == {0}
     bad = words(pattern, tmp_path, qx_node_binary=str(builds.bad("crash")), qx_node_hosts=pattern)[2:]
     pids = agent_of(pair[1]).pids
+    only = run([*playbook, *bad, "--tags", "build"])
+    assert (only.status, set(changed(only).values())) == (0, {0}), only.output
     done = run([*playbook, *bad])
     assert done.status != 0
     assert "panicked" in done.output
     assert all(agent_of(host).serves(builds.good()) for host in pair)
     assert agent_of(pair[1]).pids == pids
-    for host in pair:
-        clean(host)
+    back = run([*playbook, *bad, "--tags", "rollback"])
+    assert "There is no release before the current on this host" in back.output
+    gone = run([*playbook, *good, "--tags", "remove"])
+    assert gone.status == 0, gone.output
+    assert [agent_of(host).installed for host in pair] == [None, None]
 
 
 @pytest.mark.fleet
