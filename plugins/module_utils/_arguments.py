@@ -15,12 +15,24 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import
 def hypervisor_arguments() -> dict[str, Any]:
     """Return the options of the doc fragment ``hypervisor``."""
     return {
-        "backend": {"type": "str", "choices": ["libvirt", "mock"], "default": "libvirt"},
+        "backend": {"type": "str", "choices": ["libvirt", "mock", "qx_node"], "default": "libvirt"},
         "uri": {"type": "str", "default": "qemu:///system"},
         "mock_path": {"type": "path"},
+        "url": {"type": "str"},
+        "validate_certs": {"type": "bool", "default": True},
+        "ca_path": {"type": "path"},
+        "client_cert": {"type": "path"},
+        "client_key": {"type": "path", "no_log": False},
+        "token": {"type": "str", "no_log": True},
+        "http_timeout": {"type": "int", "default": 30},
         "parallel": {"type": "int", "default": 4},
         "timeout": {"type": "int", "default": 600},
     }
+
+
+def hypervisor_requirements() -> list[tuple[str, str, list[str]]]:
+    """Return ``required_if`` for these options."""
+    return [("backend", "mock", ["mock_path"]), ("backend", "qx_node", ["url"])]
 
 
 def open_hypervisor(params: Mapping[str, Any]) -> Hypervisor:
@@ -30,6 +42,15 @@ def open_hypervisor(params: Mapping[str, Any]) -> Hypervisor:
         from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hypervisor import MockHypervisor
 
         return MockHypervisor(params["mock_path"])
+    if params["backend"] == "qx_node":
+        from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.qx_node._address import address
+        from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.qx_node._hypervisor import (
+            QxNodeHypervisor,
+        )
+        from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.qx_node._refuse import refuse
+
+        refuse(params)
+        return QxNodeHypervisor(address(params))
     from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._hypervisor import LibvirtHypervisor
 
     return LibvirtHypervisor(params["uri"])
@@ -37,7 +58,7 @@ def open_hypervisor(params: Mapping[str, Any]) -> Hypervisor:
 
 def check_limits(params: Mapping[str, Any]) -> None:
     """Raise ``bad_request`` for a number of seconds or VMs that makes no sense."""
-    for option in ("parallel", "timeout", "quiesce_timeout"):
+    for option in ("parallel", "timeout", "quiesce_timeout", "http_timeout"):
         value = params.get(option, 1)
         if value < 1:
             raise KvmError("bad_request", f"{option} is {value}, and must be 1 or more.", "Nothing was changed.")

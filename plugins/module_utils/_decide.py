@@ -14,6 +14,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     VirtualMachine,
 )
 
+# What libvirt says, with an error code that says less, where a VM's memory cannot be saved.
+MEMORY_HINTS = ("cannot migrate domain", "invtsc", "migration is")
 # Libvirt's states of a snapshot of a VM that had no process, and so no memory that could have been saved.
 _STATES_WITHOUT_MEMORY_TO_SAVE = ("shutoff", "crashed")
 
@@ -35,6 +37,8 @@ def existing_snapshot(vm: VirtualMachine, request: SnapshotRequest) -> Snapshot 
 
 
 def _memory_difference(vm: VirtualMachine, snapshot: Snapshot, request: SnapshotRequest) -> str:
+    if "include_memory" in snapshot.untold:
+        return ""
     if snapshot.include_memory and request.disk_only:
         return "it holds the memory too, and a disk-only one was asked for"
     if snapshot.include_memory or request.disk_only:
@@ -93,6 +97,8 @@ def decide_freeze(vm: VirtualMachine, request: SnapshotRequest) -> tuple[bool, t
     reason = ""
     if vm.state != "running":
         reason = f"the guest is {vm.state} and cannot answer"
+    elif "guest_agent" in vm.untold:
+        reason = "whether a guest agent answers is not told"
     elif not vm.guest_agent:
         reason = "no guest agent answers"
     if not reason:

@@ -56,7 +56,7 @@ class VmFacts:
     def to_result(self) -> dict[str, Any]:
         """Return what an entry of ``vms`` holds of a VM that could be read."""
         vm = self.vm
-        return {
+        known = {
             "state": vm.state,
             "persistent": vm.persistent,
             "guest_agent": vm.guest_agent,
@@ -74,6 +74,17 @@ class VmFacts:
             "missing_files": self.missing_files,
             "problems": list(self.storage.problems),
         }
+        return {**known, **self._untold()}
+
+    def _untold(self) -> dict[str, Any]:
+        """Return null for what the hypervisor does not tell of the VM: no list of trouble is not one without any."""
+        untold = self.vm.untold
+        result: dict[str, Any] = {key: None for key in ("persistent", "guest_agent") if key in untold}
+        if "memory" in untold:
+            result["memory"] = dict.fromkeys(("can_be_saved", "blockers", "bytes"))
+        if "storage" in untold:
+            result.update(dict.fromkeys(("unknown_overlays", "orphans", "missing_files", "problems")))
+        return result
 
 
 _NOTHING_KNOWN: dict[str, Any] = {
@@ -159,8 +170,8 @@ def tree(snapshots: Sequence[Snapshot], chosen: Sequence[Snapshot]) -> list[dict
             node: dict[str, Any] = {
                 "name": snapshot.name,
                 "depth": above["depth"] + 1 if above else 0,
-                "current": snapshot.current,
-                "include_memory": snapshot.include_memory,
+                "current": snapshot.told("current"),
+                "include_memory": snapshot.told("include_memory"),
                 "children": [],
             }
             if above:
@@ -181,7 +192,9 @@ def result(vms: Sequence[VmInfo]) -> dict[str, Any]:
 
 def _line(facts: VmFacts) -> str:
     deepest = max((len(chain.layers) for chain in facts.storage.chains), default=0)
-    line = f"{facts.vm.state}, {_count(len(facts.snapshots), 'snapshot')}, deepest chain {_count(deepest, 'layer')}"
+    line = f"{facts.vm.state}, {_count(len(facts.snapshots), 'snapshot')}"
+    if "storage" not in facts.vm.untold:
+        line += f", deepest chain {_count(deepest, 'layer')}"
     if facts.vm.operation:
         line += f". {_at_work(facts.vm.operation)}"
     return f"{line}. Trouble: {facts.trouble}" if facts.trouble else line

@@ -58,11 +58,13 @@ class VmOutcome:
         return tree_text(self.after) + self._power_text(1) + reverted
 
     def _power_text(self, index: int) -> str:
-        return f"power: {self.power[index]}\n" if self.power[0] != self.power[1] else ""
+        known = all(self.power)
+        return f"power: {self.power[index]}\n" if known and self.power[0] != self.power[1] else ""
 
     def to_result(self) -> dict[str, Any]:
         """Return the VM's entry in ``vms``."""
         snapshot = self.snapshot
+        with_memory = snapshot.told("include_memory") if snapshot else None
         return {
             "vm": self.domain.name,
             "uuid": self.domain.uuid,
@@ -74,8 +76,8 @@ class VmOutcome:
             "notes": list(self.notes),
             "recovered": self.recovered or None,
             "power": self.power[1] or None,
-            "disk_only": not snapshot.include_memory if snapshot else None,
-            "quiesced": snapshot.quiesced if snapshot else None,
+            "disk_only": None if with_memory is None else not with_memory,
+            "quiesced": snapshot.told("quiesced") if snapshot else None,
             "snapshot": snapshot.to_result() if snapshot else None,
             "removed": list(self.removed),
             "kept": list(self.kept),
@@ -122,17 +124,19 @@ def tree_text(snapshots: Sequence[Snapshot]) -> str:
 def _draw(snapshots: Sequence[Snapshot], parent: str | None, indent: str, lines: list[str]) -> None:
     for snapshot in snapshots:
         if snapshot.parent == parent:
-            memory = "with memory" if snapshot.include_memory else "disk-only"
-            disks = ", ".join(disk.target for disk in snapshot.disks) or "no disk"
-            marks = "".join(f", {mark}" for mark in _marks(snapshot))
-            lines.append(f"{indent}{snapshot.name}: {memory}, {disks}{marks}")
+            parts = ", ".join(_parts(snapshot))
+            lines.append(f"{indent}{snapshot.name}: {parts}" if parts else f"{indent}{snapshot.name}")
             _draw(snapshots, snapshot.name, indent + "  ", lines)
 
 
-def _marks(snapshot: Snapshot) -> list[str]:
-    marks = ["protected"] if snapshot.protected else []
-    marks += [f"{key}={value}" for key, value in sorted(snapshot.labels.items())]
-    return marks + (["current"] if snapshot.current else [])
+def _parts(snapshot: Snapshot) -> list[str]:
+    """Return what is known of a snapshot, a word or two each."""
+    parts = [] if "include_memory" in snapshot.untold else ["with memory" if snapshot.include_memory else "disk-only"]
+    if "disks" not in snapshot.untold:
+        parts.append(", ".join(disk.target for disk in snapshot.disks) or "no disk")
+    parts += ["protected"] if snapshot.protected else []
+    parts += [f"{key}={value}" for key, value in sorted(snapshot.labels.items())]
+    return parts + (["current"] if snapshot.told("current") else [])
 
 
 def _diff(vm: VmOutcome) -> dict[str, str]:

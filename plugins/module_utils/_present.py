@@ -55,7 +55,9 @@ class Present(Action[Union[SnapshotPlan, Note]]):
         noted = _noted(existing, self._request)
         if noted != existing:
             return Note(vm, noted)
-        return Nothing(vm, f"snapshot {self._request.name!r} is there already", existing)
+        # Asked for again it is the same; whether it is what the task would have it is not always known.
+        notes = ("whether it holds the memory is not told",) if "include_memory" in existing.untold else ()
+        return Nothing(vm, f"snapshot {self._request.name!r} is there already", existing, notes)
 
     def refuse(self, hypervisor: Hypervisor, plans: Sequence[Union[SnapshotPlan, Note]]) -> dict[str, KvmError]:
         return without_room(hypervisor, [plan for plan in plans if isinstance(plan, SnapshotPlan)])

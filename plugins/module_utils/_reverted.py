@@ -78,13 +78,17 @@ class Reverted(Action[Revert]):
         after, notes = plan.plan.vm.snapshots, plan.plan.notes
         if plan.keep:
             after, notes = with_taken(after, plan.keep.snapshot), plan.keep.notes + notes
-        return _outcome(plan, with_current(after, plan.plan.snapshot.name), "would be reverted", notes)
+        return _outcome(
+            plan, with_current(after, plan.plan.snapshot.name), "would be reverted", notes, power=plan.plan.power
+        )
 
     def act(self, hypervisor: Hypervisor, plan: Revert, deadline: Deadline) -> VmOutcome:
         notes: tuple[str, ...] = ()
         reverting = plan.plan
+        kept: Optional[Snapshot] = None
         if plan.keep:
-            notes = hypervisor.take(plan.keep, deadline).notes
+            taken = hypervisor.take(plan.keep, deadline)
+            notes, kept = taken.notes, taken.snapshot
             # What is thrown away now is the overlay of the snapshot just taken.
             vm = hypervisor.inspect(reverting.vm.id)
             reverting = hypervisor.plan_revert(vm, _existing(vm, reverting.snapshot.name), reverting.power)
@@ -93,7 +97,10 @@ class Reverted(Action[Revert]):
         # Siblings of one second are drawn as they were foretold.
         order = [one.name for one in self.predict(plan).after]
         after = sorted(now.snapshots, key=lambda one: order.index(one.name) if one.name in order else len(order))
-        return _outcome(plan, tuple(after), "reverted", notes, now.find(reverting.snapshot.name))
+        power = reverting.power or now.state
+        # What is known of a snapshot right after it was taken is not always told later.
+        after = [kept if kept and one.untold and one.name == kept.name else one for one in after]
+        return _outcome(plan, tuple(after), "reverted", notes, power=power, snapshot=now.find(reverting.snapshot.name))
 
 
 def _existing(vm: VirtualMachine, name: str) -> Snapshot:
@@ -113,18 +120,26 @@ def _outcome(
     after: tuple[Snapshot, ...],
     word: str,
     notes: tuple[str, ...],
+    *,
+    power: str,
     snapshot: Optional[Snapshot] = None,
 ) -> VmOutcome:
     plan, keep = revert.plan, revert.keep
+    state = f", {power} now" if power else ""
     kept = f", and what there was before kept as {keep.snapshot.name!r}" if keep else ""
     return VmOutcome(
         domain=plan.vm.id,
         before=plan.vm.snapshots,
         after=after,
         snapshot=snapshot or next(one for one in after if one.name == plan.snapshot.name),
-        msg=". ".join((f"{word} to snapshot {plan.snapshot.name!r}, {plan.power} now{kept}", *notes)),
+        msg=". ".join(
+            (
+                f"{word} to snapshot {plan.snapshot.name!r}{state}{kept}",
+                *notes,
+            )
+        ),
         notes=notes,
-        power=(plan.vm.state, plan.power),
+        power=(plan.vm.state, power),
         present=(plan.snapshot.name,),
         files_removed=() if keep else plan.dropped,
     )

@@ -82,6 +82,7 @@ class Snapshot:
     """One snapshot of one VM, as it stands (or, in check mode, as it would stand).
 
     ``owned`` is one that this collection took; ``protected`` and ``labels`` are what it was told to note of it.
+    ``untold`` names the keys that the hypervisor does not tell: their values here mean nothing, and are null in results.
     """
 
     name: str
@@ -100,13 +101,19 @@ class Snapshot:
     owned: bool = False
     protected: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    untold: tuple[str, ...] = ()
+
+    def told(self, key: str) -> Any:
+        """Return a value, None where the hypervisor does not tell it."""
+        return None if key in self.untold else getattr(self, key)
 
     def to_result(self) -> dict[str, Any]:
         """Return the ``snapshot`` of a module's result."""
         result = asdict(self)
         for key in ("disks", "left_out", "missing_files"):
             result[key] = list(result[key])
-        return result
+        untold = result.pop("untold")
+        return {**result, **dict.fromkeys(untold)}
 
 
 @dataclass(frozen=True)
@@ -175,7 +182,10 @@ class Operation:
 
 @dataclass(frozen=True)
 class VirtualMachine:
-    """A VM as far as snapshots are concerned, snapshots in tree order (a parent before its children)."""
+    """A VM as far as snapshots are concerned, snapshots in tree order (a parent before its children).
+
+    ``untold`` names what the hypervisor does not tell of it: persistent, guest_agent, memory, storage.
+    """
 
     id: DomainId
     state: str
@@ -185,6 +195,7 @@ class VirtualMachine:
     memory_blockers: tuple[str, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
     operation: Optional[Operation] = None
+    untold: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -248,7 +259,8 @@ class RevertPlan:
     """A revert, decided before the VM is touched.
 
     ``overlays`` are the new ones, on the images that hold the snapshot's state; ``dropped`` the files that go with
-    what was written since; ``power`` the state the VM will be in. ``needed`` is False where nothing was written since.
+    what was written since; ``power`` the state the VM will be in, "" where that is not known. ``needed`` is False where
+    nothing was written since.
     """
 
     vm: VirtualMachine

@@ -378,6 +378,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.limiquantix.kvm.plugins.module_utils._absent import Absent, every, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._arguments import (
     hypervisor_arguments,
+    hypervisor_requirements,
     open_hypervisor,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
@@ -472,7 +473,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec=arguments(),
-        required_if=[("backend", "mock", ["mock_path"])],
+        required_if=hypervisor_requirements(),
         supports_check_mode=True,
     )
     params = module.params

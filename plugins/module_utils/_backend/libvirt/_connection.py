@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt
-from ansible_collections.limiquantix.kvm.plugins.module_utils._decide import memory_blocked
+from ansible_collections.limiquantix.kvm.plugins.module_utils._decide import MEMORY_HINTS, memory_blocked
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 
 # virterror.h; written out since old bindings lack some of the names.
@@ -22,7 +22,6 @@ _INTERNAL_ERROR, _RPC, _NO_CONNECT, _INVALID_ARG, _SYSTEM_ERROR = 1, 39, 5, 8, 3
 _AUTH = (29, 45, 79, 88, 94)  # operation denied, authentication failed, cancelled, access denied, unavailable
 _NO_DOMAIN, _OPERATION_INVALID, _OPERATION_TIMEOUT = 42, 55, 68
 _OPEN_SECONDS = 30
-_MEMORY_HINTS = ("cannot migrate domain", "invtsc", "migration is")
 
 
 def open_connection(uri: str) -> Any:
@@ -89,7 +88,7 @@ def from_libvirt(error: Any, vm: str, doing: str) -> KvmError:
     details = {"libvirt_code": code, "libvirt_message": text}
     if code == _NO_DOMAIN:
         return KvmError("vm_not_found", f"{vm} is not on this host any more: {text}.", "", **details)
-    if code == _OPERATION_INVALID and any(hint in text for hint in _MEMORY_HINTS):
+    if code == _OPERATION_INVALID and any(hint in text for hint in MEMORY_HINTS):
         return memory_blocked(vm, (text,), "Libvirt refused it, after a moment's pause of the guest; nothing changed.")
     if code in _AUTH:
         return KvmError("permission_denied", f"No permission for {doing} of {vm}: {text}.", "", **details)

@@ -16,7 +16,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import Kvm
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotPlan
 
 # Only these are kept of a snapshot; the rest is found out when it is read.
-_FOUND_OUT = ("current", "missing_files")
+_FOUND_OUT = ("current", "missing_files", "untold")
 
 
 @dataclass(frozen=True)
