@@ -216,7 +216,8 @@ def native(words: list[str]) -> dict[str, Any]:
 
 
 def _libvirtd() -> str:
-    return command("pidof", "libvirtd", check=False).strip()
+    # Not by its name, which children have too for a moment.
+    return command("systemctl", "show", "--property=MainPID", "libvirtd").strip()
 
 
 def keep(vm: str) -> dict[str, Any]:
@@ -310,10 +311,13 @@ def look(vm: str) -> dict[str, Any]:
     if _disks(live) != _disks(defined):
         problems.append(f"it runs on {_disks(live)} and is defined on {_disks(defined)}")
     states = {"": _disks(live)}
+    memory = set()
     for snapshot in domain.listAllSnapshots(0):
-        then = etree.fromstring(snapshot.getXMLDesc(0)).find("domain")
+        root = etree.fromstring(snapshot.getXMLDesc(0))
+        then = root.find("domain")
         assert then is not None
         states[snapshot.getName()] = _disks(then)
+        memory |= {one.get("file", "") for one in root.findall("memory")}
     images = sorted({(path, kind) for disks in states.values() for _target, path, kind in disks})
     contents = _contents(images)
     layers = _layers(images)
@@ -331,7 +335,7 @@ def look(vm: str) -> dict[str, Any]:
         "state": "running" if domain.isActive() else "shut off",
         "present": seen.pop(""),
         "snapshots": seen,
-        "orphans": sorted(files - used),
+        "orphans": sorted(files - used - memory),
         "missing": sorted(used - files),
         "problems": problems,
         "current": current,

@@ -84,7 +84,8 @@ def tried(vm: OneVm, command: str, name: str) -> Iterator[str]:
     elif done["ok"]:
         present = wanted[name]
     yield from differences(after, present, wanted, f"virsh said {done['said'].strip()!r}")
-    yield from going_on(vm, after["present"], wanted)
+    if done["ok"] or done["crashed"] or after != before:
+        yield from going_on(vm, after["present"], wanted)
 
 
 def differences(seen: dict[str, Any], present: Any, snapshots: Any, when: str) -> Iterator[str]:
@@ -100,22 +101,19 @@ def differences(seen: dict[str, Any], present: Any, snapshots: Any, when: str) -
 
 
 def going_on(vm: OneVm, present: Any, snapshots: dict[str, Any]) -> Iterator[str]:
-    """Revert to each snapshot that is left, and remove each."""
+    """Revert to one of the snapshots that are left, then remove all, the oldest first."""
     snapshots = dict(snapshots)
-    for name, content in snapshots.items():
-        result = vm.module(name, "reverted")
-        present = content
-        if result.get("failed"):
-            yield f"our revert to {name}: {result['msg']}"
-            return
-        yield from differences(vm.look(), present, snapshots, f"our revert to {name}")
-    for name in list(snapshots):
-        result = vm.module(name, "absent")
-        if result.get("failed"):
-            yield f"our removal of {name}: {result['msg']}"
-            return
-        del snapshots[name]
-        yield from differences(vm.look(), present, snapshots, f"our removal of {name}")
+    for state, names in (("reverted", list(snapshots)[-1:]), ("absent", list(snapshots))):
+        for number, name in enumerate(names):
+            result = vm.module(name, state)
+            if result.get("failed"):
+                yield f"our {state} {name}: {result['msg']}"
+                return
+            content = snapshots[name] if state == "reverted" else snapshots.pop(name)
+            present = content if state == "reverted" else present
+            if number == 0:
+                yield from differences(vm.look(), present, snapshots, f"our {state} {name}")
+    yield from differences(vm.look(), present, {}, "all removed")
 
 
 # What virsh makes when it is told no more than the name, and of what VM.

@@ -68,7 +68,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="the operations whose name has this")
     chosen = parser.parse_args()
     operations = [one for one in OPERATIONS if chosen.only in one.what]
-    subprocess.run([ROOT / "tests" / "lab" / "lab", "up"], check=True)
+    if not hosts():
+        subprocess.run([ROOT / "tests" / "lab" / "lab", "up"], check=True)
     fleet = sorted(hosts(), key=lambda host: [int(part) for part in host.libvirt_version.split(".")])
     with ThreadPoolExecutor(len(fleet)) as pool:
         found = list(pool.map(lambda host: on_host(host, operations), fleet))
