@@ -43,7 +43,7 @@ lab: ## start the hypervisors that tests, demo and benchmark use
 lab-down: ## stop them
 	@tests/lab/lab down
 
-.PHONY: demo bench soak
+.PHONY: demo bench soak table
 demo: env ## see the collection at work on the lab
 	@source .cache/env.sh && tests/demo/run
 
@@ -54,6 +54,9 @@ N ?= 500
 SEED ?= random
 soak: env ## random work compared with a model: N=2000 steps on each hypervisor, SEED=… to repeat one
 	@source .cache/env.sh && tests/soak/run $(N) $(SEED)
+
+table: env ## see on the lab what works on which libvirt
+	@source .cache/env.sh && tests/table/run
 
 .PHONY: dist
 dist: ## the artifact for Galaxy, in .cache/dist
@@ -78,7 +81,7 @@ ansible-lint: venv-lint $(HERE) ## profile production
 lint: ruff yamllint ansible-lint ## the three above
 
 types: venv-lint $(HERE) ## mypy, strict
-	@$(LINT) mypy $(HERE)/plugins $(wildcard tests/lab tests/bench tests/gates/*.py)
+	@$(LINT) mypy $(HERE)/plugins $(wildcard tests/lab tests/bench tests/table tests/soak/o*.py tests/gates/*.py)
 
 docs: venv-lint $(HERE) ## antsibull-docs: plugin and role documentation
 	@$(LINT) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self \

@@ -23,7 +23,7 @@ FLEET_SIZE = 20
 
 @dataclass(frozen=True)
 class Remote:
-    """A host with its fleet running and our scripts in ``folder``."""
+    """A host with our scripts in ``folder``."""
 
     host: Host
     folder: str
@@ -31,7 +31,7 @@ class Remote:
     def ask(self, script: str, *words: str) -> dict[str, Any]:
         """Run a script of on_host/ to its end and return what it says."""
         path = f"PYTHONPATH={self.folder}:/opt/lab"
-        done = self.host.run(["env", path, "python3", "-m", f"bench.on_host.{script}", *words], timeout=300)
+        done = self.host.run(["env", path, "python3", "-m", f"bench.on_host.{script}", *words], timeout=1200)
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
@@ -41,18 +41,25 @@ class Remote:
 
 
 @contextmanager
-def prepared(host: Host) -> Iterator[Remote]:
-    """Start the fleet; afterwards nothing of the benchmark is left on the host."""
+def uploaded(host: Host) -> Iterator[Remote]:
+    """Bring our scripts there for the while."""
     folder = host.run("mktemp -d /root/bench.XXXXXX").stdout.strip()
     try:
         _upload(host, folder)
-        hosts.on_host(host.spec, "fleet", str(FLEET_SIZE))
-        remote = Remote(host, folder)
-        remote.ask("measure", "restore")
-        yield remote
+        yield Remote(host, folder)
     finally:
-        hosts.on_host(host.spec, "fleet", "0")
         host.run(["rm", "-rf", folder])
+
+
+@contextmanager
+def with_fleet(remote: Remote) -> Iterator[None]:
+    """Start the fleet; afterwards nothing of it is left on the host."""
+    try:
+        hosts.on_host(remote.host.spec, "fleet", str(FLEET_SIZE))
+        remote.ask("measure", "restore")
+        yield
+    finally:
+        hosts.on_host(remote.host.spec, "fleet", "0")
 
 
 def _upload(host: Host, folder: str) -> None:

@@ -14,8 +14,6 @@ from typing import Optional
 
 Values = Mapping[str, Sequence[float]]
 
-BLOCK = re.compile(r"(?<=<!-- bench:start -->\n).*?(?=<!-- bench:end -->)", re.DOTALL)
-
 # What is called how, in order.
 SECONDS = {
     "task ping": "task: `ping`, for scale",
@@ -44,16 +42,23 @@ ROLE = {
 
 @dataclass(frozen=True)
 class Ratio:
-    """Two medians, and the most their ratio is to be (None: it is only reported)."""
+    """Two medians, and the most their ratio is to be (None: it is only reported).
+
+    ``empty`` are both again where there is nothing to do: what the first takes longer then is taken off before.
+    """
 
     what: str
     over: str
     under: str
     goal: Optional[float] = None
     below: bool = False
+    empty: Optional[tuple[str, str]] = None
 
     def value(self, values: Values) -> float:
-        return median(values[self.over]) / median(values[self.under])
+        return (median(values[self.over]) - self.constant(values)) / median(values[self.under])
+
+    def constant(self, values: Values) -> float:
+        return median(values[self.empty[0]]) - median(values[self.empty[1]]) if self.empty else 0.0
 
     def verdict(self, values: Values) -> str:
         if self.goal is None:
@@ -72,6 +77,51 @@ RATIOS = (
     Ratio("`vm_snapshot_info`'s own work, 10 ÷ 1", "inside info 10", "inside info 1"),
     Ratio("role `qx_node`, nothing to change ÷ `ping` of the same hosts", "role again", "role ping", 4.0),
     Ratio("seconds without the agent's API during an upgrade", "role down", "one second", 2.0, below=True),
+)
+
+# Removing and reverting: see life.py.
+LIFE = {
+    "removal_running module 2048": "remove a running VM's snapshot, 2 GiB in its overlay: `vm_snapshot`",
+    "removal_running virsh 2048": "the same: `virsh blockcommit --active --pivot`",
+    "removal_off module 1024": "remove with the VM off, 1 GiB: `vm_snapshot`",
+    "removal_off bare 1024": "the same: `qemu-img commit` and `rm`",
+    "removal_off module 0": "remove with the VM off, nothing written: `vm_snapshot`",
+    "removal_off bare 0": "the same: `qemu-img commit` and `rm`",
+    "revert_off module 1024": "revert a VM that is off, 1 GiB thrown away: `vm_snapshot`",
+    "revert_off bare 1024": "the same: `qemu-img create` and `rm`",
+    "revert_off module 0": "revert a VM that is off, next to nothing thrown away: `vm_snapshot`",
+    "revert_off bare 0": "the same: `qemu-img create` and `rm`",
+    "tree info 10": "`vm_snapshot_info` of a tree of 10 snapshots",
+    "tree info 100": "of a tree of 100",
+    "tree revert 10": "revert to one of 10",
+    "tree revert 100": "to one of 100",
+    "tree remove 10": "remove one of 10",
+    "tree remove 100": "one of 100",
+}
+LIFE_RATIOS = (
+    Ratio(
+        "remove, running, 2 GiB ÷ `virsh blockcommit --active --pivot`",
+        "removal_running module 2048",
+        "removal_running virsh 2048",
+        1.15,
+    ),
+    Ratio(
+        "remove, off, 1 GiB, less {:.2f} s ÷ `qemu-img commit`, `rm`",
+        "removal_off module 1024",
+        "removal_off bare 1024",
+        1.3,
+        empty=("removal_off module 0", "removal_off bare 0"),
+    ),
+    Ratio(
+        "revert, off, 1 GiB, less {:.2f} s ÷ `qemu-img create`, `rm`",
+        "revert_off module 1024",
+        "revert_off bare 1024",
+        1.3,
+        empty=("revert_off module 0", "revert_off bare 0"),
+    ),
+    Ratio("`vm_snapshot_info`, 100 ÷ 10 snapshots", "tree info 100", "tree info 10", 10.0),
+    Ratio("revert to one of 100 ÷ of 10 snapshots", "tree revert 100", "tree revert 10", 10.0),
+    Ratio("remove one of 100 ÷ of 10 snapshots", "tree remove 100", "tree remove 10", 10.0),
 )
 
 
@@ -113,12 +163,38 @@ def _measured(values: Values) -> list[Ratio]:
     return [ratio for ratio in RATIOS if ratio.over in values and ratio.under in values]
 
 
-def write_readme(readme: Path, text: str) -> None:
-    """Put the text between the README's markers."""
+def life_terminal(values: Values, setting: str) -> str:
+    """Return the tables of removing and reverting as text."""
+    lines = ["", setting, "", f"{'seconds':<78}{'median':>8}{'range':>16}"]
+    lines += [
+        f"{_plain(what):<78}{median(values[name]):>8.2f}{_range(values[name]):>16}" for name, what in LIFE.items()
+    ]
+    lines += ["", f"{'ratio of the medians':<78}{'':>8}{'goal':>16}"]
+    for one in LIFE_RATIOS:
+        lines.append(f"{_plain(_named(one, values)):<78}{one.value(values):>8.2f}{one.verdict(values):>16}")
+    return "\n".join(lines)
+
+
+def life_markdown(values: Values, setting: str, method: str) -> str:
+    """Return the same for the README."""
+    lines = [setting, "", "| ratio | measured | goal |", "|---|---|---|"]
+    lines += [f"| {_named(one, values)} | {one.value(values):.2f} | {one.verdict(values)} |" for one in LIFE_RATIOS]
+    lines += ["", "| one VM | median | range |", "|---|---|---|"]
+    lines += [f"| {what} | {median(values[name]):.2f} s | {_range(values[name])} |" for name, what in LIFE.items()]
+    return "\n".join([*lines, "", method])
+
+
+def _named(ratio: Ratio, values: Values) -> str:
+    return ratio.what.format(ratio.constant(values))
+
+
+def write_readme(readme: Path, text: str, block: str = "bench") -> None:
+    """Put the text between the README's markers of a block."""
     before = readme.read_text("utf-8")
-    if not BLOCK.search(before):
-        raise SystemExit(f"{readme} has no lines <!-- bench:start --> and <!-- bench:end -->")
-    readme.write_text(BLOCK.sub(lambda _block: f"\n{text}\n\n", before), "utf-8")
+    marked = re.compile(rf"(?<=<!-- {block}:start -->\n).*?(?=<!-- {block}:end -->)", re.DOTALL)
+    if not marked.search(before):
+        raise SystemExit(f"{readme} has no lines <!-- {block}:start --> and <!-- {block}:end -->")
+    readme.write_text(marked.sub(lambda _block: f"\n{text}\n\n", before), "utf-8")
 
 
 def _plain(text: str) -> str:

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import hosts, inventory, network, packages, ssh
@@ -76,7 +76,8 @@ def down(specs: Sequence[HostSpec] = HOSTS) -> None:
     ssh.disconnect()
     network.bridge_down()
     shutil.rmtree(RUN, ignore_errors=True)
-    shutil.rmtree(cache() / "disks", ignore_errors=True)
+    with suppress(OSError):  # not there, or in use by the lab of another checkout
+        (cache() / "disks").rmdir()
     for lock in cache().glob(".#host-*.lck"):  # systemd-nspawn's
         lock.unlink()
 

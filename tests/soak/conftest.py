@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from contract.world import Driver, LibvirtWorld
-from lab import ssh
+from contract.world import Driver
 from lab.api import hosts
 from lab.host_table import FLEET
+
+from .one_vm import working_on
 
 _NAMES = [spec.name for spec in FLEET]
 
@@ -46,10 +46,5 @@ def soaked(request: pytest.FixtureRequest) -> Iterator[tuple[str, Driver]]:
     host = next((up for up in hosts() if up.name == request.param), None)
     if host is None:
         pytest.skip(f"{request.param} is not up; start it with: tests/lab/lab up")
-    world = LibvirtWorld(host)
-    host.put(f"{world.home}/on_host.py", Path(__file__).with_name("on_host.py").read_text(encoding="utf-8"))
-    command = f"PYTHONPATH={world.home} exec python3 {world.home}/on_host.py"
-    driver = Driver([*ssh.command(host.name), command], {})
-    yield host.libvirt_version, driver
-    driver.end()
-    world.close()
+    with working_on(host) as driver:
+        yield host.libvirt_version, driver

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any, Callable, Optional
 
 import libvirt
@@ -41,6 +42,7 @@ REGIONS, REGION, APART = 3, 64 << 10, 1 << 20  # how many places of a disk are w
 SIZE = 4 << 20
 _BACKEND = "ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt"
 _CONNECTION: list[Any] = []
+_KEPT: dict[str, dict[str, Any]] = {}  # what `again` needs beside the files, by VM
 _SOUND: dict[str, tuple[int, int, int]] = {}  # layers found sound, until they are written to
 _WHERE = {"backend": "libvirt", "uri": "qemu:///system", "parallel": 1, "timeout": 120}
 _DISK = """
@@ -102,22 +104,32 @@ def remove(vm: str) -> dict[str, Any]:
     virsh("destroy", vm, check=False)
     virsh("undefine", vm, "--snapshots-metadata", check=False)
     shutil.rmtree(f"{ROOT}/{vm}", ignore_errors=True)
+    for memory in glob.glob(f"{ROOT}/{vm}.*.memory"):
+        os.unlink(memory)
     for suffix in ("json", "lock", "percent"):
         if uuid and os.path.exists(f"/var/lib/limiquantix-kvm/{uuid}.{suffix}"):
             os.unlink(f"/var/lib/limiquantix-kvm/{uuid}.{suffix}")
     return {}
 
 
-def module(name: str, state: str = "present", power: str = "restore", children: bool = False) -> dict[str, Any]:
+def module(
+    *,
+    name: str,
+    state: str = "present",
+    power: str = "restore",
+    children: bool = False,
+    include_memory: bool = False,
+    vm: str = "soak",
+) -> dict[str, Any]:
     """Do what vm_snapshot does with these options."""
     actions: dict[str, Callable[[], Action[Any]]] = {
-        "present": lambda: Present(SnapshotRequest(name, quiesce="never")),
+        "present": lambda: Present(SnapshotRequest(name, include_memory=include_memory, quiesce="never")),
         "reverted": lambda: Reverted(RevertRequest(name, power)),
         "absent": lambda: Absent(named(name, children)),
     }
     try:
         with open_hypervisor(_WHERE) as hypervisor:
-            done = run(hypervisor, ["soak"], actions[state](), Limits(1, 120), check_mode=False)
+            done = run(hypervisor, [vm], actions[state](), Limits(1, 120), check_mode=False)
     except KvmError as error:
         return {"failed": True, "vms": [], **error.to_failure()}
     return outcome(Wording(name, state), done, check_mode=False)
@@ -198,6 +210,58 @@ def restart_libvirtd() -> dict[str, Any]:
     return {}
 
 
+def native(words: list[str]) -> dict[str, Any]:
+    """Run virsh, and tell what it said and whether libvirtd has outlived that."""
+    before = _libvirtd()
+    done = subprocess.run(
+        ["virsh", "-c", "qemu:///system", *words], check=False, capture_output=True, text=True, timeout=120
+    )
+    crashed = "End of file" in done.stderr or _libvirtd() != before
+    if crashed:
+        restart_libvirtd()
+    return {"ok": done.returncode == 0, "said": done.stdout + done.stderr, "crashed": crashed}
+
+
+def _libvirtd() -> str:
+    # Not by its name, which children have too for a moment.
+    return command("systemctl", "show", "--property=MainPID", "libvirtd").strip()
+
+
+def keep(vm: str) -> dict[str, Any]:
+    """Shut a VM off, and keep a copy of all there is of it, for `again`."""
+    virsh("destroy", vm, check=False)
+    domain = _domain(vm)
+    copy = f"{ROOT}/{vm}.kept"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(f"{ROOT}/{vm}", copy)
+    snapshots = domain.listAllSnapshots(libvirt.VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL)
+    record = f"/var/lib/limiquantix-kvm/{domain.UUIDString()}.json"
+    _KEPT[vm] = {
+        "definition": domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE),
+        "snapshots": [(one.getName(), one.getXMLDesc(0)) for one in snapshots],
+        "current": domain.snapshotCurrent(0).getName() if domain.hasCurrentSnapshot(0) else None,
+        "record": (record, Path(record).read_text("utf-8") if os.path.exists(record) else None),
+    }
+    return {"names": [one.getName() for one in snapshots]}
+
+
+def again(vm: str, on: bool) -> dict[str, Any]:
+    """Make a VM as it was when it was kept."""
+    remove(vm)
+    kept = _KEPT[vm]
+    shutil.copytree(f"{ROOT}/{vm}.kept", f"{ROOT}/{vm}")
+    domain = _CONNECTION[0].defineXML(kept["definition"])
+    for name, text in kept["snapshots"]:
+        current = libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT if name == kept["current"] else 0
+        domain.snapshotCreateXML(text, libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE | current)
+    path, text = kept["record"]
+    if text is not None:
+        Path(path).write_text(text, "utf-8")
+    if on:
+        virsh("start", vm)
+    return {}
+
+
 def virsh_take(vm: str, name: str) -> dict[str, Any]:
     """Take a snapshot as a user of virsh would, of all disks."""
     virsh("snapshot-create-as", vm, name, "--disk-only", "--atomic", *_diskspecs(vm, name))
@@ -254,10 +318,13 @@ def look(vm: str) -> dict[str, Any]:
     if _disks(live) != _disks(defined):
         problems.append(f"it runs on {_disks(live)} and is defined on {_disks(defined)}")
     states = {"": _disks(live)}
+    memory = set()
     for snapshot in domain.listAllSnapshots(0):
-        then = etree.fromstring(snapshot.getXMLDesc(0)).find("domain")
+        root = etree.fromstring(snapshot.getXMLDesc(0))
+        then = root.find("domain")
         assert then is not None
         states[snapshot.getName()] = _disks(then)
+        memory |= {one.get("file", "") for one in root.findall("memory")}
     images = sorted({(path, kind) for disks in states.values() for _target, path, kind in disks})
     contents = _contents(images)
     layers = _layers(images)
@@ -275,7 +342,7 @@ def look(vm: str) -> dict[str, Any]:
         "state": "running" if domain.isActive() else "shut off",
         "present": seen.pop(""),
         "snapshots": seen,
-        "orphans": sorted(files - used),
+        "orphans": sorted(files - used - memory),
         "missing": sorted(used - files),
         "problems": problems,
         "current": current,
@@ -340,7 +407,8 @@ def _damage(layer: tuple[str, str]) -> str:
 
 
 CALLS: dict[str, Callable[..., dict[str, Any]]] = {
-    call.__name__: call for call in (reset, remove, module, spoilt, power, restart_libvirtd, virsh_take, write, look)
+    call.__name__: call
+    for call in (reset, remove, module, spoilt, power, restart_libvirtd, native, keep, again, virsh_take, write, look)
 }
 
 

@@ -1,0 +1,82 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make table`: what works on which libvirt, tried on every host of the lab and written into the README."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from bench.remote import ROOT
+from bench.report import write_readme
+from lab.api import Host, hosts
+from soak.one_vm import OneVm, working_on
+
+from .operations import OPERATIONS, OURS, VIRSH, Operation, Seen, tried
+
+TOOLS = (VIRSH, OURS)
+Results = Mapping[tuple[str, str], Seen]  # by operation and tool
+
+
+def on_host(host: Host, chosen: Sequence[Operation]) -> Results:
+    """Try all operations by both."""
+    found = {}
+    with working_on(host) as driver:
+        vm = OneVm(driver, "table")
+        try:
+            for operation in chosen:
+                for tool in TOOLS:
+                    seen = found[operation.what, tool] = tried(vm, operation, tool)
+                    print(
+                        f"{host.libvirt_version:<8}{tool:<12}{operation.what:<45}{seen.word} {seen.reason}", flush=True
+                    )
+        finally:
+            vm.remove()
+    return found
+
+
+def markdown(results: Mapping[str, Results], chosen: Sequence[Operation]) -> str:
+    """Return the table, a column for each tool and version, and what is to be said of its cells."""
+    columns = [(tool, version) for tool in TOOLS for version in results]
+    notes: list[str] = []
+    heads = [f"`{tool}` {version.rpartition('.')[0]}" for tool, version in columns]
+    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for operation in chosen:
+        cells = [_cell(results[version][operation.what, tool], notes) for tool, version in columns]
+        lines.append(f"| {operation.what} | {' | '.join(cells)} |")
+    lines += ["", *(f"{number}. {note}" for number, note in enumerate(notes, 1))]
+    return "\n".join([*lines, "", f"Seen on {datetime.date.today()}, with `make table`."])
+
+
+def _cell(seen: Seen, notes: list[str]) -> str:
+    word = seen.word if seen.word == "yes" else f"**{seen.word}**"
+    if not seen.reason:
+        return word
+    if seen.reason not in notes:
+        notes.append(seen.reason)
+    return f"{word} ({notes.index(seen.reason) + 1})"
+
+
+def main() -> int:
+    """Try, and tell; a thing that our module does not do ends with status 1."""
+    parser = argparse.ArgumentParser(prog="tests/table/run", description="See what works on which libvirt.")
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--only", default="", help="the operations whose name has this")
+    chosen = parser.parse_args()
+    operations = [one for one in OPERATIONS if chosen.only in one.what]
+    if not hosts():
+        subprocess.run([ROOT / "tests" / "lab" / "lab", "up"], check=True)
+    fleet = sorted(hosts(), key=lambda host: [int(part) for part in host.libvirt_version.split(".")])
+    with ThreadPoolExecutor(len(fleet)) as pool:
+        found = list(pool.map(lambda host: on_host(host, operations), fleet))
+    results = {host.libvirt_version: one for host, one in zip(fleet, found)}
+    text = markdown(results, operations)
+    print(f"\n{text}")
+    if chosen.readme:
+        write_readme(ROOT / "README.md", text, "table")
+    ours = [seen for one in found for (_what, tool), seen in one.items() if tool == OURS]
+    return 0 if all(seen.word == "yes" for seen in ours) else 1
