@@ -16,8 +16,12 @@ options:
       - How the hypervisor is reached.
       - V(libvirt) uses the libvirt of the managed host, which needs its C(python3-libvirt) and C(python3-lxml).
       - V(mock) uses a hypervisor that lives in the file O(mock_path) - for rehearsals, and for machines without KVM.
+      - V(qx_node) uses the HTTP API of the agent qx-node at O(url), from the host itself or from anywhere, such as with
+        C(delegate_to=localhost). What the agent cannot do or does not tell is refused with C(error_code=not_supported) where
+        it is asked for, and V(null) in results.
+      - Runs of V(qx_node) exclude each other for one user on one machine only, since the agent has no locks.
     type: str
-    choices: [libvirt, mock]
+    choices: [libvirt, mock, qx_node]
     default: libvirt
   uri:
     description:
@@ -29,6 +33,39 @@ options:
     description:
       - The JSON file that holds the state of the mock hypervisor. Required by O(backend=mock).
     type: path
+  url:
+    description:
+      - The agent's address, such as V(https://host:8443). Required by O(backend=qx_node), as all that follow are used by that only.
+      - Without user and password. C(/api/v1) is added where it is not there.
+    type: str
+  validate_certs:
+    description:
+      - Whether the agent's certificate must be trusted. Without it, anybody who answers at O(url) is believed.
+    type: bool
+    default: true
+  ca_path:
+    description:
+      - A file with the certificates that are trusted, in PEM format. The default is what the machine trusts.
+    type: path
+  client_cert:
+    description:
+      - A file with the certificate that the agent, or the proxy in front of it, wants to see, in PEM format.
+    type: path
+  client_key:
+    description:
+      - A file with the key of O(client_cert), where it is not in the same one.
+    type: path
+  token:
+    description:
+      - Sent as a bearer token in the header C(Authorization), for a proxy in front of the agent, which asks for nothing itself.
+      - Only over https, or to this very machine. A redirect is never followed.
+    type: str
+  http_timeout:
+    description:
+      - Seconds the agent may take to answer a question.
+      - What changes a VM is answered only when it is done, so that may take as long as O(timeout) allows.
+    type: int
+    default: 30
   parallel:
     description:
       - How many VMs are handled at once, each over a connection of its own.

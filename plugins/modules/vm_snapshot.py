@@ -154,6 +154,12 @@ notes:
   - A revert changes disks, memory and power, and never the VM's definition - what was configured since the snapshot stays.
     Only a guest that goes on from saved memory has the devices of that moment, until it is powered off.
   - Of a revert to a snapshot that covers some disks only, the other disks stay as they are.
+  - With O(backend=qx_node), O(disks), O(overlay_dir), O(protected), O(labels), O(power), O(children), O(bandwidth) and
+    O(quiesce=required) are refused, because the agent cannot do or does not confirm them. With O(quiesce=auto) it is asked to
+    freeze guests of which it says that a guest agent is connected. Every revert is done anew, because the agent does not tell
+    whether anything was written since.
+  - With O(backend=qx_node), a request that has no answer is never sent again. Whether it was carried out is looked up, and
+    C(error_code=outcome_unknown) says where that cannot be known.
 seealso:
   - module: limiquantix.kvm.vm_snapshot_info
   - module: limiquantix.kvm.vm_snapshot_prune
@@ -207,6 +213,15 @@ EXAMPLES = r"""
     vm: test01
     state: absent
     all_snapshots: true
+
+- name: Through the agents of all hypervisors, from the controller
+  limiquantix.kvm.vm_snapshot:
+    backend: qx_node
+    url: "https://{{ inventory_hostname }}:8443"
+    ca_path: /etc/ssl/agents.pem
+    vms: "*"
+    name: pre-patch
+  delegate_to: localhost
 """
 
 RETURN = r"""
@@ -283,7 +298,9 @@ vms:
       type: list
       elements: str
     disk_only:
-      description: Whether the snapshot holds disks only. V(null) where there is none.
+      description:
+        - Whether the snapshot holds disks only. V(null) where there is none, or where that is not known of one that was there
+          before.
       type: bool
     quiesced:
       description:
@@ -291,7 +308,9 @@ vms:
         - V(null) where that is not known, as in check mode or of a snapshot others took.
       type: bool
     snapshot:
-      description: The snapshot, V(null) where there is none.
+      description:
+        - The snapshot, V(null) where there is none.
+        - Through O(backend=qx_node), what the agent does not tell of it is V(null), which may be all but its name.
       type: dict
       contains:
         name:

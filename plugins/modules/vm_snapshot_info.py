@@ -47,6 +47,8 @@ notes:
   - The image files are read, which needs C(become=true) or an equal user where they are private.
   - A snapshot's overlay takes what the guest has written since. What the snapshot holds is the file below that.
   - Snapshots of a VM block its live migration and its C(virsh undefine), as long as there are any.
+  - With O(backend=qx_node) there are states of VMs, and snapshots by name. What the agent does not tell is V(null), such as
+    C(memory), C(problems), C(missing_files), C(unknown_overlays) and C(orphans), and C(chains) is empty.
 seealso:
   - module: limiquantix.kvm.vm_snapshot
   - module: limiquantix.kvm.vm_snapshot_prune
@@ -86,6 +88,12 @@ EXAMPLES = r"""
   loop: "{{ snapshots.vms | selectattr('operation') }}"
   loop_control:
     label: "{{ item.vm }}"
+
+- name: Ask the agents of all hypervisors, from the controller
+  limiquantix.kvm.vm_snapshot_info:
+    backend: qx_node
+    url: "https://{{ inventory_hostname }}:8443"
+  delegate_to: localhost
 
 - name: Refuse to go on where something is wrong with a chain
   ansible.builtin.assert:

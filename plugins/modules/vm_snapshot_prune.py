@@ -91,6 +91,9 @@ notes:
   - A snapshot whose age is not known stays where O(older_than) or O(keep_last) decides. The result counts it.
   - A VM with a snapshot that cannot be removed fails before it is touched, for instance one that mixes kinds
     (C(error_code=mixed_chain)). O(protect) leaves that snapshot out.
+  - With O(backend=qx_node), O(older_than), O(keep_last) and O(orphans) are refused, because the agent tells neither when a
+    snapshot was taken nor which files there are. O(names) needs O(include_foreign=true) there, because it does not tell who
+    took a snapshot either, nor whether one is protected.
 seealso:
   - module: limiquantix.kvm.vm_snapshot
   - module: limiquantix.kvm.vm_snapshot_info
@@ -120,6 +123,15 @@ EXAMPLES = r"""
     names: pre-patch
     include_foreign: true
     bandwidth: 100
+
+- name: Through the agents of all hypervisors, from the controller
+  limiquantix.kvm.vm_snapshot_prune:
+    backend: qx_node
+    url: "https://{{ inventory_hostname }}:8443"
+    vms: "*"
+    names: pre-patch
+    include_foreign: true
+  delegate_to: localhost
 
 - name: See which overlays nothing uses (take check_mode out to delete them)
   limiquantix.kvm.vm_snapshot_prune:
