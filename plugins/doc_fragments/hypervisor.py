@@ -35,7 +35,7 @@ options:
     type: path
   url:
     description:
-      - The agent's address, such as V(https://host:8443). Required by O(backend=qx_node), as all that follow are used by that only.
+      - The agent's address, such as V(https://host:8443). Required by O(backend=qx_node), which alone uses it and the next six.
       - Without user and password. C(/api/v1) is added where it is not there.
     type: str
   validate_certs:

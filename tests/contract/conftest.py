@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 from lab.api import hosts
 from lab.host_table import FLEET
 
-from contract.world import LibvirtWorld, MockWorld, World
+from contract.world import AgentWorld, LibvirtWorld, MockWorld, World
 
 
 @pytest.fixture(scope="session", params=["mock", *(spec.name for spec in FLEET)])
@@ -20,6 +21,17 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     found = _world(request.param, tmp_path_factory)
     if found is None:
         pytest.skip(f"{request.param} is not up; start it with: tests/lab/lab up")
+    found.reset()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def qx_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentWorld]:
+    """An agent on this machine, over its own mock hypervisor; skipped by name where there is no cargo to build it."""
+    if not shutil.which("cargo"):
+        pytest.skip("qx_node: there is no cargo; install Debian's package cargo")
+    found = AgentWorld(tmp_path_factory.mktemp("qx_node"))
     found.reset()
     yield found
     found.close()

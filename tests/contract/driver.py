@@ -40,7 +40,7 @@ def snapshot(where: dict[str, Any], vms: list[str], check: bool, limits: dict[st
     kind = "disk-only" if request.disk_only else "with memory"
     wording = Wording(f"snapshot {request.name!r} ({kind})", "taken", request.disk_only)
     return _run(
-        {**where, "quiesce_timeout": request.quiesce_timeout},
+        {**where, **wish, "quiesce_timeout": request.quiesce_timeout},
         vms,
         Present(request),
         wording,
@@ -53,7 +53,7 @@ def revert(where: dict[str, Any], vms: list[str], check: bool, limits: dict[str,
     """Do what it does with state reverted."""
     request = RevertRequest(**wish)
     wording = Wording(f"revert to snapshot {request.name!r}", "reverted")
-    return _run(where, vms, Reverted(request), wording, check=check, limits=limits)
+    return _run({**where, **wish}, vms, Reverted(request), wording, check=check, limits=limits)
 
 
 def remove(
@@ -69,7 +69,14 @@ def remove(
 ) -> dict[str, Any]:
     """Do what it does with state absent."""
     action = Absent(every if all_snapshots else named(name, children), bandwidth)
-    return _run(where, vms, action, Wording("removal", "removed"), check=check, limits=limits)
+    return _run(
+        {**where, "children": children, "bandwidth": bandwidth},
+        vms,
+        action,
+        Wording("removal", "removed"),
+        check=check,
+        limits=limits,
+    )
 
 
 def _run(

@@ -49,7 +49,7 @@ def knowable(result: dict[str, Any]) -> dict[str, Any]:
         entry["quiesced"] = None
         if entry["snapshot"]:
             entry["snapshot"].update(created_at=None, quiesced=None)
-            for disk in entry["snapshot"]["disks"]:
+            for disk in entry["snapshot"]["disks"] or ():
                 disk["size"] = None
     return known
 

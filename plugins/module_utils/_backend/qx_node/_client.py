@@ -52,7 +52,7 @@ class _Answer:
 
     @property
     def html(self) -> bool:
-        return "html" in self.content_type or self.body.lstrip()[:1] == b"<"
+        return self.body.lstrip()[:1] == b"<"
 
 
 class AgentClient:
