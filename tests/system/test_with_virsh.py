@@ -23,6 +23,8 @@ SITUATIONS = {
     "branches": "take a, take b, revert a, take c",
     "back on the first branch": "take a, take b, revert a, take c, revert b",
     "between branches": "take a, take b, revert a, take c, take d, revert b, take e, revert a",
+    "branches above the oldest": "take z, take a, take b, revert a, take c",
+    "branches, all above the oldest": "take z, take a, take b, revert a, take c, revert b",
     "shared root removed": "take a, take b, revert a, remove a",
     "shared root of longer branches removed": "take a, take b, take c, revert a, remove a",
     "shared root removed, on a branch": "take a, take b, revert a, take c, remove a",

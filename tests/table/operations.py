@@ -136,6 +136,8 @@ def _reason(said: str) -> str:
     """Return the last thing that was said, without names that are this VM's own."""
     lines = [line for line in said.splitlines() if line.strip()]
     text = lines[-1] if lines else "it says nothing"
-    text = re.sub(r"^error: |unsupported configuration: |Operation not supported: |internal error: ", "", text)
+    text = re.sub(
+        r"^error: |unsupported configuration: |Operation not supported: |internal error: |invalid argument: ", "", text
+    )
     text = re.sub(r"/\S*/", "…/", text)
     return text.replace("'soak-table'", "VM").strip()

@@ -172,7 +172,7 @@ def tree(count: str, rounds: str) -> dict[str, Any]:
     for number in range(int(rounds)):
         branch = number % branches
         measured["info"].append(seconds(lambda: info(int(count)))["seconds"])
-        target = f"b{branch}-{BRANCH - 1 - number % 2}"
+        target = f"b{branch}-{BRANCH - 2 - number % 2}"
         measured["revert"].append(seconds(lambda name=target: revert(name))["seconds"])  # type: ignore[misc]
         middle = f"b{branch}-{1 + number // branches}"
         measured["remove"].append(seconds(lambda name=middle: remove(name))["seconds"])  # type: ignore[misc]

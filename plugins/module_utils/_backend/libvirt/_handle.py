@@ -118,10 +118,17 @@ class DomainHandle:
             self.connection.defineXML(etree.tostring(root, encoding="unicode"))
 
     def agree(self, forest: Forest, moved: Mapping[str, tuple[str, str]]) -> None:
-        """Make libvirt's notes on its snapshots agree with its layers."""
+        """Make libvirt's notes on its snapshots agree with its layers; what they name no more is noted as ours still."""
+        found = self.saved()
+
+        def unnamed(overlay: str) -> None:
+            record = self.record()
+            if overlay in forest.layers.ours.difference(record.overlays):
+                self.write(replace(record, overlays=(*record.overlays, overlay)), durable=True)
+
         with translated(self.name, "rewriting what libvirt keeps of its snapshots"):
-            current = true_current(self.saved(), forest, current_name(self.native))
-            agree(self.native, self.version, current, forest.on_disk(moved))
+            current = true_current(found, forest, current_name(self.native))
+            agree(self.native, self.version, current, forest.on_disk(moved), unnamed)
 
     def unlink(self, files: Iterable[str]) -> None:
         """Delete files that nothing needs any more, and tell the storage pools. Raises ``file_in_use``."""

@@ -9,7 +9,8 @@ What virsh does with the overlays that a snapshot names (``disks``) depends on w
 * ``snapshot-revert`` (since 9.9) deletes those of the *current* snapshot: they must be the ones the VM is on. With no
   snapshot current it ends the daemon, as ``snapshot-delete`` does.
 * ``snapshot-delete`` (since 9.0) deletes those of a leaf that is not current: they must not be in use. Those of any other
-  it merges into the snapshot's state, and before 9.9 does so even when other branches are based on that state.
+  it merges into the snapshot's state, and before 9.9 does so even when other branches are based on that state, or on the
+  overlay itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import etree, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import (
@@ -78,9 +79,10 @@ def make_root(native: Any, name: str) -> None:
         _redefine(native, root, current=True)
 
 
-def agree(native: Any, libvirt_version: int, current: str | None, disk: OnDisk) -> None:
+def agree(native: Any, libvirt_version: int, current: str | None, disk: OnDisk, unnamed: Callable[[str], None]) -> None:
     """Make every snapshot name the images that are there. ``current`` is the one the VM's present is based on.
 
+    ``unnamed`` is told of each overlay that its snapshot is about to name no more, by its real path.
     Raises `libvirtError`. May be repeated. Each snapshot is rewritten at once, so that a kill in between leaves none half
     right; a libvirt that must have a current one gets the oldest root where the present is based on none.
     """
@@ -94,6 +96,7 @@ def agree(native: Any, libvirt_version: int, current: str | None, disk: OnDisk) 
         for part in saved(one.xml).disks:
             wanted = _makeshift(part, disk) if one.name == makeshift else _overlay(part, disk, reverts)
             if part.overlay is not None and wanted is not None and wanted != os.path.realpath(part.overlay):
+                unnamed(os.path.realpath(part.overlay))
                 _name_overlay(one.xml, part.target, disk.spelled.get(wanted, wanted))
                 changed = True
         if changed or (is_current and called_current != one.name):
@@ -122,6 +125,9 @@ def _overlay(part: SavedDisk, disk: OnDisk, reverts: bool) -> str | None:
     leading = [above for above, below in zip(chain, chain[1:]) if below == state]
     aside = [one for one in branches if one not in leading]
     named = os.path.realpath(str(part.overlay))
+    if leading and not reverts and not aside and set(disk.based_on.get(leading[0], ())).difference(chain):
+        # Such a libvirt merges the overlay, and deletes it, whatever else is based on that.
+        return named if named not in chain and not os.path.lexists(named) else _never_there(leading[0])
     if leading and (reverts or not aside):
         return leading[0]
     if leading:
