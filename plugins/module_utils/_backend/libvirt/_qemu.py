@@ -23,6 +23,7 @@ _PID_FILES = ("/run/libvirt/qemu/{}.pid", os.path.expandvars("$XDG_RUNTIME_DIR/l
 _RUNNING = 1  # VIR_DOMAIN_RUNNING
 _PAUSE, _JOB_SECONDS = 0.05, 60.0
 _JOB = "limiquantix-kvm-back"
+_IMAGE, _FILE = "-format", "-storage"  # how libvirt ends the names of its nodes
 
 
 def written(vm: str, native: Any) -> set[str] | None:
@@ -52,20 +53,26 @@ def leave_overlays(vm: str, native: Any, overlays: set[str]) -> None:
     believes the VM to be, which then is true. Raises ``verification_failed``, or as `translated` does.
     """
     with translated(vm, "asking QEMU what it has open"):
-        nodes = {
-            node["node-name"]: os.path.realpath(node["file"])
-            for node in _ask(native, "query-named-block-nodes", flat=True)
-            if os.path.realpath(node.get("file", "")) in overlays
-        }
+        nodes = _nodes(native, overlays)
         used = {one["inserted"]["node-name"] for one in _ask(native, "query-block") if one.get("inserted")}
-        for node in sorted(used & nodes.keys()):
+        for node in sorted(used.intersection(nodes)):
             _commit_back(vm, native, node)
         _dismiss_creations(native)
-        # A format node holds the node of its file: from the top down.
-        for node in sorted(nodes, key=lambda name: name.endswith("-storage")):
+        for node in nodes:
             # One that QEMU cannot close yet does no harm: nothing is written there any more.
             with suppress(KvmError):
                 _ask(native, "blockdev-del", **{"node-name": node})
+
+
+def _nodes(native: Any, overlays: set[str]) -> list[str]:
+    """Return the nodes that QEMU has for overlays: the image's and, behind it, the one of its file that it holds.
+
+    The image's own file may be told as a piece of JSON; libvirt names the two alike (libvirt-7-format, libvirt-7-storage).
+    """
+    known = {node["node-name"]: node.get("file", "") for node in _ask(native, "query-named-block-nodes", flat=True)}
+    files = [name for name, file in known.items() if os.path.realpath(file) in overlays and name.endswith(_FILE)]
+    images = [name[: -len(_FILE)] + _IMAGE for name in files]
+    return [name for name in images if name in known] + files
 
 
 def _dismiss_creations(native: Any) -> None:
