@@ -35,6 +35,10 @@ SITUATIONS = {
     "oldest removed": "take a, take b, remove a",
     "all that it is based on removed": "take a, take b, revert a, remove a, take c, revert b, remove c",
 }
+# What libvirt 11.3 gets wrong by itself, with snapshots that its own virsh took, too: deleting a snapshot above which a fork
+# begins further up ends the daemon of a VM that is off (it looks for the other branch's backing file one layer deep, and
+# uses what it did not find), and of one that runs it ignores that it may not rewrite the other branch's image.
+_LIBVIRTS_OWN = ("branches above the oldest", "branches, all above the oldest")
 _KINDS = {"take": "present", "revert": "reverted", "remove": "absent"}
 
 
@@ -57,7 +61,11 @@ def build(vm: OneVm, situation: str, on: bool) -> None:
 
 @pytest.mark.parametrize("on", [False, True], ids=["off", "running"])
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_native_commands_lose_nothing(vm: OneVm, situation: str, on: bool) -> None:
+def test_native_commands_lose_nothing(
+    request: pytest.FixtureRequest, host: Host, vm: OneVm, situation: str, on: bool
+) -> None:
+    if situation in _LIBVIRTS_OWN and host.libvirt_version.startswith("11.3"):
+        request.applymarker(pytest.mark.xfail(reason="libvirt 11.3's own fault", strict=False))
     build(vm, SITUATIONS[situation], on)
     wrong: list[str] = []
     names = vm.keep()

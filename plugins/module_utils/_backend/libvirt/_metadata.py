@@ -10,7 +10,7 @@ What virsh does with the overlays that a snapshot names (``disks``) depends on w
   snapshot current it ends the daemon, as ``snapshot-delete`` does.
 * ``snapshot-delete`` (since 9.0) deletes those of a leaf that is not current: they must not be in use. Those of any other
   it merges into the snapshot's state, and before 9.9 does so even when other branches are based on that state, or on the
-  overlay itself.
+  overlay itself; it refuses where the overlay is not in the VM's chain.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _overlay(part: SavedDisk, disk: OnDisk, reverts: bool) -> str | None:
     aside = [one for one in branches if one not in leading]
     named = os.path.realpath(str(part.overlay))
     if leading and not reverts and not aside and set(disk.based_on.get(leading[0], ())).difference(chain):
-        # Such a libvirt merges the overlay, and deletes it, whatever else is based on that.
+        # Such a libvirt merges the overlay and deletes it, whatever else is based on that.
         return named if named not in chain and not os.path.lexists(named) else _never_there(leading[0])
     if leading and (reverts or not aside):
         return leading[0]
