@@ -327,23 +327,28 @@ class Service(ABC):
         """The one in force, whosever it is."""
 
     @abstractmethod
-    def active(self) -> bool: ...
+    def active(self) -> bool:
+        """Whether the service runs."""
 
     @abstractmethod
-    def enabled(self) -> bool: ...
+    def enabled(self) -> bool:
+        """Whether it starts with the host."""
 
     @abstractmethod
-    def enable(self, wanted: bool) -> None: ...
+    def enable(self, wanted: bool) -> None:
+        """Have it start with the host, or not."""
 
     @abstractmethod
     def reload(self) -> None:
         """Make a changed service file known."""
 
     @abstractmethod
-    def restart(self) -> None: ...
+    def restart(self) -> None:
+        """Start it, or stop and start it."""
 
     @abstractmethod
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        """Stop it."""
 
     def journal(self, _since: float) -> str:
         """Return what the init itself has kept of the service's words."""

@@ -87,7 +87,7 @@ def tried(vm: OneVm, operation: Operation, tool: str) -> Seen:
 def _do(vm: OneVm, tool: str, word: str, name: str, on: bool) -> dict[str, Any]:
     if tool == VIRSH or word == "take-inside":
         return vm.virsh(*_native(vm, word, name, on))
-    word, _, how = word.partition("-")
+    word, _dash, how = word.partition("-")
     options = {"with-memory": {"include_memory": True}, "children": {"children": True}}.get(how, {})
     result = vm.module(name, _STATES[word], **options)
     return {"ok": not result.get("failed"), "said": str(result["msg"]), "crashed": False}

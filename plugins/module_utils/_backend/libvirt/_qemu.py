@@ -43,8 +43,8 @@ def _open_for_writing(pid: int) -> Iterator[str]:
     for descriptor in os.listdir(f"/proc/{pid}/fd"):
         with suppress(OSError):  # closed meanwhile
             with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="utf-8") as file:
-                flags = next(line for line in file if line.startswith("flags:"))
-            if int(flags.split()[1], 8) & os.O_ACCMODE:
+                flags = [line.split()[1] for line in file if line.startswith("flags:")]
+            if int(flags[0], 8) & os.O_ACCMODE:
                 yield os.path.realpath(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
 
 
