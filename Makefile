@@ -50,6 +50,10 @@ demo: env ## see the collection at work on the lab
 bench: env ## measure it on the lab
 	@source .cache/env.sh && tests/bench/run
 
+.PHONY: agent
+agent: env lab ## roll the agent out in every good and bad way; long
+	@source .cache/env.sh && pytest -m agent tests/system
+
 N ?= 500
 SEED ?= random
 soak: env ## random work compared with a model: N=2000 steps on each hypervisor, SEED=… to repeat one

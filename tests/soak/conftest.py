@@ -18,26 +18,32 @@ from .one_vm import working_on
 _NAMES = [spec.name for spec in FLEET]
 
 
+# Tests of very many cases, and what they call the hypervisor. Each hypervisor has a share; `make soak` has all done on all.
+_SHARED = {"test_killed": "soaked", "test_native_commands_lose_nothing": "host"}
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave to each hypervisor its share of the many places to kill something at; `make soak` has all of them done."""
+    """Leave to each hypervisor its share of the tests that try everything everywhere."""
     if os.environ.get("SOAK_ALL"):
         return
-    killed = [item for item in items if getattr(item, "originalname", "") == "test_killed"]
-    cases = sorted({_case(item) for item in killed})
-    others = [
-        item for item in killed if (cases.index(_case(item)) - _NAMES.index(_params(item)["soaked"])) % len(_NAMES)
-    ]
+    others = [item for name, on in _SHARED.items() for item in _of_others(name, on, items)]
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
+
+
+def _of_others(name: str, on: str, items: list[pytest.Item]) -> list[pytest.Item]:
+    shared = [item for item in items if getattr(item, "originalname", "") == name]
+    cases = sorted({_case(item, on) for item in shared})
+    return [item for item in shared if (cases.index(_case(item, on)) - _NAMES.index(_params(item)[on])) % len(_NAMES)]
 
 
 def _params(item: pytest.Item) -> dict[str, str]:
     return dict(item.callspec.params)  # type: ignore[attr-defined]
 
 
-def _case(item: pytest.Item) -> tuple[str, ...]:
-    return tuple(value for key, value in sorted(_params(item).items()) if key != "soaked")
+def _case(item: pytest.Item, on: str) -> tuple[str, ...]:
+    return tuple(str(value) for key, value in sorted(_params(item).items()) if key != on)
 
 
 @pytest.fixture(scope="module", params=_NAMES)

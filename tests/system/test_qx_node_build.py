@@ -19,6 +19,8 @@ import yaml
 from .agent_role import FIXTURES, words
 from .playbook_run import Run, run
 
+pytestmark = pytest.mark.agent
+
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "qx_node"
 TRIPLE = "x86_64-unknown-linux-gnu"
 needs_cargo = pytest.mark.skipif(

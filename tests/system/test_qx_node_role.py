@@ -24,6 +24,8 @@ from lab.paths import INVENTORY, SSH_CONFIG
 from .agent_role import FIXTURES, Agent, Builds, agent_of, changed, clean, run_role, sha, words
 from .playbook_run import Run, run
 
+pytestmark = pytest.mark.agent
+
 # The role's hosts, by init.
 _HOSTS = {spec.init: spec.name for spec in HOSTS if spec.agent}
 SYSTEMD, OPENRC = _HOSTS[host_table.SYSTEMD], _HOSTS[host_table.OPENRC]
