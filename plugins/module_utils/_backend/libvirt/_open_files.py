@@ -18,12 +18,13 @@ def still_open(files: Iterable[str]) -> dict[str, int]:
     """Return those of the files that stay open, with the process that has them; what is being closed is waited for."""
     wanted = list(files)
     end = time.monotonic() + _CLOSING_SECONDS
-    while (found := _open_now(wanted)) and time.monotonic() < end:
+    while (found := open_now(wanted)) and time.monotonic() < end:
         time.sleep(_PAUSE)
     return found
 
 
-def _open_now(files: Iterable[str]) -> dict[str, int]:
+def open_now(files: Iterable[str]) -> dict[str, int]:
+    """Return those of the files that a process has open, with that process."""
     wanted: dict[tuple[int, int], str] = {}
     for file in files:
         with suppress(OSError):

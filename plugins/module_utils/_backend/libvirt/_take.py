@@ -26,7 +26,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._metadata import make_root
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._named_files import named_on_host
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._qemu import leave_overlays, written
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._open_files import open_now
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._qemu import leave_overlays
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._quiesce import Freeze, frozen
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved, saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._snapshot_xml import (
@@ -211,7 +212,8 @@ def _leave_unknown(handle: DomainHandle, journal: Journal) -> None:
     """Bring QEMU back from overlays that it went to, or has opened, while libvirt was killed."""
     known = {str(disk.source) for disk in disks(handle.xml())}
     overlays = {os.path.realpath(file) for file in journal.files} - {os.path.realpath(file) for file in known}
-    if handle.active() and (written(handle.name, handle.native) or set()) & overlays:
+    # Also one that it has opened for reading only, to begin with: another of the same name could not be opened then.
+    if handle.active() and open_now(overlays):
         leave_overlays(handle.name, handle.native, overlays)
 
 
