@@ -201,7 +201,8 @@ def test_missing_overlay(host: Host, off01: str) -> None:
     entry = info(host, off01, names=["two"])
 
     assert entry["failed"] is False
-    assert entry["missing_files"] == [{"snapshot": "one", "file": f"{IMAGES}/off01.one"}]
+    # It is the overlay of "one", and holds the state of "two": that one cannot be reverted to any more.
+    assert entry["missing_files"] == [{"snapshot": "two", "file": f"{IMAGES}/off01.one"}]
     assert [layer["file"] for layer in entry["chains"][0]["layers"]] == [f"{IMAGES}/off01.two"]
     (problem,) = entry["problems"]
     assert f"{IMAGES}/off01.one cannot be read" in problem
