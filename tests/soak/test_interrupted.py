@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -98,7 +97,6 @@ def test_killed(bench: Bench, work: str, step: str, fault: str) -> None:
     interrupted(bench, work, step, fault)
 
 
-@pytest.mark.skipif("SOAK_ALL" not in os.environ, reason="of make soak: what is hit is chance")
 @pytest.mark.parametrize("milliseconds", range(0, 250, 8))
 @pytest.mark.parametrize(("work", "step"), _FIRST_CALLS.items())
 def test_libvirtd_killed_at_any_moment(bench: Bench, work: str, step: str, milliseconds: int) -> None:
