@@ -20,6 +20,8 @@ _REMOVE = (
     "_handle.DomainHandle.unlink",
     "_remove.close_record",
 )
+# Where the VM's present stays in the file it is in, it is not defined anew.
+_IN_PLACE = tuple(step for step in _REMOVE if step != "_handle.DomainHandle.define")
 _RUNNING = ("_settle.commit_block", "_block_commit._wait", "_block_commit._pivot", "_block_commit._verify")
 _OFF = ("_settle.commit_image", "_settle.rebase_unsafe")
 _REVERT = (
@@ -38,8 +40,8 @@ _WORK = {
     "take": ({"name": "new"}, _TAKE[1:], True),
     "take of a VM that is off": ({"name": "new"}, _TAKE, False),
     "removal of the newest": ({"name": "s2", "state": "absent"}, (*_REMOVE, *_RUNNING), True),
-    "removal from the middle": ({"name": "s1", "state": "absent"}, (*_REMOVE, *_RUNNING[:2], _RUNNING[3]), True),
-    "removal of a VM that is off": ({"name": "s1", "state": "absent"}, (*_REMOVE[:3], *_REMOVE[4:], *_OFF), False),
+    "removal from the middle": ({"name": "s1", "state": "absent"}, (*_IN_PLACE, *_RUNNING[:2], _RUNNING[3]), True),
+    "removal of a VM that is off": ({"name": "s1", "state": "absent"}, (*_IN_PLACE, *_OFF), False),
     "revert": ({"name": "s1", "state": "reverted"}, _REVERT, True),
     "revert of a VM that is off": ({"name": "s1", "state": "reverted"}, _REVERT[:-1], False),
 }
