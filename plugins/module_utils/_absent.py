@@ -42,12 +42,12 @@ class Absent(Action[RemovalPlan]):
     def act(self, hypervisor: Hypervisor, plan: RemovalPlan, deadline: Deadline) -> VmOutcome:
         notes: list[str] = []
         files: list[str] = []
-        vm = plan.vm
+        vm, alone = plan.vm, len(plan.snapshots) == 1
         for number, snapshot in enumerate(plan.snapshots):
             try:
                 if number:  # the one before has changed the chains
                     vm = hypervisor.inspect(plan.vm.id)
-                one = hypervisor.plan_removal(vm, [_same(vm, snapshot)])
+                one = plan if alone else hypervisor.plan_removal(vm, [_same(vm, snapshot)])
                 notes += hypervisor.remove(one, self.bandwidth, deadline)
             except KvmError as error:
                 return _stopped(hypervisor, plan, files, error)

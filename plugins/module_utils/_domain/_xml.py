@@ -32,27 +32,31 @@ def disks(domain: Any) -> list[Disk]:
     return [_disk(element) for element in domain.iterfind("devices/disk")]
 
 
-def _disk(element: Any) -> Disk:
+def image_disks(domain: Any) -> list[Disk]:
+    """Return the disks of a domain that are on an image."""
+    return [disk for disk in disks(domain) if disk.source and disk.device in ("disk", "lun")]
+
+
+def source_path(element: Any) -> str | None:
+    """Return the path in the ``<source>`` of a disk or of a layer; None where there is none."""
     source = element.find("source")
+    path = None if source is None else source.get("file") or source.get("dev")
+    return str(path) if path else None
+
+
+def _disk(element: Any) -> Disk:
     return Disk(
         target=element.find("target").get("dev"),
         device=element.get("device", "disk"),
         type=element.get("type", "file"),
-        source=_path(source),
+        source=source_path(element),
         format=_attribute(element, "driver", "type", "raw"),
         readonly=element.find("readonly") is not None,
         shareable=element.find("shareable") is not None,
         transient=element.find("transient") is not None,
-        has_source=source is not None,
+        has_source=element.find("source") is not None,
         backing=_backing(element),
     )
-
-
-def _path(source: Any) -> str | None:
-    if source is None:
-        return None
-    path = source.get("file") or source.get("dev")
-    return str(path) if path else None
 
 
 def _backing(element: Any) -> tuple[str, ...] | None:
@@ -60,7 +64,7 @@ def _backing(element: Any) -> tuple[str, ...] | None:
     files: list[str] = []
     layer = element.find("backingStore")
     while layer is not None and layer.get("type"):
-        files.append(_path(layer.find("source")) or "")
+        files.append(source_path(layer) or "")
         layer = layer.find("backingStore")
     return tuple(files) if layer is not None else None
 

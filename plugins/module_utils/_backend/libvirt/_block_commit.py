@@ -17,7 +17,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     from_libvirt,
     translated,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._image_commit import (
     merge_failed,
@@ -27,6 +26,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Merge
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 
 _ACTIVE = 4  # VIR_DOMAIN_BLOCK_COMMIT_ACTIVE

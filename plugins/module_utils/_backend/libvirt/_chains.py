@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import UNREADABLE
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import Image, read_image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import Image, walk_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import ChainLayer, DiskChain
 
-_MOST_LAYERS = 200  # libvirt's own limit for a chain
 # An overlay that ends so was named by a person or a cloning tool; those that libvirt names end in the snapshot's name.
 _IMAGE_ENDINGS = (".qcow2", ".qcow", ".img", ".raw")
 
@@ -31,18 +31,13 @@ class Chain:
 def read(disk: Disk) -> Chain:
     """Read a disk's chain, or as much of it as there is. Never raises for what the files are like."""
     images: list[Image] = []
-    file, image_format = disk.source, disk.format
-    while file is not None:
-        if len(images) == _MOST_LAYERS:
-            return Chain(disk, tuple(images), f"the chain has more than {_MOST_LAYERS} layers, or goes in a circle")
-        try:
-            image = read_image(file, image_format)
-        except OSError as error:
-            return Chain(disk, tuple(images), f"{file} cannot be read: {error.strerror}")
-        except UNREADABLE as error:
-            return Chain(disk, tuple(images), f"{file} cannot be read: {error}")
-        images.append(image)
-        file, image_format = image.backing_file, image.backing_format or "raw"
+    try:
+        for image in walk_chain(str(disk.source), disk.format):
+            images.append(image)
+    except UNREADABLE as error:
+        unread = images[-1].backing_file if images else disk.source
+        reason = error.strerror if isinstance(error, OSError) else error
+        return Chain(disk, tuple(images), f"{unread} cannot be read: {reason}")
     return Chain(disk, tuple(images), "")
 
 
@@ -80,6 +75,16 @@ def to_chain(chain: Chain, owners: Mapping[str, str]) -> DiskChain:
         for image in chain.images
     )
     return DiskChain(chain.disk.target, tuple(layers))
+
+
+def chain_mismatch(vm: str, target: str, difference: str) -> KvmError:
+    """Return the error of a disk of which libvirt and the files say different things."""
+    return KvmError(
+        "chain_mismatch",
+        f"Disk {target} of {vm} is not as it should be: {difference}.",
+        "Nothing was changed. Look at the files with qemu-img info -U --backing-chain, and at vm_snapshot_info.",
+        disk=target,
+    )
 
 
 def problems(chain: Chain) -> Iterator[str]:

@@ -9,8 +9,8 @@ import os
 from collections.abc import Collection
 from typing import Any
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._chains import chain_mismatch
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._connection import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import (
@@ -21,7 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._qemu import written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._plan import check_domain
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk, disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import VirtualMachine
 
@@ -114,16 +114,6 @@ def is_below(snapshot: Saved, xml: Any) -> bool:
         except UNREADABLE:
             return True  # that trouble is told elsewhere, and libvirt's word is all there is
     return True
-
-
-def chain_mismatch(vm: str, target: str, difference: str) -> KvmError:
-    """Return the error of a disk of which libvirt and the files say different things."""
-    return KvmError(
-        "chain_mismatch",
-        f"Disk {target} of {vm} is not as it should be: {difference}.",
-        "Nothing was changed. Look at the files with qemu-img info -U --backing-chain, and at vm_snapshot_info.",
-        disk=target,
-    )
 
 
 def mixed_chain(vm: str, reason: str) -> KvmError:

@@ -14,19 +14,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._chains import chain_mismatch
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import (
     UNREADABLE,
     overlays_in,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import Image, read_image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import (
+    MOST_LAYERS,
+    Image,
+    walk_chain,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._metadata import OnDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Layers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk, disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Record
-
-_MOST_LAYERS = 200  # libvirt's own limit for a chain
 
 
 @dataclass
@@ -60,15 +62,10 @@ class Forest:
 def _chain(backing: Mapping[str, str | None], file: str) -> list[str]:
     chain: list[str] = []
     following: str | None = file
-    while following is not None and len(chain) <= _MOST_LAYERS:
+    while following is not None and len(chain) <= MOST_LAYERS:
         chain.append(following)
         following = backing.get(following)
     return chain
-
-
-def image_disks(domain: Any) -> list[Disk]:
-    """Return the disks of a domain that are on an image."""
-    return [disk for disk in disks(domain) if disk.source and disk.device in ("disk", "lun")]
 
 
 def survey(
@@ -87,8 +84,8 @@ def survey(
     the VM's present cannot be read.
     """
     reader = _Reader(vm)
-    present = {target: reader.walk(disk, must=True) for target, disk in _disks_of(domains[:1])}
-    defined = [reader.walk(disk, must=True) for _target, disk in _disks_of(domains[1:])]
+    present = {target: reader.walk(disk) for target, disk in _disks_of(domains[:1])}
+    defined = [reader.walk(disk) for _target, disk in _disks_of(domains[1:])]
     states: set[str] = set()
     ours = set(record.overlays)
     for snapshot in snapshots:
@@ -131,19 +128,12 @@ class _Reader:
         self.images: dict[str, Image] = {}
         self.spelled: dict[str, str] = {}
 
-    def walk(self, disk: Disk, must: bool) -> str:
-        """Read a disk's chain and return the real path of its active layer."""
+    def walk(self, disk: Disk) -> str:
+        """Read a disk's chain and return the real path of its active layer. Raises ``chain_mismatch``."""
         try:
             return self._walk(str(disk.source), disk.format)
         except UNREADABLE as error:
-            if not must:
-                return os.path.realpath(str(disk.source))
-            raise KvmError(
-                "chain_mismatch",
-                f"Disk {disk.target} of {self._vm} is not as it should be: its backing chain cannot be read: {error}.",
-                "Nothing was changed. Look at vm_snapshot_info.",
-                disk=disk.target,
-            ) from error
+            raise chain_mismatch(self._vm, disk.target, f"its backing chain cannot be read: {error}") from error
 
     def walk_path(self, path: str, image_format: str) -> str:
         """Read an image and what it is backed by, as far as that is there; return its real path."""
@@ -153,19 +143,15 @@ class _Reader:
             return os.path.realpath(path)
 
     def _walk(self, path: str, image_format: str) -> str:
-        following: str | None = path
-        for _depth in range(_MOST_LAYERS):
-            real = os.path.realpath(str(following))
-            self.spelled.setdefault(real, str(following))
-            if following is None or real in self.backing:
+        top = os.path.realpath(path)
+        for image in walk_chain(path, image_format) if top not in self.backing else ():
+            real = os.path.realpath(image.file)
+            if real in self.backing:
                 break
-            image = read_image(following, image_format)
+            self.spelled[real] = image.file
             self.images[real] = image
             self.backing[real] = None if image.backing_file is None else os.path.realpath(image.backing_file)
-            following, image_format = image.backing_file, image.backing_format or "raw"
-            if following is None:
-                break
-        return os.path.realpath(path)
+        return top
 
     def chain(self, file: str) -> list[str]:
         """Return an image and all it is backed by, as far as that was read."""

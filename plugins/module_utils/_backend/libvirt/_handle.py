@@ -128,7 +128,7 @@ class DomainHandle:
 
         with translated(self.name, "rewriting what libvirt keeps of its snapshots"):
             current = true_current(found, forest, current_name(self.native))
-            agree(self.native, self.version, current, forest.on_disk(moved), unnamed)
+            agree(self.native, self.version, found, current, disk=forest.on_disk(moved), unnamed=unnamed)
 
     def unlink(self, files: Iterable[str]) -> None:
         """Delete files that nothing needs any more, and tell the storage pools. Raises ``file_in_use``."""

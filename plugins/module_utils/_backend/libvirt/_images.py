@@ -25,7 +25,7 @@ _FIXED = struct.Struct(">4sIQIIQIIQQII")
 _HEADER_LENGTH_AT = 100
 _VERSION_2_HEADER = 72
 _END, _BACKING_FORMAT = 0, 0xE2792ACA
-_MOST_LAYERS = 200  # libvirt's own limit for a chain
+MOST_LAYERS = 200  # of a chain, in every libvirt
 _FIRST_CLUSTER = 65536
 _PRIVATE = 0o600
 
@@ -113,13 +113,13 @@ def is_empty(overlay: str) -> bool:
 def walk_chain(file: str, image_format: str) -> Iterator[Image]:
     """Yield the image and all it is backed by, active layer first. Raises as `read_image` does, as it goes."""
     following: str | None = file
-    for _depth in range(_MOST_LAYERS):
+    for _depth in range(MOST_LAYERS):
         image = read_image(str(following), image_format)
         yield image
         following, image_format = image.backing_file, image.backing_format or "raw"
         if following is None:
             return
-    raise ValueError(f"the backing chain of {file} has more than {_MOST_LAYERS} layers, or goes in a circle")
+    raise ValueError(f"the backing chain of {file} has more than {MOST_LAYERS} layers, or goes in a circle")
 
 
 def read_chain(file: str, image_format: str) -> list[Image]:

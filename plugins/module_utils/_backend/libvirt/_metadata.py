@@ -25,9 +25,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     Saved,
     SavedDisk,
     point_to,
-    read_saved,
     saved,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import source_path
 
 _SECURE = 1  # VIR_DOMAIN_SNAPSHOT_XML_SECURE
 _REDEFINE, _CURRENT = 1, 2  # virDomainSnapshotCreateFlags
@@ -60,33 +60,41 @@ def forget(native: Any, name: str) -> None:
     The children go to their new parent first: libvirt 9.0 rewrites the states of all that are based on a snapshot even
     when only its metadata goes, as if its layers were merged already.
     """
-    found = read_saved(native)
-    going = next((one for one in found if one.name == name), None)
+    going = next((one for one in native.listAllSnapshots(0) if one.getName() == name), None)
     if going is None:
         return
+    parent = saved(_described(going)).parent
     current = current_name(native)
-    for child in found:
-        if child.parent == name:
-            _set_parent(child.xml, going.parent)
-            _redefine(native, child.xml, child.name == current)
-    native.snapshotLookupByName(name, 0).delete(_METADATA_ONLY)
+    for child in going.listAllChildren(0):
+        root = _described(child)
+        _set_parent(root, parent)
+        _redefine(native, root, child.getName() == current)
+    going.delete(_METADATA_ONLY)
 
 
 def make_root(native: Any, name: str) -> None:
     """Take a snapshot's parent from it: the VM was based on none, whatever libvirt called current."""
-    root = parse(native.snapshotLookupByName(name, 0).getXMLDesc(_SECURE))
+    root = _described(native.snapshotLookupByName(name, 0))
     if _set_parent(root, None):
         _redefine(native, root, current=True)
 
 
-def agree(native: Any, libvirt_version: int, current: str | None, disk: OnDisk, unnamed: Callable[[str], None]) -> None:
-    """Make every snapshot name the images that are there. ``current`` is the one the VM's present is based on.
+def agree(
+    native: Any,
+    libvirt_version: int,
+    found: Sequence[Saved],
+    current: str | None,
+    *,
+    disk: OnDisk,
+    unnamed: Callable[[str], None],
+) -> None:
+    """Make every snapshot name the images that are there.
 
-    ``unnamed`` is told of each overlay that its snapshot is about to name no more, by its real path.
+    ``found`` are all its snapshots, ``current`` is the one the VM's present is based on. ``unnamed`` is told of each
+    overlay that its snapshot is about to name no more, by its real path.
     Raises `libvirtError`. May be repeated. Each snapshot is rewritten at once, so that a kill in between leaves none half
     right; a libvirt that must have a current one gets the oldest root where the present is based on none.
     """
-    found = read_saved(native)
     reverts = libvirt_version >= _REVERTS_SINCE
     makeshift = _oldest_root(found) if reverts and current is None else None
     called_current = current_name(native)
@@ -158,7 +166,7 @@ def _follow(root: Any, moved: Mapping[str, tuple[str, str]]) -> bool:
     changed = False
     for domain in (*root.iterfind("domain"), *root.iterfind("inactiveDomain")):
         for disk in domain.iterfind("devices/disk"):
-            path = _path(disk)
+            path = source_path(disk)
             found = moved.get(os.path.realpath(path)) if path else None
             stale = [layer for layer in disk.iter("backingStore") if _names(layer, moved)]
             if found:
@@ -182,13 +190,12 @@ def _set_parent(root: Any, name: str | None) -> bool:
 
 
 def _names(layer: Any, moved: Mapping[str, tuple[str, str]]) -> bool:
-    path = _path(layer)
+    path = source_path(layer)
     return path is not None and os.path.realpath(path) in moved
 
 
-def _path(element: Any) -> str | None:
-    source = element.find("source")
-    return None if source is None else source.get("file") or source.get("dev")
+def _described(native: Any) -> Any:
+    return parse(native.getXMLDesc(_SECURE))
 
 
 def _redefine(native: Any, root: Any, current: bool) -> None:

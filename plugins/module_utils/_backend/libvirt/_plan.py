@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._checks import checked_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._coverage import cover
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._plan import (
     check_domain,
@@ -25,7 +26,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     VirtualMachine,
 )
 
-_MOST_LAYERS = 200  # of a chain, in every libvirt
 # Libvirt 10.8 to 11.10 cannot parse the chain of a VM with more layers at its start (json-c's depth of 32); fixed 12.0.
 _SHALLOW_LIBVIRT, _SHALLOW_LAYERS = (10_008_000, 12_000_000), 25
 
@@ -48,7 +48,7 @@ def plan_snapshot(
 def _check_depth(vm: str, disk: Disk, libvirt_version: int) -> None:
     images = checked_chain(vm, disk)
     shallow = _SHALLOW_LIBVIRT[0] <= libvirt_version < _SHALLOW_LIBVIRT[1]
-    limit = _SHALLOW_LAYERS if shallow else _MOST_LAYERS
+    limit = _SHALLOW_LAYERS if shallow else MOST_LAYERS
     if len(images) >= limit:
         raise KvmError(
             "chain_too_deep",

@@ -158,8 +158,10 @@ class Removal:
 
     def _settle(self, journal: Journal) -> None:
         handle = self._handle
-        see_merged(handle, handle.survey(without=(journal.snapshot,)), journal.merging)
         forest = handle.survey(without=(journal.snapshot,))
+        if journal.merging:
+            see_merged(handle, forest, *journal.merging)
+            forest = handle.survey(without=(journal.snapshot,))
         settle(handle, forest, True, self._pace, lambda: self._forget(journal.snapshot))
         self._forget(journal.snapshot)
         handle.agree(forest, {})

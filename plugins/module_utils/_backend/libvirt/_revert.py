@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
-from functools import partial
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._checks import (
     check_chains,
@@ -25,21 +24,26 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     from_libvirt,
     translated,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import Forest, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import (
     create_overlay,
     is_empty,
     read_chain,
+    read_image,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import etree, libvirt, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._plan import unused_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._remove import close_record
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved, point_to
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import (
+    Saved,
+    SavedDisk,
+    point_to,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._settle import settle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import gone, steps
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._names import file_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Journal, now
@@ -71,7 +75,7 @@ def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, po
         _check_internal(handle, target, disks)
         return RevertPlan(vm, snapshot, (), (), final)
     _check_states(handle, target)
-    overlays = tuple(_overlay(handle, target, part.target, part.state) for part in target.disks)
+    overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
     notes = _memory_notes(vm.name, target, final)
     forest = handle.survey()
     if not _is_needed(vm, snapshot, forest, target, final):
@@ -87,10 +91,10 @@ def _final(vm: VirtualMachine, power: str) -> str:
 
 def _check_disks(vm: str, target: Saved, disks: dict[str, Disk]) -> None:
     """Raise ``disks_changed`` where the VM has not the disks that it had."""
-    then = {disk.target: disk for disk in target.domain_disks if disk.source and disk.device in ("disk", "lun")}
+    then = {disk.target for disk in target.domain_disks if disk.source and disk.device in ("disk", "lun")}
     covered = {part.target for part in target.disks}
     changes = [f"{name} was removed" for name in sorted(covered - disks.keys())]
-    changes += [f"{name} was added" for name in sorted(disks.keys() - then.keys()) if not disks[name].readonly]
+    changes += [f"{name} was added" for name in sorted(disks.keys() - then) if not disks[name].readonly]
     for part in target.disks:
         if part.target in disks and not changes:
             roots = [
@@ -155,19 +159,18 @@ def _memory_notes(vm: str, target: Saved, final: str) -> tuple[str, ...]:
     return ()
 
 
-def _overlay(handle: DomainHandle, target: Saved, disk: str, state: str) -> SnapshotDisk:
-    before = next(part.overlay for part in target.disks if part.target == disk)
-    directory = os.path.dirname(os.path.realpath(before or state))
+def _overlay(handle: DomainHandle, name: str, part: SavedDisk) -> SnapshotDisk:
+    directory = os.path.dirname(os.path.realpath(part.overlay or part.state))
     if not os.path.isdir(directory):
-        directory = os.path.dirname(os.path.realpath(state))
+        directory = os.path.dirname(os.path.realpath(part.state))
     if not os.access(directory, os.W_OK | os.X_OK) or os.statvfs(directory).f_flag & os.ST_RDONLY:
         raise KvmError(
             "overlay_dir_unusable",
             f"{handle.name} needs a new overlay in {directory}, which cannot be written.",
             "Nothing was changed, and the VM was not stopped. Make the directory writable.",
         )
-    path = unused_path((), directory, file_name(handle.name, disk, target.name), ".qcow2")
-    return SnapshotDisk(disk, path, "qcow2", None, state)
+    path = unused_path((), directory, file_name(handle.name, part.target, name), ".qcow2")
+    return SnapshotDisk(part.target, path, "qcow2", None, part.state)
 
 
 def _is_needed(vm: VirtualMachine, snapshot: Snapshot, forest: Forest, target: Saved, final: str) -> bool:
@@ -207,9 +210,9 @@ class Reversion:
         noted = replace(record, overlays=(*record.overlays, *map(os.path.realpath, overlays.values())))
         handle.write(replace(noted, journal=journal), durable=True)
         try:
-            for part in plan.overlays:
-                image = read_chain(str(part.base), self._format(target, part.target))[0]
-                create_overlay(str(part.file), image.file, image.format, image.virtual_size)
+            for part in target.disks:
+                image = read_image(part.state, part.format)
+                create_overlay(overlays[part.target], image.file, image.format, image.virtual_size)
         except KvmError:
             self._undo()
             raise
@@ -228,9 +231,6 @@ class Reversion:
             return Recovery(f"Undid the interrupted revert to snapshot {journal.snapshot!r}.", finished=False)
         self._finish(journal, target)
         return Recovery(f"Finished the interrupted revert to snapshot {journal.snapshot!r}.")
-
-    def _format(self, target: Saved, disk: str) -> str:
-        return next(part.format for part in target.disks if part.target == disk)
 
     def _is_on(self, journal: Journal) -> bool:
         now_on = {disk.target: str(disk.source) for disk in image_disks(self._handle.xml())}
@@ -325,9 +325,8 @@ class Reversion:
         definition = etree.tostring(handle.definition(), encoding="unicode")
         handle.agree(handle.survey(), {})
         flags = {_RUNNING: _REVERT_RUNNING, _PAUSED: _REVERT_PAUSED}.get(power, 0) | _REVERT_FORCE
-        native = partial(handle.native.snapshotLookupByName, target.name, 0)
         with translated(handle.name, "reverting to the snapshot inside its images"):
-            handle.native.revertToSnapshot(native(), flags)
+            handle.native.revertToSnapshot(handle.native.snapshotLookupByName(target.name, 0), flags)
             if power == _OFF and handle.native.isActive():
                 handle.native.destroy()
             handle.connection.defineXML(definition)

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import etree, parse
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk, disks, source_path
 
 _SECURE = 1  # VIR_DOMAIN_SNAPSHOT_XML_SECURE: without it a redefinition would lose passwords
 
@@ -79,7 +79,7 @@ def saved(root: Any) -> Saved:
         memory_file=memory.get("file") if memory_kind == "external" else None,
         disks=tuple(_saved_disks(chosen, known)),
         domain_disks=tuple(known.values()),
-        reverted_to=tuple(_sources(root.iterfind("revertDisks/disk"))),
+        reverted_to=tuple(filter(None, map(source_path, root.iterfind("revertDisks/disk")))),
         xml=root,
     )
 
@@ -89,16 +89,7 @@ def _saved_disks(chosen: list[Any], known: Mapping[str, Disk]) -> Iterator[Saved
         before = known.get(element.get("name"))
         if before is None or before.source is None:
             continue
-        overlay = next(_sources([element]), None)
-        yield SavedDisk(before.target, before.source, before.format, overlay)
-
-
-def _sources(elements: Iterable[Any]) -> Iterator[str]:
-    for element in elements:
-        source = element.find("source")
-        path = None if source is None else source.get("file") or source.get("dev")
-        if path:
-            yield str(path)
+        yield SavedDisk(before.target, before.source, before.format, source_path(element))
 
 
 def point_to(disk: Any, path: str, image_format: str) -> None:

@@ -78,11 +78,8 @@ def _define(handle: DomainHandle, images: dict[str, tuple[str, str]], before: tu
         raise merge_failed(handle.name, "somebody started the VM while its layers were being merged")
 
 
-def see_merged(handle: DomainHandle, forest: Forest, merging: tuple[str, ...]) -> None:
+def see_merged(handle: DomainHandle, forest: Forest, top: str, base: str) -> None:
     """Draw the conclusions from a merge that has ended while nobody, perhaps not even libvirt, was there to see it."""
-    if not merging:
-        return
-    top, base = merging
     _see_pivot(handle, forest, top, base)
     if base not in forest.images or forest.layers.above(top) or top in forest.tops.values():
         return  # it has not ended, and is begun anew

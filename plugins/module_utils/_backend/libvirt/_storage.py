@@ -19,13 +19,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     to_chain,
     unknown_layers,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._named_files import (
     files_in,
     named_on_host,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import Storage, VirtualMachine
 
