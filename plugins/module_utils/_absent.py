@@ -27,14 +27,18 @@ Chosen = Callable[[VirtualMachine], Sequence[Snapshot]]
 
 @dataclass(frozen=True)
 class Absent(Action[RemovalPlan]):
-    """Remove what ``chosen`` says of each VM, which is asked for leaf first; ``bandwidth`` is in MiB/s, 0 for no limit."""
+    """Remove what ``chosen`` says of each VM, which is asked for leaf first.
+
+    ``bandwidth`` is in MiB/s, 0 for no limit; ``none`` is what to tell of a VM of which nothing is chosen.
+    """
 
     chosen: Chosen
     bandwidth: int = 0
+    none: str = "it has no snapshots"
 
     def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[RemovalPlan, Nothing]:
         snapshots = self.chosen(vm)
-        return hypervisor.plan_removal(vm, snapshots) if snapshots else Nothing(vm, "no such snapshot")
+        return hypervisor.plan_removal(vm, snapshots) if snapshots else Nothing(vm, self.none)
 
     def predict(self, plan: RemovalPlan) -> VmOutcome:
         return _outcome(plan, _left(plan), "would be removed", plan.notes)

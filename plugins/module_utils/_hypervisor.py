@@ -90,9 +90,12 @@ class Hypervisor(ABC):
         """
 
     @abstractmethod
-    def plan_removal(self, vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> RemovalPlan:
+    def plan_removal(
+        self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
+    ) -> RemovalPlan:
         """Decide the removal of snapshots, leaf first, and check all that can be, without touching the VM.
 
+        ``orphans`` are files that will have been deleted by then.
         Raises ``mixed_chain``, ``block_job_active``, ``managed_save``, ``chain_mismatch``, ``file_missing``,
         ``transient_domain``, ``no_space`` or ``bad_state``.
         """

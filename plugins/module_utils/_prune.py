@@ -165,7 +165,7 @@ class Prune(Action[Pruning]):
         choice = choose(vm.snapshots, self._wish, self._now)
         orphans = hypervisor.storage(vm).orphans if self._wish.orphans else ()
         if choice.removed:
-            return Pruning(vm, choice, hypervisor.plan_removal(vm, choice.removed), orphans)
+            return Pruning(vm, choice, hypervisor.plan_removal(vm, choice.removed, orphans), orphans)
         if orphans:
             return Pruning(vm, choice, None, orphans)
         return Nothing(vm, self._nothing(vm, choice), kept=tuple(choice.kept))
@@ -184,7 +184,12 @@ class Prune(Action[Pruning]):
     def act(self, hypervisor: Hypervisor, plan: Pruning, deadline: Deadline) -> VmOutcome:
         # Orphans first: one of them may be based on a layer that is to be merged.
         deleted = hypervisor.delete_orphans(plan.vm, plan.orphans) if plan.orphans else ()
-        removal = self._absent.act(hypervisor, plan.removal, deadline) if plan.removal else _untouched(plan)
+        if plan.removal is None:
+            removal = _untouched(plan)
+        else:
+            # Planned again where some are gone: not all may be.
+            again = hypervisor.plan_removal(plan.vm, plan.removal.snapshots) if plan.orphans else plan.removal
+            removal = self._absent.act(hypervisor, again, deadline)
         return _with_orphans(plan, removal, deleted, "deleted")
 
 

@@ -457,7 +457,7 @@ def _absent(params: dict[str, Any], name: str) -> tuple[Action[Any], Wording]:
     if not params["all_snapshots"]:
         check_snapshot_name(name)
         below = " and those based on it" if params["children"] else ""
-        action = Absent(named(name, params["children"]), params["bandwidth"])
+        action = Absent(named(name, params["children"]), params["bandwidth"], f"there is no snapshot {name!r}")
         return action, Wording(f"removal of snapshot {name!r}{below}", "removed")
     if name:
         raise _bad_request("name and all_snapshots exclude each other.")

@@ -13,6 +13,7 @@ import os
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any, Callable
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._absent import Absent, every, named
@@ -22,8 +23,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import Kvm
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._info import gather
 from ansible_collections.limiquantix.kvm.plugins.module_utils._info import result as info_result
-from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import Wording, outcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome, Wording, outcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._prune import Prune, Retention
+from ansible_collections.limiquantix.kvm.plugins.module_utils._prune import result as prune_result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Journal, Records, now, record_directory
 from ansible_collections.limiquantix.kvm.plugins.module_utils._reverted import Reverted
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId, RevertRequest, SnapshotRequest
@@ -79,14 +82,24 @@ def remove(
     )
 
 
+def prune(
+    where: dict[str, Any], vms: list[str], check: bool, limits: dict[str, Any], *, names: list[str], orphans: bool
+) -> dict[str, Any]:
+    """Do what vm_snapshot_prune does."""
+    action = Prune(Retention(names=tuple(names), orphans=orphans), datetime.now(timezone.utc))
+    return prune_result(_done(where, vms, action, check, Limits(**limits)), check)
+
+
 def _run(
     where: dict[str, Any], vms: list[str], action: Action[Any], wording: Wording, *, check: bool, limits: dict[str, Any]
 ) -> dict[str, Any]:
-    given = Limits(**limits)
-    params = {"quiesce_timeout": 30, **where, "parallel": given.parallel, "timeout": given.timeout}
+    return outcome(wording, _done(where, vms, action, check, Limits(**limits)), check)
+
+
+def _done(where: dict[str, Any], vms: list[str], action: Action[Any], check: bool, limits: Limits) -> list[VmOutcome]:
+    params = {"quiesce_timeout": 30, **where, "parallel": limits.parallel, "timeout": limits.timeout}
     with open_hypervisor(params) as hypervisor:
-        done = run(hypervisor, vms, action, given, check)
-    return outcome(wording, done, check)
+        return run(hypervisor, vms, action, limits, check)
 
 
 def info(where: dict[str, Any], vms: list[str]) -> dict[str, Any]:
@@ -131,6 +144,7 @@ def main() -> None:
         "snapshot": snapshot,
         "revert": revert,
         "remove": remove,
+        "prune": prune,
         "info": info,
         "hold": hold,
         "plant": plant,

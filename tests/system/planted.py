@@ -54,6 +54,10 @@ class Planted:
         """Remove a snapshot of VMs in the same way."""
         return self._call("remove", fault, list(vms), name=name, **options)
 
+    def prune(self, vm: str, *names: str, check: bool = False, orphans: bool = False) -> dict[str, Any]:
+        """Prune a VM; nothing is spoilt."""
+        return self._call("prune", "", [vm], check=check, names=names, orphans=orphans)
+
     def info(self, vm: str) -> dict[str, Any]:
         """Return what vm_snapshot_info says of a VM."""
         answer = json.loads(self.run_python(f"{_PRELUDE}\nprint(json.dumps(driver.info({_WHERE!r}, [{vm!r}])))"))
@@ -63,7 +67,8 @@ class Planted:
     def _call(self, what: str, fault: str, vms: list[str], user: str = "root", **options: Any) -> dict[str, Any]:
         where = {**_WHERE, "uri": options.pop("uri", _WHERE["uri"])}
         limits = {key: options.pop(key) for key in ("parallel", "timeout") if key in options}
-        call = f"driver.{what}({where!r}, {vms!r}, False, limits={limits!r}, **{options!r})"
+        check = options.pop("check", False)
+        call = f"driver.{what}({where!r}, {vms!r}, {check!r}, limits={limits!r}, **{options!r})"
         code = f"""{_PRELUDE}
 {fault}
 try:

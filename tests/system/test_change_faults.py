@@ -372,3 +372,17 @@ def test_a_merge_that_takes_too_long(planted: Planted) -> None:
     assert (snapshot_names(host, VM), files_of(host, VM)) == ([], PRISTINE)
     assert holds_now(host, 5, size="48M")
     sound(planted)
+
+
+def test_a_layer_that_only_an_orphan_holds_up_is_merged_with_its_snapshot(planted: Planted) -> None:
+    host = fresh(planted, "s1")
+    host.run(f"qemu-img create -q -f qcow2 -b {IMAGES}/{VM}.qcow2 -F qcow2 {IMAGES}/lost.qcow2")
+    overlays = files_of(host, VM) - PRISTINE
+    told, done = (only(planted.prune(VM, "s1", check=check, orphans=True)) for check in (True, False))
+    assert (told["error_code"], done["error_code"]) == (None, None), (told, done)
+    for entry in (told, done):
+        assert (entry["orphans_removed"], entry["notes"]) == ([f"{IMAGES}/lost.qcow2"], []), entry
+        assert {os.path.basename(file) for file in entry["files_removed"]} == overlays
+    assert (snapshot_names(host, VM), files_of(host, VM)) == ([], PRISTINE)
+    assert holds_now(host, 2)
+    sound(planted)

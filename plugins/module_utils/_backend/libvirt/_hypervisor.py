@@ -163,8 +163,10 @@ class LibvirtHypervisor(Hypervisor):
         Reversion(self._handle(plan.vm.id), Pace(0, deadline)).run(plan)
         return plan.notes
 
-    def plan_removal(self, vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> RemovalPlan:
-        return plan_removal(self._handle(vm.id), vm, tuple(snapshots))
+    def plan_removal(
+        self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
+    ) -> RemovalPlan:
+        return plan_removal(self._handle(vm.id), vm, tuple(snapshots), orphans)
 
     def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:
         Removal(self._handle(plan.vm.id), Pace(bandwidth, deadline)).run(plan.snapshots[0])

@@ -12,7 +12,7 @@ inside images are left to it.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._block_commit import abort_commit
@@ -33,7 +33,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     settle,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Pace
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Merge, Step, gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import (
+    Drop,
+    Merge,
+    Step,
+    gone,
+    steps,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Journal, Record, now, snapshot_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
@@ -43,7 +49,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
 )
 
 
-def plan_removal(handle: DomainHandle, vm: VirtualMachine, snapshots: tuple[Snapshot, ...]) -> RemovalPlan:
+def plan_removal(
+    handle: DomainHandle, vm: VirtualMachine, snapshots: tuple[Snapshot, ...], orphans: Iterable[str]
+) -> RemovalPlan:
     """Return the plan. Raises as `Hypervisor.plan_removal` says."""
     check_idle(handle, vm)
     names = {one.name for one in snapshots}
@@ -54,6 +62,8 @@ def plan_removal(handle: DomainHandle, vm: VirtualMachine, snapshots: tuple[Snap
             raise mixed_chain(handle.name, f"snapshot {one.name!r} is partly inside its images and partly not")
     check_chains(handle)
     forest = handle.survey(names, noted(handle.record(), going, every))
+    for orphan in forest.layers.backing.keys() & set(orphans):
+        forest.layers.done(Drop(orphan))
     notes = _notes(forest, going)
     found = steps(forest.layers)
     _require_room(handle, forest, found)

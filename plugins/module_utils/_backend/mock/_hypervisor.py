@@ -192,8 +192,10 @@ class MockHypervisor(Hypervisor):
             go_back(state, plan)
         return plan.notes
 
-    def plan_removal(self, vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> RemovalPlan:
-        return plan_removal(self._file.read(), vm, snapshots)
+    def plan_removal(
+        self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
+    ) -> RemovalPlan:
+        return plan_removal(self._file.read(), vm, snapshots, orphans)
 
     def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:
         (snapshot,) = plan.snapshots

@@ -38,7 +38,9 @@ class Removed:
     merged: Mapping[str, int]
 
 
-def plan_removal(state: Mapping[str, Any], vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> RemovalPlan:
+def plan_removal(
+    state: Mapping[str, Any], vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str]
+) -> RemovalPlan:
     """Return the plan, rehearsed on a copy. Raises as `Hypervisor.plan_removal` says."""
     native = find_vm(state, vm.id)
     refuse_busy(vm, native)
@@ -49,6 +51,8 @@ def plan_removal(state: Mapping[str, Any], vm: VirtualMachine, snapshots: Sequen
         if disk.get("source") and disk.get("type", "file") in ("file", "block"):
             readable_chain(vm.name, disk["target"], disk["source"], state["files"])
     later = copy.deepcopy(dict(state))
+    for file in orphans:
+        delete_file(later, file)
     removed = [forget(later, vm, snapshot.name) for snapshot in snapshots]
     _refuse_without_room(state, removed)
     files = tuple(file for one in removed for file in one.files)

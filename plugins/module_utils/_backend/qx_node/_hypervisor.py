@@ -185,7 +185,9 @@ class QxNodeHypervisor(Hypervisor):
             raise _unverified(what, error) from error
         return plan.notes
 
-    def plan_removal(self, vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> RemovalPlan:
+    def plan_removal(
+        self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
+    ) -> RemovalPlan:
         return RemovalPlan(vm, tuple(snapshots), ())
 
     def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:

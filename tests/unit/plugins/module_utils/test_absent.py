@@ -90,7 +90,7 @@ def test_a_check_foretells(path: str, name: str, children: bool, removed: tuple[
     assert [one.name for one in was.after] == left
     for check_mode in (True, False):
         again = remove(path, name, check_mode, children)
-        assert (again.changed, again.removed, again.msg) == (False, (), "no such snapshot")
+        assert (again.changed, again.removed, again.msg) == (False, (), "it has no snapshots")
     if not left:
         assert list(files) == ["/vm/a.qcow2"]
 

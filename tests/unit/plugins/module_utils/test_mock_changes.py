@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hyp
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._prune import Prune, Retention
 from ansible_collections.limiquantix.kvm.plugins.module_utils._reverted import Reverted
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import RevertRequest, Storage, VirtualMachine
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import (
@@ -240,6 +242,16 @@ def test_orphans(path: str) -> None:
     asked = ["/vm/lost", "/vm/a.vda.s1.qcow2", "/vm/alone", "/vm/none"]
     assert hypervisor.delete_orphans(vm, asked) == ("/vm/lost",)
     assert files(path) == {"/vm/a.qcow2", "/vm/a.vda.s1.qcow2", "/vm/a.vda.s2.qcow2", "/vm/on-lost", "/vm/alone"}
+
+
+def test_a_layer_that_only_an_orphan_holds_up_is_merged_with_its_snapshot(path: str) -> None:
+    with edited(path) as (state, _native):
+        state["files"]["/vm/lost"] = {"format": "qcow2", "size": 1, "backing_file": "/vm/a.qcow2"}
+    prune = Prune(Retention(names=("s1",), orphans=True), datetime.now(timezone.utc))
+    (told,), (done,) = do(path, prune, check_mode=True), do(path, prune)
+    assert told.files_removed == done.files_removed == ("/vm/a.vda.s1.qcow2",)
+    assert told.orphans_removed == done.orphans_removed == ("/vm/lost",)
+    assert files(path) == {"/vm/a.qcow2", "/vm/a.vda.s2.qcow2"}
 
 
 def test_a_merge_that_takes_too_long_goes_on_the_next_time(path: str) -> None:
