@@ -86,6 +86,15 @@ def memory_blocked(name: str, blockers: tuple[str, ...], afterwards: str = "The 
     )
 
 
+def memory_timeout(name: str, seconds: float) -> KvmError:
+    """Return the error of memory that was not saved in time."""
+    return KvmError(
+        "timeout",
+        f"The memory of {name} was not saved within {seconds:g} seconds; saving it was aborted.",
+        "The VM goes on as before and no snapshot was taken. Give a longer timeout, or take it disk-only.",
+    )
+
+
 def decide_freeze(vm: VirtualMachine, request: SnapshotRequest) -> tuple[bool, tuple[str, ...]]:
     """Return whether to freeze the guest's file systems and, where not, why; raise ``agent_unavailable``."""
     if request.quiesce == "never":

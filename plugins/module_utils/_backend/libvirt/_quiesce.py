@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import libvirt, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._thaw_guard import ThawGuard
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._freeze import Freeze
 
 _BLOCK = -2  # VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK: wait for ever, libvirt's own default
 _SILENT = (86, 97, 112)  # virterror.h: agent unresponsive, unsynced, command timeout (since 11.2)
@@ -21,15 +21,6 @@ _STATUS = "/run/libvirt/qemu/{}.xml"
 _THAW_TRIES = 3
 # qemu-ga refuses every command but thaw and status while frozen: the freeze is somebody else's. There is no code for it.
 _FROZEN_ALREADY = ("has been disabled", "not allowed", "frozen")
-
-
-@dataclass
-class Freeze:
-    """What became of a freeze: ``held`` from the first file system frozen until our thaw, or why not."""
-
-    held: bool = False
-    reason: str = ""
-    still_frozen: bool = False
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._named_files import named_on_host
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._open_files import open_now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._qemu import leave_overlays
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._quiesce import Freeze, frozen
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._quiesce import frozen
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved, saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._snapshot_xml import (
     from_saved,
@@ -36,6 +36,14 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._decide import memory_timeout
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._freeze import (
+    Freeze,
+    freeze_seconds,
+    notes_on,
+    require_frozen,
+    thaw_failed,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._record import (
@@ -78,7 +86,7 @@ class Take:
         try:
             self._make_overlays(plan)
             with self._frozen(plan, deadline) as freeze:
-                self._require(plan, freeze)
+                require_frozen(plan, freeze)
                 snapshot = self._switch(plan, deadline)
         except KvmError as error:
             self._undo(plan, files)
@@ -89,7 +97,9 @@ class Take:
                 self._take_root(plan)
         taken = self._write_record(plan, found, freeze)
         self._verify(plan)
-        return self._report(plan, taken, freeze)
+        if freeze.still_frozen:
+            raise _still_frozen(vm.name)
+        return Taken(taken, notes_on(plan, freeze))
 
     def _take_root(self, plan: SnapshotPlan) -> None:
         """Undo that libvirt based the snapshot on one that it only called current, for want of a true one."""
@@ -115,13 +125,7 @@ class Take:
     def _frozen(self, plan: SnapshotPlan, deadline: Deadline) -> AbstractContextManager[Freeze]:
         if not plan.freeze:
             return nullcontext(Freeze())
-        seconds = max(1, int(min(plan.request.quiesce_timeout, deadline.remaining())))
-        return frozen(self._domain, plan.vm.name, self._guard, seconds)
-
-    def _require(self, plan: SnapshotPlan, freeze: Freeze) -> None:
-        if plan.freeze and plan.request.quiesce == "required" and not freeze.held:
-            remedy = "No snapshot was taken. Look at the agent in the guest, or use quiesce: auto."
-            raise KvmError("quiesce_failed", f"{plan.vm.name} cannot be quiesced: {freeze.reason}.", remedy)
+        return frozen(self._domain, plan.vm.name, self._guard, freeze_seconds(plan, deadline))
 
     def _switch(self, plan: SnapshotPlan, deadline: Deadline) -> Any:
         """Let libvirt switch every disk to its overlay in one transaction; with memory, save that first."""
@@ -136,7 +140,7 @@ class Take:
                 return self._domain.snapshotCreateXML(to_xml(plan, list(self._before)), flags)
             except libvirt.libvirtError as error:
                 if aborted.is_set():
-                    raise _memory_timeout(name, deadline) from error
+                    raise memory_timeout(name, deadline.seconds) from error
                 raise from_libvirt(error, name, "taking the snapshot") from error
 
     def _abort_job(self, aborted: threading.Event, finished: threading.Event) -> None:
@@ -166,19 +170,6 @@ class Take:
         with suppress(KvmError):  # libvirt is gone: the next run on this VM finds the record and clears up
             remove_unused(self._handle, files)
             self._records.write(plan.vm.id, replace(self._records.read(plan.vm.id), journal=None))
-
-    def _report(self, plan: SnapshotPlan, snapshot: Snapshot, freeze: Freeze) -> Taken:
-        if freeze.still_frozen:
-            raise _still_frozen(plan.vm.name)
-        if plan.freeze and not freeze.held:
-            if plan.request.quiesce == "required":
-                raise KvmError(
-                    "quiesce_lost",
-                    f"The snapshot of {plan.vm.name} was taken, but not quiesced: {freeze.reason}.",
-                    "It is kept, as a crash-consistent one.",
-                )
-            return Taken(snapshot, (*plan.notes, f"not quiesced: {freeze.reason}; it is crash-consistent"))
-        return Taken(snapshot, plan.notes)
 
 
 def remove_unused(handle: DomainHandle, files: Iterable[str]) -> None:
@@ -251,14 +242,6 @@ def _alarm(seconds: float | None, ring: Callable[[threading.Event], None]) -> It
         finished.set()
 
 
-def _memory_timeout(vm: str, deadline: Deadline) -> KvmError:
-    return KvmError(
-        "timeout",
-        f"The memory of {vm} was not saved within {deadline.seconds:g} seconds; saving it was aborted.",
-        "The VM goes on as before and no snapshot was taken. Give a longer timeout, or take it disk-only.",
-    )
-
-
 def _not_as_asked(vm: str, target: str, difference: str) -> KvmError:
     return KvmError(
         "verification_failed",
@@ -268,11 +251,8 @@ def _not_as_asked(vm: str, target: str, difference: str) -> KvmError:
 
 
 def _still_frozen(vm: str) -> KvmError:
-    return KvmError(
-        "thaw_failed",
-        f"The guest agent of {vm} does not answer: the guest's file systems may still be frozen.",
-        f"A process on the host goes on trying to thaw it for ten minutes; by hand: virsh domfsthaw {vm}.",
-    )
+    remedy = f"A process on the host goes on trying to thaw it for ten minutes; by hand: virsh domfsthaw {vm}."
+    return thaw_failed(vm, remedy)
 
 
 def _with_frozen_guest(error: KvmError, vm: str, freeze: Freeze) -> KvmError:

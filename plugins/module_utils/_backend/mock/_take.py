@@ -6,12 +6,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._images import add_file, add_overlay
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._decide import memory_timeout
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._freeze import (
+    Freeze,
+    freeze_seconds,
+    notes_on,
+    require_frozen,
+    thaw_failed,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotPlan
 
@@ -19,26 +27,15 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import S
 _FOUND_OUT = ("current", "missing_files", "untold")
 
 
-@dataclass(frozen=True)
-class Freeze:
-    """What became of a freeze: ``held`` until the thaw, or why not; ``still_frozen`` when the thaw was not answered."""
-
-    held: bool
-    reason: str = ""
-    still_frozen: bool = False
-
-
 def freeze_guest(plan: SnapshotPlan, agent: str, slow_seconds: float, deadline: Deadline) -> Freeze:
     """Return how the freeze of this guest goes; raise ``quiesce_failed`` where it cannot begin and is required."""
     if not plan.freeze:
         return Freeze(False)
-    seconds = max(1, int(min(plan.request.quiesce_timeout, deadline.remaining())))
+    seconds = freeze_seconds(plan, deadline)
     if agent == "silent":
-        reason = "the guest agent did not freeze: Guest agent is not responding"
-        if plan.request.quiesce == "required":
-            remedy = "No snapshot was taken. Look at the agent in the guest, or use quiesce: auto."
-            raise KvmError("quiesce_failed", f"{plan.vm.name} cannot be quiesced: {reason}.", remedy)
-        return Freeze(False, reason)
+        silent = Freeze(False, "the guest agent did not freeze: Guest agent is not responding")
+        require_frozen(plan, silent)
+        return silent
     if agent == "stuck":
         return Freeze(False, "the guest agent does not answer the thaw", still_frozen=True)
     if agent == "thaws_early":
@@ -55,11 +52,7 @@ def wait_while_taking(plan: SnapshotPlan, slow_seconds: float, deadline: Deadlin
         return
     time.sleep(min(slow_seconds, deadline.remaining()))
     if deadline.passed:
-        raise KvmError(
-            "timeout",
-            f"The memory of {plan.vm.name} was not saved within {deadline.seconds:g} seconds; saving it was aborted.",
-            "The VM goes on as before and no snapshot was taken. Give a longer timeout, or take it disk-only.",
-        )
+        raise memory_timeout(plan.vm.name, deadline.seconds)
 
 
 def switch_disks(plan: SnapshotPlan, state: dict[str, Any], native: dict[str, Any], quiesced: bool) -> None:
@@ -85,13 +78,6 @@ def switch_disks(plan: SnapshotPlan, state: dict[str, Any], native: dict[str, An
 
 def report(plan: SnapshotPlan, freeze: Freeze) -> tuple[str, ...]:
     """Return the notes on a snapshot that was taken; raise ``thaw_failed`` or ``quiesce_lost`` where that is worse."""
-    name = plan.vm.name
     if freeze.still_frozen:
-        message = f"The guest agent of {name} does not answer: the guest's file systems may still be frozen."
-        raise KvmError("thaw_failed", message, f"By hand: virsh domfsthaw {name}.")
-    if not plan.freeze or freeze.held:
-        return plan.notes
-    if plan.request.quiesce == "required":
-        message = f"The snapshot of {name} was taken, but not quiesced: {freeze.reason}."
-        raise KvmError("quiesce_lost", message, "It is kept, as a crash-consistent one.")
-    return (*plan.notes, f"not quiesced: {freeze.reason}; it is crash-consistent")
+        raise thaw_failed(plan.vm.name, f"By hand: virsh domfsthaw {plan.vm.name}.")
+    return notes_on(plan, freeze)

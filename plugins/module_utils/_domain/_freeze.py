@@ -1,0 +1,52 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a freeze means for the snapshot it is for: how long it may take, what its failure forbids, what is told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotPlan
+
+
+@dataclass
+class Freeze:
+    """What became of a freeze: ``held`` from the first file system frozen until our thaw, or why not.
+
+    ``still_frozen`` is one whose thaw was not answered.
+    """
+
+    held: bool = False
+    reason: str = ""
+    still_frozen: bool = False
+
+
+def freeze_seconds(plan: SnapshotPlan, deadline: Deadline) -> int:
+    """Return how long the guest may be frozen."""
+    return max(1, int(min(plan.request.quiesce_timeout, deadline.remaining())))
+
+
+def require_frozen(plan: SnapshotPlan, freeze: Freeze) -> None:
+    """Raise ``quiesce_failed`` where a freeze is required and has not begun."""
+    if plan.freeze and plan.request.quiesce == "required" and not freeze.held:
+        remedy = "No snapshot was taken. Look at the agent in the guest, or use quiesce: auto."
+        raise KvmError("quiesce_failed", f"{plan.vm.name} cannot be quiesced: {freeze.reason}.", remedy)
+
+
+def notes_on(plan: SnapshotPlan, freeze: Freeze) -> tuple[str, ...]:
+    """Return the notes on a snapshot that was taken. Raises ``quiesce_lost``."""
+    if not plan.freeze or freeze.held:
+        return plan.notes
+    if plan.request.quiesce == "required":
+        message = f"The snapshot of {plan.vm.name} was taken, but not quiesced: {freeze.reason}."
+        raise KvmError("quiesce_lost", message, "It is kept, as a crash-consistent one.")
+    return (*plan.notes, f"not quiesced: {freeze.reason}; it is crash-consistent")
+
+
+def thaw_failed(vm: str, remedy: str) -> KvmError:
+    """Return the error of a guest that may still be frozen."""
+    message = f"The guest agent of {vm} does not answer: the guest's file systems may still be frozen."
+    return KvmError("thaw_failed", message, remedy)
