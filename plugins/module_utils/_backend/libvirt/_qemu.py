@@ -98,7 +98,7 @@ def _commit_back(vm: str, native: Any, node: str) -> None:
             raise KvmError(
                 "verification_failed",
                 f"{vm} writes to an overlay that libvirt, killed just then, does not know of, and does not come off it.",
-                "Delete no file and do not stop the VM. Ask its QEMU: virsh qemu-monitor-command VM --hmp 'info block'.",
+                f"Delete no file and do not stop the VM. Ask its QEMU: virsh qemu-monitor-command {vm} --hmp 'info block'.",
             )
         time.sleep(_PAUSE)
 
