@@ -198,6 +198,23 @@ def power(vm: str, on: bool) -> dict[str, Any]:
     return {}
 
 
+def is_on(vm: str) -> dict[str, Any]:
+    """Tell whether a VM runs, by libvirt's word."""
+    return {"on": bool(_domain(vm).isActive())}
+
+
+def end_process(pid: int) -> dict[str, Any]:
+    """End a VM's own QEMU, of which libvirt does not know."""
+    with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+        assert "guest=soak" in file.read()
+    os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + 10
+    while os.path.exists(f"/proc/{pid}"):
+        assert time.monotonic() < end, "it does not end"
+        time.sleep(0.05)
+    return {}
+
+
 def restart_libvirtd() -> dict[str, Any]:
     """Restart the daemon, and wait until it answers."""
     command("systemctl", "reset-failed", "libvirtd", check=False)
@@ -408,7 +425,10 @@ def _damage(layer: tuple[str, str]) -> str:
 
 CALLS: dict[str, Callable[..., dict[str, Any]]] = {
     call.__name__: call
-    for call in (reset, remove, module, spoilt, power, restart_libvirtd, native, keep, again, virsh_take, write, look)
+    for call in (
+        *(reset, remove, module, spoilt, power, is_on, end_process, restart_libvirtd),
+        *(native, keep, again, virsh_take, write, look),
+    )
 }
 
 

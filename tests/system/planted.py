@@ -64,6 +64,10 @@ class Planted:
         entry: dict[str, Any] = answer["vms"][0]
         return entry
 
+    def plant(self, vm: str, **journal: Any) -> None:
+        """Write down on the host what a run does before its first step, as if it had been killed after that."""
+        self.run_python(f"{_PRELUDE}\ndriver.plant({_WHERE!r}, {vm!r}, **{journal!r})")
+
     def _call(self, what: str, fault: str, vms: list[str], user: str = "root", **options: Any) -> dict[str, Any]:
         where = {**_WHERE, "uri": options.pop("uri", _WHERE["uri"])}
         limits = {key: options.pop(key) for key in ("parallel", "timeout") if key in options}

@@ -386,3 +386,72 @@ def test_a_layer_that_only_an_orphan_holds_up_is_merged_with_its_snapshot(plante
     assert (snapshot_names(host, VM), files_of(host, VM)) == ([], PRISTINE)
     assert holds_now(host, 2)
     sound(planted)
+
+
+def test_a_vm_that_is_off_by_libvirts_word_only(planted: Planted) -> None:
+    """Something has its image open as a QEMU has that libvirt has lost."""
+    host = fresh(planted, "s1")
+    host.virsh("destroy", VM)
+    overlays = files_of(host, VM)
+    image = disk(host, VM)
+    host.run(f"setsid sh -c 'sleep 60 | qemu-io -f qcow2 {image}' >/dev/null 2>&1 </dev/null &")
+    inode = host.run(["stat", "-c", "%i", image]).stdout.strip()
+    wait_for("its lock", lambda: f":{inode} " in host.run("cat /proc/locks").stdout)
+    pid = host.run("pgrep -nx qemu-io").stdout.strip()
+    try:
+        for done in (
+            planted.snapshot("", VM, "s2"),
+            planted.revert("", VM, "s1"),
+            planted.remove("", VM, name="s1"),
+        ):
+            entry = only(done)
+            assert (entry["error_code"], entry["details"]) == ("file_in_use", {"file": image, "pid": int(pid)}), entry
+        assert (snapshot_names(host, VM), files_of(host, VM), disk(host, VM)) == (["s1"], overlays, image)
+    finally:
+        host.run(["kill", pid])
+    assert only(planted.remove("", VM, name="s1"))["error_code"] is None
+    assert (snapshot_names(host, VM), files_of(host, VM)) == ([], PRISTINE)
+    assert holds_now(host, 2)
+    sound(planted)
+
+
+_BEHIND_LIBVIRTS_BACK = """
+import json, libvirt, libvirt_qemu, os, subprocess
+domain = libvirt.open("qemu:///system").lookupByName({vm!r})
+
+def ask(command, **arguments):
+    line = json.dumps({{"execute": command, "arguments": arguments}})
+    return json.loads(libvirt_qemu.qemuMonitorCommand(domain, line, 0))["return"]
+
+known = {{one["file"]: one["node-name"] for one in ask("query-named-block-nodes", flat=True) if one["drv"] == "qcow2"}}
+subprocess.run(["qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b", {image!r}, "-F", "qcow2", {overlay!r}, "64M"], check=True)
+os.chown({overlay!r}, os.stat({image!r}).st_uid, os.stat({image!r}).st_gid)
+ask("blockdev-add", driver="file", filename={overlay!r}, **{{"node-name": "libvirt-90-storage", "auto-read-only": True}})
+ask("blockdev-add", driver="qcow2", file="libvirt-90-storage", backing=None, **{{"node-name": "libvirt-90-format"}})
+ask("blockdev-snapshot", node=known[{image!r}], overlay="libvirt-90-format")
+"""
+
+
+def test_qemu_on_an_overlay_that_libvirt_does_not_know(planted: Planted) -> None:
+    """As libvirt that is killed while a snapshot is taken leaves it: its data goes to where libvirt believes the VM to be."""
+    host = fresh(planted, "s1", "s2")
+    image, overlay = disk(host, VM), f"{IMAGES}/{VM}.vda.new.qcow2"
+    states = {name: disk_of(planted, name) for name in ("s1", "s2")}
+    planted.run_python(_BEHIND_LIBVIRTS_BACK.format(vm=VM, image=image, overlay=overlay))
+    planted.plant(VM, kind="take", snapshot="new", files=[overlay])
+    write(host, VM, 0, 4)
+    assert not holds_now(host, 4), "libvirt knows"
+    entry = only(planted.snapshot("", VM, "new", quiesce="never"))
+    assert entry["error_code"] is None, entry
+    assert "Cleared up" in entry["recovered"]
+    assert (snapshot_names(host, VM), disk(host, VM)) == (["new", "s1", "s2"], overlay)
+    assert holds(host, image, "qcow2", 4)
+    assert [holds(host, states[name], "qcow2", number) for number, name in enumerate(states, 1)] == [True, True]
+    sound(planted)
+
+
+def disk_of(planted: Planted, snapshot: str) -> str:
+    """Return the image that holds a snapshot's state of vda."""
+    found = next(one for one in planted.info(VM)["snapshots"] if one["name"] == snapshot)
+    base: str = next(disk["base"] for disk in found["disks"] if disk["target"] == "vda")
+    return base

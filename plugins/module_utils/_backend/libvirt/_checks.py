@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._chains import chain_mismatch
@@ -18,6 +19,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     read_chain,
     walk_chain,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._open_files import writers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._qemu import written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._plan import check_domain
@@ -34,7 +36,10 @@ def check_idle(handle: DomainHandle, vm: VirtualMachine) -> None:
 
 
 def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
-    """Raise ``block_job_active`` for a VM that runs, ``managed_save`` for one that is off. Raises `libvirtError` too."""
+    """Raise ``block_job_active`` for a VM that runs, ``managed_save`` or ``file_in_use`` for one that is off.
+
+    Raises `libvirtError` too.
+    """
     if vm.active:
         for disk in disks(xml):
             if disk.has_source:
@@ -45,6 +50,30 @@ def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
             f"{vm.name} has a managed save: at its next start it would go on with the disks as they were then, "
             "and spoil the snapshots.",
             f"Nothing was changed. Start it first, or throw the saved state away: virsh managedsave-remove {vm.name}.",
+        )
+    else:
+        refuse_writers(vm.name, xml)
+
+
+def refuse_writers(vm: str, xml: Any) -> None:
+    """Raise ``file_in_use`` where a process writes to an image of a VM that is off.
+
+    Libvirt 7.0 that is killed as a merge ends cannot read its own notes on the VM afterwards, and says that it is off
+    while it runs on.
+    """
+    files = []
+    for disk in image_disks(xml):
+        if not (disk.readonly or disk.shareable):
+            with suppress(*UNREADABLE):  # told where chains are checked
+                files += [image.file for image in walk_chain(str(disk.source), disk.format)]
+    for file, pid in writers(files).items():
+        raise KvmError(
+            "file_in_use",
+            f"{vm} is off by libvirt's word, but process {pid} writes to {file}.",
+            f"Nothing was changed. Look what it is: ps -fp {pid}. If it is the VM's own QEMU, libvirt has lost it: do not "
+            "start it, shut the guest down from inside or end that process, and run the task again.",
+            file=file,
+            pid=pid,
         )
 
 

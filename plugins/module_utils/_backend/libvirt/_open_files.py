@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -23,8 +24,33 @@ def still_open(files: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def open_now(files: Iterable[str]) -> dict[str, int]:
-    """Return those of the files that a process has open, with that process."""
+def writers(files: Iterable[str]) -> dict[str, int]:
+    """Return those images that a process has open for writing, with that process.
+
+    QEMU locks what it has open, and the kernel lists all locks: no process is looked at where it lists none of these.
+    """
+    wanted = list(files)
+    return open_now(wanted, writing=True) if _locked().intersection(map(_inode, wanted)) else {}
+
+
+def _inode(file: str) -> str:
+    try:
+        return str(os.stat(file).st_ino)
+    except OSError:
+        return ""
+
+
+def _locked() -> set[str]:
+    """Return the inodes that have locks on them, of whatever device: a file system may call its own otherwise there."""
+    try:
+        with open("/proc/locks", encoding="ascii") as file:
+            return set(re.findall(r" [0-9a-f]+:[0-9a-f]+:([0-9]+) ", file.read()))
+    except OSError:
+        return set()
+
+
+def open_now(files: Iterable[str], writing: bool = False) -> dict[str, int]:
+    """Return those of the files that a process has open (for ``writing``), with that process."""
     wanted: dict[tuple[int, int], str] = {}
     for file in files:
         with suppress(OSError):
@@ -38,6 +64,14 @@ def open_now(files: Iterable[str]) -> dict[str, int]:
             for descriptor in os.scandir(f"/proc/{pid}/fd"):
                 with suppress(OSError):
                     status = os.stat(descriptor.path)
-                    if (status.st_dev, status.st_ino) in wanted:
-                        found[wanted[status.st_dev, status.st_ino]] = int(pid)
+                    known = wanted.get((status.st_dev, status.st_ino))
+                    if known and (not writing or is_for_writing(pid, descriptor.name)):
+                        found[known] = int(pid)
     return found
+
+
+def is_for_writing(pid: str, descriptor: str) -> bool:
+    """Whether a process has a descriptor open for writing. Raises `OSError` where that is closed."""
+    with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="utf-8") as file:
+        flags = [line.split()[1] for line in file if line.startswith("flags:")]
+    return bool(int(flags[0], 8) & os.O_ACCMODE)

@@ -17,6 +17,8 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._connection import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import read_image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._open_files import is_for_writing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 
 _PID_FILES = ("/run/libvirt/qemu/{}.pid", os.path.expandvars("$XDG_RUNTIME_DIR/libvirt/qemu/run/{}.pid"))
@@ -35,17 +37,20 @@ def written(vm: str, native: Any) -> set[str] | None:
         return None  # one that was restored and has not run yet opens its images later
     for pattern in _PID_FILES:
         with suppress(OSError, ValueError), open(pattern.format(vm), encoding="utf-8") as file:
-            return set(_open_for_writing(int(file.read())))
+            return set(_open_for_writing(str(int(file.read()))))
     return None
 
 
-def _open_for_writing(pid: int) -> Iterator[str]:
+def _open_for_writing(pid: str) -> Iterator[str]:
     for descriptor in os.listdir(f"/proc/{pid}/fd"):
         with suppress(OSError):  # closed meanwhile
-            with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="utf-8") as file:
-                flags = [line.split()[1] for line in file if line.startswith("flags:")]
-            if int(flags[0], 8) & os.O_ACCMODE:
+            if is_for_writing(pid, descriptor):
                 yield os.path.realpath(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+
+
+def is_on(native: Any, file: str) -> bool:
+    """Whether a disk of a running VM is on an image by QEMU's own word. Raises `libvirtError`."""
+    return bool(_in_use(native).intersection(_nodes(native, {file})))
 
 
 def leave_overlays(vm: str, native: Any, overlays: set[str]) -> None:
@@ -53,26 +58,31 @@ def leave_overlays(vm: str, native: Any, overlays: set[str]) -> None:
     believes the VM to be, which then is true. Raises ``verification_failed``, or as `translated` does.
     """
     with translated(vm, "asking QEMU what it has open"):
-        nodes = _nodes(native, overlays)
-        used = {one["inserted"]["node-name"] for one in _ask(native, "query-block") if one.get("inserted")}
-        for node in sorted(used.intersection(nodes)):
-            _commit_back(vm, native, node)
+        for overlay in sorted(overlays):
+            for node in _in_use(native).intersection(_nodes(native, {overlay})):
+                _commit_back(vm, native, node, str(read_image(overlay, "qcow2").backing_file))
         _dismiss_creations(native)
-        for node in nodes:
+        for node in _nodes(native, overlays):
             # One that QEMU cannot close yet does no harm: nothing is written there any more.
             with suppress(KvmError):
                 _ask(native, "blockdev-del", **{"node-name": node})
 
 
-def _nodes(native: Any, overlays: set[str]) -> list[str]:
-    """Return the nodes that QEMU has for overlays: the image's and, behind it, the one of its file that it holds.
+def _in_use(native: Any) -> set[str]:
+    """Return the nodes that disks are on."""
+    return {one["inserted"]["node-name"] for one in _ask(native, "query-block") if one.get("inserted")}
+
+
+def _nodes(native: Any, images: set[str]) -> list[str]:
+    """Return the nodes that QEMU has for images: the images' own and, behind these, those of the files that they hold.
 
     The image's own file may be told as a piece of JSON; libvirt names the two alike (libvirt-7-format, libvirt-7-storage).
+    A raw image may have the latter only (11.3).
     """
     known = {node["node-name"]: node.get("file", "") for node in _ask(native, "query-named-block-nodes", flat=True)}
-    files = [name for name, file in known.items() if os.path.realpath(file) in overlays and name.endswith(_FILE)]
-    images = [name[: -len(_FILE)] + _IMAGE for name in files]
-    return [name for name in images if name in known] + files
+    files = [name for name, file in known.items() if os.path.realpath(file) in images and name.endswith(_FILE)]
+    own = [name[: -len(_FILE)] + _IMAGE for name in files]
+    return [name for name in own if name in known] + files
 
 
 def _dismiss_creations(native: Any) -> None:
@@ -87,20 +97,30 @@ def _dismiss_creations(native: Any) -> None:
         time.sleep(_PAUSE)
 
 
-def _commit_back(vm: str, native: Any, node: str) -> None:
-    _ask(native, "block-commit", **{"job-id": _JOB, "device": node})
+def _commit_back(vm: str, native: Any, node: str, base: str) -> None:
+    """Commit an overlay into the one image under it: without a base named, QEMU would go down to the lowest of all."""
+    base_node = next(iter(_nodes(native, {os.path.realpath(base)})), None)
+    if base_node is None:
+        raise _stays(vm)
+    _ask(native, "block-commit", **{"job-id": _JOB, "device": node, "base-node": base_node})
     end, completing = time.monotonic() + _JOB_SECONDS, False
     while jobs := [job for job in _ask(native, "query-block-jobs") if job["device"] == _JOB]:
         if jobs[0]["ready"] and not completing:
             _ask(native, "block-job-complete", device=_JOB)
             completing = True
         if time.monotonic() > end:
-            raise KvmError(
-                "verification_failed",
-                f"{vm} writes to an overlay that libvirt, killed just then, does not know of, and does not come off it.",
-                f"Delete no file and do not stop the VM. Ask its QEMU: virsh qemu-monitor-command {vm} --hmp 'info block'.",
-            )
+            raise _stays(vm)
         time.sleep(_PAUSE)
+    if not is_on(native, os.path.realpath(base)):
+        raise _stays(vm)
+
+
+def _stays(vm: str) -> KvmError:
+    return KvmError(
+        "verification_failed",
+        f"{vm} writes to an overlay that libvirt, killed just then, does not know of, and does not come off it.",
+        f"Delete no file and do not stop the VM. Ask its QEMU: virsh qemu-monitor-command {vm} --hmp 'info block'.",
+    )
 
 
 def _ask(native: Any, command: str, **arguments: Any) -> Any:

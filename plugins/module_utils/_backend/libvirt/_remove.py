@@ -20,6 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     check_chains,
     check_idle,
     mixed_chain,
+    refuse_writers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._connection import translated
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import Forest
@@ -172,6 +173,8 @@ class Removal:
         if journal.merging:
             see_merged(handle, forest, *journal.merging)
             forest = handle.survey(without=(journal.snapshot,))
+        if not forest.running:
+            refuse_writers(handle.name, handle.xml())
         settle(handle, forest, True, self._pace, lambda: self._forget(journal.snapshot))
         self._forget(journal.snapshot)
         handle.agree(forest, {})

@@ -22,7 +22,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     merge_failed,
     rebase_unsafe,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._qemu import written
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._open_files import writers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._qemu import is_on, written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Drop, Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
@@ -93,17 +94,23 @@ def see_merged(handle: DomainHandle, forest: Forest, top: str, base: str) -> Non
 def _see_pivot(handle: DomainHandle, forest: Forest, top: str, base: str) -> None:
     """Raise ``pivot_unseen`` where QEMU has left the merged layer and libvirt, killed just then, does not know.
 
-    At the VM's next start it would go on from that layer, as old as it is then: its definition is put right.
+    At the VM's next start it would go on from that layer, as old as it is then: its definition is put right. Libvirt 11.3
+    "drops" a job that it finds ended, keeps the layer open and believes for ever that the disk is being merged. Where
+    libvirt has lost the VM altogether, the definition is all that can be put right (see `refuse_writers`).
     """
     targets = [target for target, file in forest.tops.items() if file == top]
-    if not targets or not forest.running or base not in forest.images:
+    if not targets or base not in forest.images:
         return
-    with translated(handle.name, "asking whether it runs"):
-        files = written(handle.name, handle.native)
-    if files is None or top in files or base not in files:
-        return
+    with translated(handle.name, "asking where it writes"):
+        files = written(handle.name, handle.native) if forest.running else set(writers((top, base)))
+        if files is None or base not in files:
+            return
+        if top in files and not (forest.running and is_on(handle.native, base)):
+            return
     image = (forest.spelled[base], forest.format(base))
     handle.define(dict.fromkeys(targets, image))
+    if not forest.running:
+        return
     raise KvmError(
         "pivot_unseen",
         f"{handle.name} runs on {base}, into which its layer was merged, and libvirt, which was killed just then, still "
