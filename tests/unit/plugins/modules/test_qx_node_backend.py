@@ -129,7 +129,7 @@ def test_what_newer_agents_tell_is_used(agent: BadAgent, run: Run) -> None:
 @pytest.mark.parametrize(
     ("fault", "status", "error_code", "says"),
     [
-        (PAGE, 200, "agent_bad_answer", "HTML page"),
+        (PAGE, 200, "agent_bad_answer", "HTML page came with status 200 (where its API is not, the agent's web UI"),
         (b"[]", 200, "agent_bad_answer", "no JSON object"),
         (b"[" * 200_000, 200, "agent_bad_answer", "no JSON object"),
         (b'{"vms": {}}', 200, "agent_bad_answer", "no list 'vms'"),
@@ -197,6 +197,14 @@ def test_memory_is_not_claimed_where_nobody_knows(agent: BadAgent, run: Run) -> 
     agent.break_on("POST", "cut")
     result = run(agent, vm="web01", name="s", include_memory=True)
     assert (result["error_code"], result["changed"], agent.count("POST")) == ("outcome_unknown", True, 1)
+    # What would show it, and what the next run makes of it.
+    assert "virsh snapshot-dumpxml" in result["msg"]
+    assert "remove 's' first" in result["msg"]
+    assert "vm_snapshot_info" not in result["msg"]
+    agent.fault = None
+    again = only(run(agent, vm="web01", name="s", include_memory=True))
+    assert (again["changed"], again["failed"], again["disk_only"]) == (False, False, None)
+    assert again["msg"] == "snapshot 's' is there already; whether it holds the memory is not told"
 
 
 def test_looking_fails_too(agent: BadAgent, run: Run) -> None:
@@ -290,6 +298,7 @@ def test_a_revert_that_is_not_answered(agent: BadAgent, run: Run, fault: Any) ->
     result = run(agent, vm="web01", name="s", state="reverted")
     assert result["error_code"] == "outcome_unknown"
     assert "another revert would throw away" in result["msg"]
+    assert "vm_snapshot_info" not in result["msg"]  # it could not tell
     assert agent.count("POST") == 2  # with that of the taking
 
 
