@@ -222,6 +222,6 @@ def test_error_codes() -> None:
     assert [code for code in listed if f'"{code}"' not in sources] == []
 
 
-@pytest.mark.parametrize("what", ["bench", "table"])
+@pytest.mark.parametrize("what", ["bench", "bench-life", "bench-agent", "table"])
 def test_what_was_measured_finds_its_place(what: str) -> None:
     assert re.search(rf"^<!-- {what}:start -->\n.*<!-- {what}:end -->$", README, re.MULTILINE | re.DOTALL)
