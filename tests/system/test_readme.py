@@ -203,14 +203,14 @@ def agents(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_through_the_agent(agents: list[AgentWorld], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     inventory = tmp_path / "inventory.json"
-    inventory.write_text(json.dumps({"hypervisors": {"hosts": dict.fromkeys(AGENTS, {})}}))
+    inventory.write_text(json.dumps({"hypervisors": {"hosts": {address: {} for address in AGENTS}}}))
     done = run_example("through-the-agent", tmp_path, inventory)
-    assert taken(done) == dict.fromkeys(AGENTS, {"web01", "off01", "tsc01"})
+    assert taken(done) == {address: {"web01", "off01", "tsc01"} for address in AGENTS}
     assert {vm["disk_only"] for vm in done.vms().values()} == {True}
     for agent in agents:
         for vm in ("web01", "off01", "tsc01"):
             assert [one["name"] for one in agent.info(vm)["snapshots"]] == ["pre-patch"]
-    assert taken(run_example("through-the-agent", tmp_path, inventory)) == dict.fromkeys(AGENTS, set())
+    assert taken(run_example("through-the-agent", tmp_path, inventory)) == {address: set() for address in AGENTS}
 
 
 def test_error_codes() -> None:

@@ -38,6 +38,12 @@ class _PassOn(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
+        self._pass_on()
+
+    def do_POST(self) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         agent = http.client.HTTPConnection("127.0.0.1", self.server.agent_port, timeout=30)
         agent.request(self.command, self.path, body or None)
@@ -49,5 +55,3 @@ class _PassOn(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-
-    do_POST = do_GET
