@@ -70,6 +70,8 @@ class _Wish:
 class QxNodeHypervisor(Hypervisor):
     """A `Hypervisor` behind an agent. Raises beside its own what `AgentClient` raises from any method."""
 
+    adds_up = False
+
     def __init__(self, address: Address) -> None:
         self._client = AgentClient(address)
         self._listing = Listing(self._client)

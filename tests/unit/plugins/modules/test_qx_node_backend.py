@@ -89,6 +89,24 @@ def test_take_again_revert_and_remove(agent: BadAgent, run: Run) -> None:
     ]
 
 
+def test_nothing_is_asked_needlessly(agent: BadAgent, run: Run) -> None:
+    snapshots = f"/api/v1/vms/{WEB01}/snapshots"
+    looks = [("GET", "/api/v1/vms"), ("GET", snapshots)]
+    run(agent, vm="web01", name="s")
+    assert agent.requests == [*looks, ("POST", snapshots), ("GET", snapshots)]
+    agent.requests.clear()
+    run(agent, vm="web01", name="s")
+    assert agent.requests == looks
+
+
+def test_a_vm_that_is_off_is_left_alone(agent: BadAgent, run: Run) -> None:
+    agent.vms[0]["state"] = "STOPPED"
+    for check in (True, False):
+        entry = only(run(agent, vm="web01", name="s", running_only=True, check=check))
+        assert (entry["changed"], entry["msg"]) == (False, "left alone: shutoff")
+    assert agent.count("POST") == 0
+
+
 def test_nothing_is_invented(agent: BadAgent, run: Run) -> None:
     run(agent, vm="web01", name="s", description="kept by nobody")
     (vm,) = run(agent, "vm_snapshot_info")["vms"]
