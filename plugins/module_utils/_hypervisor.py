@@ -34,6 +34,10 @@ class Hypervisor(ABC):
     may come from any of them.
     """
 
+    # Whether what a task needs can be added up over its VMs beforehand (`room`). Where it cannot, a task that acts looks at each
+    # VM under its lock only.
+    adds_up = True
+
     @abstractmethod
     def domains(self) -> list[DomainId]:
         """Return who there is, running or not, sorted by name."""

@@ -56,8 +56,10 @@ class Present(Action[Union[SnapshotPlan, Note]]):
         if noted != existing:
             return Note(vm, noted)
         # Asked for again it is the same; whether it is what the task would have it is not always known.
-        notes = ("whether it holds the memory is not told",) if "include_memory" in existing.untold else ()
-        return Nothing(vm, f"snapshot {self._request.name!r} is there already", existing, notes)
+        msg, untold = f"snapshot {self._request.name!r} is there already", "whether it holds the memory is not told"
+        if "include_memory" not in existing.untold:
+            return Nothing(vm, msg, existing)
+        return Nothing(vm, f"{msg}; {untold}" if self._request.include_memory else msg, existing, (untold,))
 
     def refuse(self, hypervisor: Hypervisor, plans: Sequence[Union[SnapshotPlan, Note]]) -> dict[str, KvmError]:
         return without_room(hypervisor, [plan for plan in plans if isinstance(plan, SnapshotPlan)])

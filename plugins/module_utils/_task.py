@@ -54,6 +54,11 @@ class _Unsettled:
     vm: VirtualMachine
 
 
+@dataclass(frozen=True)
+class _Unseen:
+    """Nobody has looked at this VM yet: that is done under its lock."""
+
+
 class Action(ABC, Generic[Plan]):
     """What a task wants of each VM. Every method may raise `KvmError`."""
 
@@ -78,7 +83,7 @@ class Action(ABC, Generic[Plan]):
         """Do it; the VM's lock is held."""
 
 
-_Decision = Union[Plan, Nothing, _Unsettled, KvmError]
+_Decision = Union[Plan, Nothing, _Unsettled, _Unseen, KvmError]
 
 
 def run(
@@ -88,8 +93,10 @@ def run(
     domains = select(hypervisor.domains(), patterns)
     fleet = Fleet(hypervisor, limits.parallel, limits.timeout)
     try:
-        decisions = fleet.each(domains, partial(_decide, action=action, limits=limits))
-        plans = [one for one in decisions if not isinstance(one, (Nothing, _Unsettled, KvmError))]
+        decisions: Sequence[_Decision[Plan]] = [_Unseen()] * len(domains)
+        if check_mode or hypervisor.adds_up:
+            decisions = fleet.each(domains, partial(_decide, action=action, limits=limits))
+        plans = [one for one in decisions if not isinstance(one, (Nothing, _Unsettled, _Unseen, KvmError))]
         refused = action.refuse(hypervisor, plans)
         settled = [refused.get(domain.uuid, decision) for domain, decision in zip(domains, decisions)]
         work = partial(_predict, action=action) if check_mode else partial(_act, action=action, limits=limits)
@@ -106,9 +113,19 @@ def _decide(
     hypervisor: Hypervisor, domain: DomainId, action: Action[Plan], limits: Limits
 ) -> Union[Plan, Nothing, _Unsettled]:
     vm = hypervisor.inspect(domain)
-    if limits.running_only and vm.state != "running":
-        return Nothing(vm, f"left alone: {vm.state}")
-    return _Unsettled(vm) if vm.operation else action.decide(hypervisor, vm)
+    if vm.operation and not _left_alone(vm, limits):
+        return _Unsettled(vm)
+    return _decide_on(hypervisor, vm, action, limits)
+
+
+def _left_alone(vm: VirtualMachine, limits: Limits) -> bool:
+    return limits.running_only and vm.state != "running"
+
+
+def _decide_on(
+    hypervisor: Hypervisor, vm: VirtualMachine, action: Action[Plan], limits: Limits
+) -> Union[Plan, Nothing]:
+    return Nothing(vm, f"left alone: {vm.state}") if _left_alone(vm, limits) else action.decide(hypervisor, vm)
 
 
 def _predict(_hypervisor: Hypervisor, item: tuple[DomainId, _Decision[Plan]], action: Action[Plan]) -> VmOutcome:
@@ -117,6 +134,8 @@ def _predict(_hypervisor: Hypervisor, item: tuple[DomainId, _Decision[Plan]], ac
         return _unsettled(decision.vm)
     if isinstance(decision, (Nothing, KvmError)):
         return _settled(domain, decision)
+    if isinstance(decision, _Unseen):
+        raise AssertionError("a check looks at every VM first")
     return action.predict(decision)
 
 
@@ -139,13 +158,15 @@ def _act(
                 if recovery.finished and before.operation and action.is_done_by(before.operation, vm):
                     done = Nothing(vm, "that was all there was to do", vm.find(before.operation.snapshot))
                     return _after_recovery(_settled(domain, done), before, recovered)
-            return _after_recovery(_act_on(hypervisor, vm, action, deadline), before, recovered)
+            return _after_recovery(_act_on(hypervisor, vm, action, limits, deadline), before, recovered)
         except KvmError as error:
             return _after_recovery(_failure(domain, error, before, _now(hypervisor, domain)), before, recovered)
 
 
-def _act_on(hypervisor: Hypervisor, vm: VirtualMachine, action: Action[Plan], deadline: Deadline) -> VmOutcome:
-    decision = action.decide(hypervisor, vm)
+def _act_on(
+    hypervisor: Hypervisor, vm: VirtualMachine, action: Action[Plan], limits: Limits, deadline: Deadline
+) -> VmOutcome:
+    decision = _decide_on(hypervisor, vm, action, limits)
     return _settled(vm.id, decision) if isinstance(decision, Nothing) else action.act(hypervisor, decision, deadline)
 
 

@@ -1,7 +1,10 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role qx_node on several hosts: a run that changes nothing beside a `ping` of them, and how long an upgrade is felt."""
+"""The role qx_node on several hosts: a run that changes nothing beside a `ping` of them, and how long an upgrade is felt.
+
+And snapshots of the fleet through the agent of one of them, beside a loop over `curl`, all from the controller.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +23,20 @@ from typing import Any
 from lab.api import Host
 from lab.paths import INVENTORY
 
-from .remote import ROOT
-from .rounds import Samples
+from .remote import FLEET_SIZE, ROOT, Remote
+from .rounds import Samples, turned
 
 ROLE = {"name": "limiquantix.kvm.qx_node"}
 # Static: one build for hosts whose C libraries are of different ages.
 ENVIRONMENT = {"RUSTFLAGS": "-C target-feature=+crt-static"}
+# What the agent's documentation shows, for each VM: its paths want the VM's id, so that names are looked up first.
+CURL = """
+set -e
+for id in $(curl -sSf {url}/api/v1/vms | grep -o '"vmId":"[^"]*","name":"tiny[^"]*"' | cut -d '"' -f 4); do
+    curl -sSf -o /dev/null -X POST {url}/api/v1/vms/$id/snapshots \\
+        -H 'Content-Type: application/json' -d '{{"name": "{name}", "includeMemory": false}}'
+done
+"""
 GAP_SCRIPT = Path(__file__).parent / "on_host" / "agent_gap.py"
 
 
@@ -95,3 +107,46 @@ def _upgrade(roles: Roles, role: Mapping[str, Any], build: str, samples: Samples
         roles.seconds(role, build)
         for one in watching:
             samples.add("role down", one.result())
+
+
+def snapshot_rounds(roles: Roles, remote: Remote, rounds: int, samples: Samples) -> None:
+    """Take the fleet's snapshots through the agent in every way; between rounds the fleet is put back."""
+    url = f"http://{remote.host.spec.address}:8080"
+
+    def module(name: str) -> float:
+        wish = {"backend": "qx_node", "url": url, "vms": "tiny*", "name": name}
+        return roles.seconds({"limiquantix.kvm.vm_snapshot": wish, "delegate_to": "localhost"})
+
+    def shell(name: str) -> float:
+        return roles.seconds({"ansible.builtin.shell": CURL.format(url=url, name=name), "delegate_to": "localhost"})
+
+    def own(name: str) -> float:
+        path = os.pathsep.join(str(ROOT / folder) for folder in (".cache/collections", "tests"))
+        command = [sys.executable, "-m", "bench.through_agent", url, name]
+        environment = {**os.environ, "PYTHONPATH": path}
+        done = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True)
+        return float(json.loads(done.stdout)["seconds"])
+
+    def curl(name: str) -> float:
+        started = time.perf_counter()
+        subprocess.run(["sh", "-c", CURL.format(url=url, name=name)], check=True)
+        return time.perf_counter() - started
+
+    variants = {"agent module": module, "agent shell": shell, "agent own": own, "agent curl": curl}
+    try:
+        roles.seconds({"ansible.builtin.include_role": ROLE})
+        for number in range(rounds):
+            print(f"through the agent {number + 1} of {rounds}, seconds", flush=True)
+            for name in turned(list(variants), number):
+                samples.add(name, variants[name](f"round{number}-{name.split()[1]}"))
+            _count(remote, len(variants))
+            remote.ask("measure", "restore")
+    finally:
+        roles.seconds({"ansible.builtin.include_role": {**ROLE, "tasks_from": "remove"}})
+
+
+def _count(remote: Remote, each: int) -> None:
+    """Be sure that every way took all it was asked for."""
+    found = remote.ask("measure", "info")["snapshots"]
+    if found != [each] * FLEET_SIZE:
+        raise SystemExit(f"not {each} snapshots of each VM, but {found}: is the host used by others, too?")

@@ -20,13 +20,13 @@ from types import FrameType
 from typing import Optional
 
 from lab.api import Host, all_hosts, hosts
-from lab.host_table import FLEET
+from lab.host_table import FLEET, HOSTS
 
-from .agent import Roles, agent_rounds, can_build
+from .agent import Roles, agent_rounds, can_build, snapshot_rounds
 from .life import life_rounds
 from .playbook import Playbooks
 from .remote import FLEET_SIZE, ROOT, Remote, uploaded, with_fleet
-from .report import life_markdown, life_terminal, markdown, terminal, write_readme
+from .report import AGENT_BLOCK, LIFE_BLOCK, Block, markdown, terminal, write_readme
 from .rounds import Samples, fleet_rounds, freeze_rounds
 
 LAB = ROOT / "tests" / "lab" / "lab"
@@ -36,14 +36,17 @@ QUICK_ROUNDS, QUICK_FREEZES = 2, 2
 
 def method(freezes: int, pipelining: bool) -> str:
     """Return how it was measured, as the README tells it."""
-    switch = "on" if pipelining else "off (Ansible's default)"
     return (
         "A task is the whole `ansible-playbook` command, without facts, over an open SSH connection, "
-        f"pipelining {switch} for all. Own work and bare script run on the host; opening connections counts, imports do "
-        "not. Variants take turns within a round, in an order that changes, and the fleet's snapshots are removed between "
-        "rounds. The gap is the longest that a guest's program saw which writes without pause; "
+        f"pipelining {switched(pipelining)} for all. Own work and bare script run on the host; opening connections "
+        "counts, imports do not. Variants take turns within a round, in an order that changes, and the fleet's snapshots are "
+        "removed between rounds. The gap is the longest that a guest's program saw which writes without pause; "
         f"{freezes} snapshots each way."
     )
+
+
+def switched(pipelining: bool) -> str:
+    return "on" if pipelining else "off (Ansible's default)"
 
 
 LIFE_METHOD = (
@@ -51,6 +54,14 @@ LIFE_METHOD = (
     "for it, whose files were written out to the disk before; variants take turns. Seconds taken off are what `vm_snapshot` "
     "takes longer than the bare commands where nothing was written: journal, checks of every layer, libvirt's notes. Trees "
     "have branches of nine, and their VM is off."
+)
+
+AGENT_METHOD = (
+    "A task is the whole `ansible-playbook` command, without facts, over open SSH connections, pipelining {}. "
+    "The time without the API is the longest between two good answers to a program on the host that asks without pause, one "
+    "value a host and upgrade. Snapshots are asked for from the controller, over HTTP; every way looks the VMs' ids up first; "
+    "connections count in own work, imports do not; variants take turns. "
+    "`vm_snapshot` looks at what is there, before and after; the loops do not."
 )
 
 
@@ -89,7 +100,17 @@ def options() -> argparse.Namespace:
     parser.add_argument("--host", default="hv-trixie", choices=[spec.name for spec in FLEET])
     parser.add_argument("--quick", action="store_true", help="two rounds, to see whether it works")
     parser.add_argument(
-        "--only", default="all", choices=["all", "fleet", "life"], help="taking and reading, or the rest"
+        "--only",
+        default="all",
+        choices=["all", "fleet", "life", "agent"],
+        help="taking and reading, removing and reverting, or the agent and its role",
+    )
+    parser.add_argument(
+        "--agents",
+        nargs="+",
+        metavar="HOST",
+        choices=[spec.name for spec in HOSTS],
+        help="the hosts that the agent's role is measured on, if not the three of the fleet",
     )
     parser.add_argument("--pipelining", action="store_true", help="switch Ansible's pipelining on, for every task")
     parser.add_argument("--readme", action="store_true", help="write the numbers into README.md")
@@ -105,16 +126,16 @@ def main() -> int:
     chosen = options()
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGHUP, end)
+    parts = {"fleet": fleet, "life": life, "agent": agent}
     with running(chosen.host) as host, uploaded(host) as remote:
-        if chosen.only != "life":
-            fleet(chosen, remote)
-        if chosen.only != "fleet":
-            life(chosen, remote)
+        for name, part in parts.items():
+            if chosen.only in ("all", name):
+                part(chosen, remote)
     return 0
 
 
 def fleet(chosen: argparse.Namespace, remote: Remote) -> None:
-    """Taking snapshots of many VMs, reading them, and the agent's role."""
+    """Taking snapshots of many VMs, and reading them."""
     rounds, freezes = (QUICK_ROUNDS, QUICK_FREEZES) if chosen.quick else (ROUNDS, FREEZES)
     samples = Samples()
     with tempfile.TemporaryDirectory(prefix="limiquantix-kvm-bench-") as folder:
@@ -123,9 +144,6 @@ def fleet(chosen: argparse.Namespace, remote: Remote) -> None:
         with with_fleet(remote):
             fleet_rounds(remote, playbooks, rounds, samples)
             freeze_rounds(remote, freezes, samples)
-        if can_build():
-            # As many as there are: `lab up` brings three.
-            agent_rounds(Roles(Path(folder), hosts() or all_hosts(), chosen.pipelining), rounds, samples)
     where = setting(remote.host, rounds)
     print(terminal(samples.values, where))
     print(f"\n{method(freezes, chosen.pipelining).replace('`', '')}")
@@ -138,8 +156,29 @@ def life(chosen: argparse.Namespace, remote: Remote) -> None:
     rounds = QUICK_ROUNDS if chosen.quick else ROUNDS
     samples = Samples()
     life_rounds(remote, rounds, samples)
-    where = setting(remote.host, rounds, "one VM")
-    print(life_terminal(samples.values, where))
-    print(f"\n{LIFE_METHOD.replace('`', '')}")
+    tell(chosen, LIFE_BLOCK, samples, setting(remote.host, rounds, "one VM"), LIFE_METHOD)
+
+
+def agent(chosen: argparse.Namespace, remote: Remote) -> None:
+    """The agent's role, and snapshots through the agent."""
+    if not can_build():
+        print("no cargo: nothing of the agent is measured")
+        return
+    rounds = QUICK_ROUNDS if chosen.quick else ROUNDS
+    samples = Samples()
+    on = [host for host in all_hosts() if host.name in chosen.agents] if chosen.agents else hosts()
+    with tempfile.TemporaryDirectory(prefix="limiquantix-kvm-bench-") as folder:
+        agent_rounds(Roles(Path(folder), on, chosen.pipelining), rounds, samples)
+        with with_fleet(remote):
+            snapshot_rounds(Roles(Path(folder), [remote.host], chosen.pipelining), remote, rounds, samples)
+    names = ", ".join(host.name for host in on)
+    where = setting(remote.host, rounds, f"the role on {names}, {FLEET_SIZE} running VMs")
+    tell(chosen, AGENT_BLOCK, samples, where, AGENT_METHOD.format(switched(chosen.pipelining)))
+
+
+def tell(chosen: argparse.Namespace, block: Block, samples: Samples, where: str, how: str) -> None:
+    """Print a part's numbers, and put them into the README where that is wanted."""
+    print(block.terminal(samples.values, where))
+    print(f"\n{how.replace('`', '')}")
     if chosen.readme:
-        write_readme(ROOT / "README.md", life_markdown(samples.values, where, LIFE_METHOD), "bench-life")
+        write_readme(ROOT / "README.md", block.markdown(samples.values, where, how), block.marker)

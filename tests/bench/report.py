@@ -32,12 +32,6 @@ GAPS = {
     "gap module": "`vm_snapshot` with `quiesce: required`",
     "gap virsh": "`virsh snapshot-create-as --quiesce --disk-only`",
 }
-# The role's, on several hosts at once; measured where there is cargo.
-ROLE = {
-    "role ping": "task: `ping` of all hosts, for scale",
-    "role again": "role `qx_node` on all hosts, nothing to change",
-    "role down": "the agent's API does not answer during an upgrade",
-}
 
 
 @dataclass(frozen=True)
@@ -75,8 +69,23 @@ RATIOS = (
     Ratio("`vm_snapshot`'s own work ÷ bare libvirt-python", "inside vm_snapshot", "inside bare", 1.4),
     Ratio("`vm_snapshot_info` task, 10 ÷ 1 snapshots each", "task info 10", "task info 1"),
     Ratio("`vm_snapshot_info`'s own work, 10 ÷ 1", "inside info 10", "inside info 1"),
+)
+
+# The agent and its role: see agent.py.
+AGENT = {
+    "role ping": "task: `ping` of all hosts, for scale",
+    "role again": "role `qx_node` on all hosts, nothing to change",
+    "role down": "the agent's API does not answer during an upgrade",
+    "agent module": "twenty VMs through the agent, task: `vm_snapshot`",
+    "agent shell": "the same, task: `shell`, a for-loop over `curl`",
+    "agent own": "`vm_snapshot`'s own work, without Ansible's",
+    "agent curl": "the loop over `curl`, without Ansible",
+}
+AGENT_RATIOS = (
     Ratio("role `qx_node`, nothing to change ÷ `ping` of the same hosts", "role again", "role ping", 4.0),
     Ratio("seconds without the agent's API during an upgrade", "role down", "one second", 2.0, below=True),
+    Ratio("`vm_snapshot` through the agent ÷ `shell` task with a loop over `curl`", "agent module", "agent shell", 1.2),
+    Ratio("`vm_snapshot`'s own work through the agent ÷ the loop over `curl` alone", "agent own", "agent curl", 1.2),
 )
 
 # Removing and reverting: see life.py.
@@ -133,12 +142,8 @@ def terminal(values: Values, setting: str) -> str:
     lines += ["", f"{'longest gap between two writes of a guest, ms':<58}{'median':>8}{'worst':>16}"]
     for name, what in GAPS.items():
         lines.append(f"{_plain(what):<58}{median(values[name]):>8.0f}{max(values[name]):>16.0f}")
-    if "role again" in values:
-        lines += ["", f"{'the role qx_node on several hosts, seconds':<58}{'median':>8}{'range':>16}"]
-        for name, what in ROLE.items():
-            lines.append(f"{_plain(what):<58}{median(values[name]):>8.2f}{_range(values[name]):>16}")
     lines += ["", f"{'ratio of the medians':<58}{'':>8}{'goal':>16}"]
-    for ratio in _measured(values):
+    for ratio in RATIOS:
         lines.append(f"{_plain(ratio.what):<58}{ratio.value(values):>8.2f}{ratio.verdict(values):>16}")
     return "\n".join(lines)
 
@@ -146,42 +151,47 @@ def terminal(values: Values, setting: str) -> str:
 def markdown(values: Values, setting: str, method: str) -> str:
     """Return the same for the README."""
     lines = [setting, "", "| ratio | measured | goal |", "|---|---|---|"]
-    lines += [f"| {one.what} | {one.value(values):.2f} | {one.verdict(values)} |" for one in _measured(values)]
+    lines += [f"| {one.what} | {one.value(values):.2f} | {one.verdict(values)} |" for one in RATIOS]
     lines += ["", "| twenty VMs | median | range |", "|---|---|---|"]
     for name, what in SECONDS.items():
         lines.append(f"| {what} | {median(values[name]):.2f} s | {_range(values[name])} |")
     lines += ["", "| longest gap between two writes, seen in one guest | median | worst |", "|---|---|---|"]
     for name, what in GAPS.items():
         lines.append(f"| {what} | {median(values[name]):.0f} ms | {max(values[name]):.0f} ms |")
-    if "role again" in values:
-        lines += ["", "| the role `qx_node`, on several hosts | median | range |", "|---|---|---|"]
-        lines += [f"| {what} | {median(values[name]):.2f} s | {_range(values[name])} |" for name, what in ROLE.items()]
     return "\n".join([*lines, "", method])
 
 
-def _measured(values: Values) -> list[Ratio]:
-    return [ratio for ratio in RATIOS if ratio.over in values and ratio.under in values]
+@dataclass(frozen=True)
+class Block:
+    """A part of the README: what is called how, in order, and the ratios."""
+
+    marker: str
+    what: str
+    names: Mapping[str, str]
+    ratios: Sequence[Ratio]
+
+    def terminal(self, values: Values, setting: str) -> str:
+        """Return the tables as text."""
+        lines = ["", setting, "", f"{'seconds':<78}{'median':>8}{'range':>16}"]
+        for name, what in self.names.items():
+            lines.append(f"{_plain(what):<78}{median(values[name]):>8.2f}{_range(values[name]):>16}")
+        lines += ["", f"{'ratio of the medians':<78}{'':>8}{'goal':>16}"]
+        for one in self.ratios:
+            lines.append(f"{_plain(_named(one, values)):<78}{one.value(values):>8.2f}{one.verdict(values):>16}")
+        return "\n".join(lines)
+
+    def markdown(self, values: Values, setting: str, method: str) -> str:
+        """Return the same for the README."""
+        lines = [setting, "", "| ratio | measured | goal |", "|---|---|---|"]
+        lines += [f"| {_named(one, values)} | {one.value(values):.2f} | {one.verdict(values)} |" for one in self.ratios]
+        lines += ["", f"| {self.what} | median | range |", "|---|---|---|"]
+        for name, what in self.names.items():
+            lines.append(f"| {what} | {median(values[name]):.2f} s | {_range(values[name])} |")
+        return "\n".join([*lines, "", method])
 
 
-def life_terminal(values: Values, setting: str) -> str:
-    """Return the tables of removing and reverting as text."""
-    lines = ["", setting, "", f"{'seconds':<78}{'median':>8}{'range':>16}"]
-    lines += [
-        f"{_plain(what):<78}{median(values[name]):>8.2f}{_range(values[name]):>16}" for name, what in LIFE.items()
-    ]
-    lines += ["", f"{'ratio of the medians':<78}{'':>8}{'goal':>16}"]
-    for one in LIFE_RATIOS:
-        lines.append(f"{_plain(_named(one, values)):<78}{one.value(values):>8.2f}{one.verdict(values):>16}")
-    return "\n".join(lines)
-
-
-def life_markdown(values: Values, setting: str, method: str) -> str:
-    """Return the same for the README."""
-    lines = [setting, "", "| ratio | measured | goal |", "|---|---|---|"]
-    lines += [f"| {_named(one, values)} | {one.value(values):.2f} | {one.verdict(values)} |" for one in LIFE_RATIOS]
-    lines += ["", "| one VM | median | range |", "|---|---|---|"]
-    lines += [f"| {what} | {median(values[name]):.2f} s | {_range(values[name])} |" for name, what in LIFE.items()]
-    return "\n".join([*lines, "", method])
+LIFE_BLOCK = Block("bench-life", "one VM", LIFE, LIFE_RATIOS)
+AGENT_BLOCK = Block("bench-agent", "the agent", AGENT, AGENT_RATIOS)
 
 
 def _named(ratio: Ratio, values: Values) -> str:

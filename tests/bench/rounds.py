@@ -37,7 +37,7 @@ def fleet_rounds(remote: Remote, playbooks: Playbooks, rounds: int, samples: Sam
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}, seconds", flush=True)
         samples.add("task ping", playbooks.seconds("ping"))
-        for done, name in enumerate(_turned(list(variants), number), start=1):
+        for done, name in enumerate(turned(list(variants), number), start=1):
             samples.add(name, variants[name](f"round{number}-{done}"))
             if done == 1:
                 _read(remote, playbooks, done, samples)
@@ -57,7 +57,7 @@ def _variants(remote: Remote, playbooks: Playbooks) -> dict[str, Callable[[str],
     }
 
 
-def _turned(names: Sequence[str], number: int) -> list[str]:
+def turned(names: Sequence[str], number: int) -> list[str]:
     turn = number % len(names)
     return [*names[turn:], *names[:turn]]
 
@@ -79,7 +79,7 @@ def freeze_rounds(remote: Remote, rounds: int, samples: Samples) -> None:
     try:
         for number in range(rounds):
             print(f"freeze {number + 1} of {rounds}, milliseconds", flush=True)
-            for how in _turned(hows, number):
+            for how in turned(hows, number):
                 samples.add(f"gap {how}", float(remote.ask("freeze", how, f"freeze{number}-{how}")["gap_ms"]))
     finally:
         remote.ask("freeze", "end")

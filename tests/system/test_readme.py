@@ -5,13 +5,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from contract.world import AgentWorld
 from lab.api import Host, hosts
+from lab.paths import INVENTORY
 
 from .playbook_run import VMS, Run, reset_fleet, run, vms_of
+from .tls_front import TlsFront
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -30,14 +37,14 @@ def fleet() -> list[Host]:
     return up
 
 
-def run_example(name: str, folder: Path) -> Run:
+def run_example(name: str, folder: Path, inventory: Path = INVENTORY) -> Run:
     """Run it as a reader would, who has an inventory: a line of shell as it stands, a play from a file."""
     language, text = EXAMPLES[name]
     if language == "sh":
-        done = run(["sh", "-c", text], folder=folder)
+        done = run(["sh", "-c", text], inventory, folder)
     else:
         (folder / "play.yml").write_text(text, "utf-8")
-        done = run(["ansible-playbook", "play.yml"], folder=folder)
+        done = run(["ansible-playbook", "play.yml"], inventory, folder)
     assert done.status == 0, done.said()
     return done
 
@@ -165,6 +172,47 @@ def test_orphans(fleet: list[Host], tmp_path: Path) -> None:
         assert "lost" not in host.run(f"ls {folder}").stdout
 
 
+# Nobody else listens on 8443 there.
+AGENTS = ("127.77.0.11", "127.77.0.12")
+
+
+@pytest.fixture
+def agents(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[AgentWorld]]:
+    """An agent of its own at each of the addresses, over TLS, and the certificate that a reader has beside the play."""
+    for program in ("cargo", "openssl"):
+        if not shutil.which(program):
+            pytest.skip(f"there is no {program}")
+    names = ["-subj", "/CN=agents", "-addext", "subjectAltName=" + ",".join(f"IP:{address}" for address in AGENTS)]
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "agents.pem")]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    worlds = [AgentWorld(tmp_path_factory.mktemp("agent")) for _address in AGENTS]
+    fronts = []
+    try:
+        for address, world in zip(AGENTS, worlds):
+            world.reset()
+            fronts.append(TlsFront((address, 8443), world.port, tmp_path / "agents.pem", tmp_path / "key.pem"))
+        yield worlds
+    finally:
+        for front in fronts:
+            front.stop()
+        for world in worlds:
+            world.close()
+
+
+def test_through_the_agent(agents: list[AgentWorld], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    inventory = tmp_path / "inventory.json"
+    inventory.write_text(json.dumps({"hypervisors": {"hosts": {address: {} for address in AGENTS}}}))
+    done = run_example("through-the-agent", tmp_path, inventory)
+    assert taken(done) == {address: {"web01", "off01", "tsc01"} for address in AGENTS}
+    assert {vm["disk_only"] for vm in done.vms().values()} == {True}
+    for agent in agents:
+        for vm in ("web01", "off01", "tsc01"):
+            assert [one["name"] for one in agent.info(vm)["snapshots"]] == ["pre-patch"]
+    assert taken(run_example("through-the-agent", tmp_path, inventory)) == {address: set() for address in AGENTS}
+
+
 def test_error_codes() -> None:
     sources = "".join(path.read_text("utf-8") for path in (ROOT / "plugins").rglob("*.py"))
     table = README.partition("| `error_code` |")[2].partition("\n\n")[0]
@@ -174,6 +222,6 @@ def test_error_codes() -> None:
     assert [code for code in listed if f'"{code}"' not in sources] == []
 
 
-@pytest.mark.parametrize("what", ["bench", "table"])
+@pytest.mark.parametrize("what", ["bench", "bench-life", "bench-agent", "table"])
 def test_what_was_measured_finds_its_place(what: str) -> None:
     assert re.search(rf"^<!-- {what}:start -->\n.*<!-- {what}:end -->$", README, re.MULTILINE | re.DOTALL)

@@ -145,9 +145,11 @@ class AgentClient:
             raise self._refused(answer, content, doing)
         if answer.status == _NO_CONTENT and not answer.body:
             return None
+        if answer.html:
+            page = "where its API is not, the agent's web UI answers so: url has no path behind host and port"
+            raise self._bad(doing, f"an HTML page came with status {answer.status} ({page})")
         if not isinstance(content, dict):
-            kind = "an HTML page" if answer.html else "something that is no JSON object"
-            raise self._bad(doing, f"{kind} came with status {answer.status}")
+            raise self._bad(doing, f"something that is no JSON object came with status {answer.status}")
         return content
 
     @staticmethod

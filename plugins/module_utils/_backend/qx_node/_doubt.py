@@ -35,12 +35,12 @@ def was_done(look: Callable[[], bool], doubt: InDoubtError, what: str) -> str:
     )
 
 
-def unknown(doubt: KvmError, what: str, why: str) -> KvmError:
-    """Return the error for work of which nobody can say whether it was done."""
+def unknown(doubt: KvmError, what: str, why: str, look: str = f"Look with {_INFO}") -> KvmError:
+    """Return the error for work of which nobody can say whether it was done; ``look`` says what would show it."""
     return KvmError(
         "outcome_unknown",
         f"Whether {what} was done is not known: {doubt.message} {why}".rstrip(),
-        f"It was not tried again. Look with {_INFO} and in the agent's log before the next run.",
+        f"It was not tried again. {look} and in the agent's log before the next run.",
         **doubt.details,
     )
 

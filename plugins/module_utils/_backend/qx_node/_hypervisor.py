@@ -70,6 +70,8 @@ class _Wish:
 class QxNodeHypervisor(Hypervisor):
     """A `Hypervisor` behind an agent. Raises beside its own what `AgentClient` raises from any method."""
 
+    adds_up = False
+
     def __init__(self, address: Address) -> None:
         self._client = AgentClient(address)
         self._listing = Listing(self._client)
@@ -145,9 +147,9 @@ class QxNodeHypervisor(Hypervisor):
         except InDoubtError as doubt:
             note = was_done(lambda: self._is_listed(vm.id, name), doubt, what)
             if wish.include_memory:  # it is listed from the first moment on, and its memory may still be written
-                raise unknown(
-                    doubt, what, "It is listed, but whether all of its memory was saved nobody can tell."
-                ) from doubt
+                why = "It is listed, but whether all of its memory was saved the agent does not tell."
+                redo = f"Where it was not, remove {name!r} first: the next run changes nothing while it is listed. Look"
+                raise unknown(doubt, what, why, f"{redo} with virsh snapshot-dumpxml on the host") from doubt
             return (note,)
         return ()
 
@@ -175,8 +177,8 @@ class QxNodeHypervisor(Hypervisor):
         except AgentError as failure:
             raise translated(failure, vm.name) from failure
         except InDoubtError as doubt:
-            why = "No list of the agent's would show it, and another revert would throw away what was written since."
-            raise unknown(doubt, what, why) from doubt
+            why = "No list of snapshots shows it, and another revert would throw away what was written since."
+            raise unknown(doubt, what, why, "Look inside the guest, with virsh domblklist on the host") from doubt
         finally:
             self._listing.forget()
         try:

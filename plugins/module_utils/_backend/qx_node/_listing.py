@@ -13,11 +13,15 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.qx_node._
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.qx_node._client import AgentClient
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import VirtualMachine
 
-_FRESH = 2.0  # seconds; what happens on the host meanwhile could as well happen right after a look
+# What happens on the host meanwhile could as well happen right after a look. An agent that asks virsh about each VM takes seconds
+# for a list, which would be most of a task; that a VM is there is seen anew all the same, when its snapshots are listed.
+_FRESH = 2.0  # seconds
+_TIMES = 5  # what asking takes
+_OLDEST = 10.0
 
 
 class Listing:
-    """What ``/vms`` says, not older than two seconds."""
+    """What ``/vms`` says, not older than two seconds; where it is slow, than five times what asking takes, or ten seconds."""
 
     def __init__(self, client: AgentClient) -> None:
         self._client = client
@@ -29,8 +33,10 @@ class Listing:
         """Return all VMs, without their snapshots. Raises what the agent or the way to it fails with."""
         with self._guard:
             if time.monotonic() >= self._until:
+                began = time.monotonic()
                 self._vms = read_vms(self._client.get("/vms", "listing its VMs"))
-                self._until = time.monotonic() + _FRESH
+                now = time.monotonic()
+                self._until = now + min(max(_FRESH, _TIMES * (now - began)), _OLDEST)
             return self._vms
 
     def find(self, uuid: str) -> Optional[VirtualMachine]:

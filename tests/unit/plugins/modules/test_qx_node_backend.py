@@ -89,6 +89,24 @@ def test_take_again_revert_and_remove(agent: BadAgent, run: Run) -> None:
     ]
 
 
+def test_nothing_is_asked_needlessly(agent: BadAgent, run: Run) -> None:
+    snapshots = f"/api/v1/vms/{WEB01}/snapshots"
+    looks = [("GET", "/api/v1/vms"), ("GET", snapshots)]
+    run(agent, vm="web01", name="s")
+    assert agent.requests == [*looks, ("POST", snapshots), ("GET", snapshots)]
+    agent.requests.clear()
+    run(agent, vm="web01", name="s")
+    assert agent.requests == looks
+
+
+def test_a_vm_that_is_off_is_left_alone(agent: BadAgent, run: Run) -> None:
+    agent.vms[0]["state"] = "STOPPED"
+    for check in (True, False):
+        entry = only(run(agent, vm="web01", name="s", running_only=True, check=check))
+        assert (entry["changed"], entry["msg"]) == (False, "left alone: shutoff")
+    assert agent.count("POST") == 0
+
+
 def test_nothing_is_invented(agent: BadAgent, run: Run) -> None:
     run(agent, vm="web01", name="s", description="kept by nobody")
     (vm,) = run(agent, "vm_snapshot_info")["vms"]
@@ -129,7 +147,7 @@ def test_what_newer_agents_tell_is_used(agent: BadAgent, run: Run) -> None:
 @pytest.mark.parametrize(
     ("fault", "status", "error_code", "says"),
     [
-        (PAGE, 200, "agent_bad_answer", "HTML page"),
+        (PAGE, 200, "agent_bad_answer", "HTML page came with status 200 (where its API is not, the agent's web UI"),
         (b"[]", 200, "agent_bad_answer", "no JSON object"),
         (b"[" * 200_000, 200, "agent_bad_answer", "no JSON object"),
         (b'{"vms": {}}', 200, "agent_bad_answer", "no list 'vms'"),
@@ -197,6 +215,14 @@ def test_memory_is_not_claimed_where_nobody_knows(agent: BadAgent, run: Run) -> 
     agent.break_on("POST", "cut")
     result = run(agent, vm="web01", name="s", include_memory=True)
     assert (result["error_code"], result["changed"], agent.count("POST")) == ("outcome_unknown", True, 1)
+    # What would show it, and what the next run makes of it.
+    assert "virsh snapshot-dumpxml" in result["msg"]
+    assert "remove 's' first" in result["msg"]
+    assert "vm_snapshot_info" not in result["msg"]
+    agent.fault = None
+    again = only(run(agent, vm="web01", name="s", include_memory=True))
+    assert (again["changed"], again["failed"], again["disk_only"]) == (False, False, None)
+    assert again["msg"] == "snapshot 's' is there already; whether it holds the memory is not told"
 
 
 def test_looking_fails_too(agent: BadAgent, run: Run) -> None:
@@ -290,6 +316,7 @@ def test_a_revert_that_is_not_answered(agent: BadAgent, run: Run, fault: Any) ->
     result = run(agent, vm="web01", name="s", state="reverted")
     assert result["error_code"] == "outcome_unknown"
     assert "another revert would throw away" in result["msg"]
+    assert "vm_snapshot_info" not in result["msg"]  # it could not tell
     assert agent.count("POST") == 2  # with that of the taking
 
 
