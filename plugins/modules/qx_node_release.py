@@ -36,7 +36,8 @@ options:
     description:
       - V(present) makes the release O(sha256) the one that runs. It must lie on the host already, which RV(stored) tells.
       - V(previous) goes back to the release that was in use before, with the service file it had.
-      - V(absent) stops the service and removes what V(present) and the role put there.
+      - V(absent) stops the service, has it not start with the host, and removes what V(present) and the role put there.
+        The latest file or link that V(present) has found at O(path), and that was not its own, is put back there but not started.
     type: str
     choices: [present, previous, absent]
     default: present
@@ -49,6 +50,21 @@ options:
     description: Bytes of the release, to see beforehand whether there is room for it.
     type: int
     default: 0
+  made_for:
+    description:
+      - What the release needs of a host, as RV(limiquantix.kvm.qx_node_binary_info#module:made_for) tells.
+      - A host that has not got it is refused before the release lies there, in check mode too. Else only trying it tells.
+    type: dict
+    suboptions:
+      machine:
+        description: The machine. V(null) is no ELF program, which no host can run.
+        type: str
+      interpreter:
+        description: The loader of the libc that it is linked for, if any.
+        type: str
+      glibc:
+        description: The oldest glibc that will do, if any.
+        type: str
   path:
     description:
       - Where the agent is called from. This becomes a symbolic link.
@@ -60,7 +76,8 @@ options:
     type: path
     default: /opt/qx-node
   keep:
-    description: How many releases to keep. The current and the previous one are kept in any case.
+    description:
+      - How many releases to keep. The current, the previous and what O(state=absent) would put back are kept in any case.
     type: int
     default: 3
   service:
@@ -193,6 +210,7 @@ ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "previous", "absent"], "default": "present"},
     "sha256": {"type": "str"},
     "size": {"type": "int", "default": 0},
+    "made_for": {"type": "dict", "options": {name: {"type": "str"} for name in ("machine", "interpreter", "glibc")}},
     "path": {"type": "path", "default": "/usr/local/bin/qx-node"},
     "base_dir": {"type": "path", "default": "/opt/qx-node"},
     "keep": {"type": "int", "default": 3},

@@ -22,6 +22,7 @@ from lab.host_table import HOSTS
 from lab.paths import INVENTORY, SSH_CONFIG
 
 from .agent_role import FIXTURES, Agent, Builds, agent_of, changed, clean, keep, put_back, run_role, sha, words
+from .ansible_run import run_module
 from .playbook_run import Run, run
 
 pytestmark = pytest.mark.agent
@@ -54,7 +55,9 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
 
 
 on_both = pytest.mark.parametrize("host", [SYSTEMD, OPENRC], indirect=True)
+# Where the init makes no difference.
 on_one = pytest.mark.parametrize("host", [OPENRC], indirect=True)
+on_the_other = pytest.mark.parametrize("host", [SYSTEMD], indirect=True)
 
 
 @pytest.fixture
@@ -168,9 +171,14 @@ def test_a_plain_file_becomes_the_first_release(
     assert agent_of(host).serves(builds.good(2))
     assert run_role(host, tmp_path, tasks_from="rollback").status == 0
     assert agent_of(host).serves(builds.good())
+    # It was there before the role was, so it stays when the role goes.
+    done, again = run_role(host, tmp_path, tasks_from="remove"), run_role(host, tmp_path, tasks_from="remove")
+    left = agent_of(host)
+    assert [changed(one)[host.name] for one in (done, again)] == [1, 0], done.output
+    assert (left.pids, left.installed, left.link, left.files) == ([], sha(builds.good()), None, [])
 
 
-@on_one
+@on_the_other
 def test_old_releases_go_but_never_the_previous(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
     for number in (2, 3):
         assert deploy(builds.good(number), qx_node_keep_releases=1).status == 0
@@ -252,7 +260,7 @@ def test_port_in_use(host: Host, deploy: Deploy, builds: Builds, served: Agent) 
     assert host.run(["cat", served.service or ""]).stdout == before
 
 
-@on_one
+@on_the_other  # systemd lets a stopped process go on to its end, supervise-daemon gives it the 30 s that an agent has
 def test_an_agent_that_hangs_is_restarted(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
     host.run(f"kill -STOP {served.pids[0]}")
     told, done = deploy(builds.good(), "--check"), deploy(builds.good())
@@ -285,16 +293,35 @@ def test_what_was_damaged_on_the_host_is_brought_again(
     assert agent_of(host).serves(builds.good())
 
 
-@on_one
+@on_the_other
 def test_another_architecture(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
     head = builds.good().read_bytes()[:20]
     arm = builds.patched("aarch64", head, head[:18] + b"\xb7\x00")
-    refused(deploy(arm), "built for aarch64, and this host is x86_64", "Nothing was changed")
+    for more in (["--check"], []):
+        refused(deploy(arm, *more), "built for aarch64, and this host is x86_64", "Nothing was changed")
     musl = builds.patched("musl", b"/lib64/ld-linux-x86-64.so.2", b"/lib/ld-musl-x86_64.so.1\0\0\0")
-    refused(deploy(musl), "the loader it was linked for is not on this host")
+    refused(deploy(musl, "--check"), "the loader it was linked for is not on this host (/lib/ld-musl-x86_64.so.1)")
+    newer = builds.patched("glibc", b"\0GLIBC_2.34\0", b"\0GLIBC_2.99\0")
+    refused(deploy(newer, "--check"), "it needs glibc 2.99, and this host has 2.36")
     script = builds.folder / "no-program"
     script.write_text("hello\n")
-    refused(deploy(script), "not an ELF program")
+    refused(deploy(script, "--check"), "not an ELF program")
+    assert agent_of(host) == served
+
+
+@on_the_other
+def test_what_only_trying_tells(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
+    """Of a deploy without what the binary's file says, and of a binary whose file says nothing wrong."""
+    dumb = builds.patched("dumb", b"--version-V--help", b"--versiom-V--help")
+    assert deploy(dumb, "--check").status == 0
+    refused(deploy(dumb), "does not run on this host: error: unexpected argument '--version'", "Nothing was changed")
+    head = builds.good().read_bytes()[:20]
+    arm = builds.patched("aarch64", head, head[:18] + b"\xb7\x00")
+    upload(host, arm)
+    release = {"sha256": sha(arm), "service_file": "never"}
+    tried = run_module(host, "qx_node_release", release)
+    assert tried["error_code"] == "does_not_run"
+    assert "built for aarch64, and this host is x86_64" in tried["msg"]
     assert agent_of(host).pids == served.pids
     assert agent_of(host).serves(builds.good())
 

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._change import change, settle
@@ -19,6 +18,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._wish impor
     diff,
     differences,
     refuse_what_cannot_be_written,
+    refuse_what_cannot_run,
     wanted_text,
 )
 
@@ -57,6 +57,7 @@ def present(host: Host, check: bool) -> dict[str, Any]:
     sha = host.params["sha256"].lower()
     if not re.fullmatch("[0-9a-f]{64}", sha):
         raise AgentError("bad_request", f"{sha!r} is no SHA-256.", "64 hexadecimal digits.")
+    refuse_what_cannot_run(host, sha)
     return put(host, sha, wanted_text(host), check)
 
 
@@ -84,9 +85,9 @@ def absent(host: Host, check: bool) -> dict[str, Any]:
     releases, service = host.releases, host.service
     file = service.file()
     ours = [service.own_file] if file == service.own_file and service.is_ours() else []
-    linked = releases.path.is_symlink() and Path(os.readlink(releases.path)).is_relative_to(releases.base)
+    linked = releases.is_ours()
     paths = ours + ([releases.path] if linked else [])
-    kept = [releases.base / name for name in ("previous", "unfinished.json", "lock", "releases")]
+    kept = [releases.base / name for name in ("previous", "original", "unfinished.json", "lock", "releases")]
     paths += [path for path in kept if os.path.lexists(path)]
     running = file is not None and (service.active() or service.enabled())
     result = {"differences": [*map(str, paths), *(["service"] if running else [])], "version": None}
@@ -95,7 +96,9 @@ def absent(host: Host, check: bool) -> dict[str, Any]:
     if running:
         service.stop()
         service.enable(False)
-    for path in paths:
+    if linked:
+        releases.leave()
+    for path in ours + [path for path in kept if os.path.lexists(path)]:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     if ours:
         service.reload()

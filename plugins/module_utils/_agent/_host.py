@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._elf import machine_of
+from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._elf import Here, made_for, unfit
 from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._errors import AgentError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._probe import Probe
 from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._releases import Releases
@@ -82,16 +81,13 @@ class Host:
         status, said = self.run([str(self.releases.binary(sha)), "--version"])
         if status == 0:
             return said.strip().split("\n")[0]
-        reason = " ".join(said.split())[-300:]
-        made_for = machine_of(self.releases.binary(sha))
-        if made_for not in (None, os.uname().machine):
-            reason = f"it is built for {made_for}, and this host is {os.uname().machine}"
-        elif status == 127:
-            reason = (
-                "the loader it was linked for is not on this host: musl on a host with glibc, or the other way round"
-            )
-        raise AgentError(
-            "does_not_run",
-            f"The new agent does not run on this host: {reason}. Nothing was changed here.",
-            "Build it for this host's architecture and libc (qx_node_target), or statically.",
-        )
+        reason = unfit(made_for(self.releases.binary(sha)), Here.now())
+        raise does_not_run(reason or " ".join(said.split())[-300:] or f"--version ends with status {status}")
+
+
+def does_not_run(reason: str) -> AgentError:
+    return AgentError(
+        "does_not_run",
+        f"The new agent does not run on this host: {reason}. Nothing was changed here.",
+        "Build it for this host's architecture and libc (qx_node_target), or statically.",
+    )

@@ -39,6 +39,10 @@ class Releases:
     def is_linked(self, sha: str) -> bool:
         return self.path.is_symlink() and os.readlink(self.path) == str(self.binary(sha))
 
+    def is_ours(self) -> bool:
+        """Whether the path is a link to any release."""
+        return self.path.is_symlink() and Path(os.readlink(self.path)).is_relative_to(self.base / "releases")
+
     def previous(self) -> Optional[str]:
         link = self.base / "previous"
         sha = os.path.basename(os.readlink(link)) if link.is_symlink() else ""
@@ -50,15 +54,37 @@ class Releases:
         return [folder.name for folder in sorted(folders, key=lambda folder: -folder.stat().st_mtime)]
 
     def keep_current(self) -> None:
-        """Make a release of a file that is at the path without being one."""
+        """Make a release of a file that is at the path without being one, and note that it was there."""
         sha = self.current()
-        if sha is None or self.stored(sha):
+        if sha is None:
             return
         binary = self.binary(sha)
+        if not self.is_ours():
+            self.base.mkdir(parents=True, exist_ok=True)
+            link_atomically(self.original, os.readlink(self.path) if self.path.is_symlink() else str(binary))
+        if self.stored(sha):
+            return
         binary.parent.mkdir(parents=True, exist_ok=True)
         new = binary.with_name(f".{BINARY}.new")
         shutil.copy2(self.path, new)
         new.replace(binary)
+
+    @property
+    def original(self) -> Path:
+        """Return the note of what was at the path and not ours: the same link, or one to the release that a file became."""
+        return self.base / "original"
+
+    def leave(self) -> None:
+        """Put what was there before us in the place of our link, or nothing."""
+        target = os.readlink(self.original) if self.original.is_symlink() else None
+        if target is None:
+            self.path.unlink()
+        elif Path(target).is_relative_to(self.base):
+            new = self.path.with_name(f".{self.path.name}.new")
+            shutil.copy2(target, new)
+            new.replace(self.path)
+        else:
+            link_atomically(self.path, target)
 
     def use(self, sha: str) -> None:
         binary = self.binary(sha)
@@ -72,7 +98,8 @@ class Releases:
         shutil.rmtree(self.binary(sha).parent, ignore_errors=True)
 
     def prune(self, keep: int) -> None:
-        spared = {self.current(), self.previous()}
+        first = Path(os.readlink(self.original)).parent.name if self.original.is_symlink() else None
+        spared = {self.current(), self.previous(), first}
         for number, sha in enumerate(self.all(), start=1):
             if number > keep and sha not in spared:
                 self.forget(sha)

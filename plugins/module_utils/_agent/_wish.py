@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from typing import Optional
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._elf import Here, MadeFor, unfit
 from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._errors import AgentError, NotServing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._files import standing
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._host import Host
+from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._host import Host, does_not_run
 from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._service import MARK
 
 ROOM_TO_SPARE = 1 << 20  # bytes
@@ -34,6 +35,15 @@ def wanted_text(host: Host) -> Optional[str]:
     if there is not None and not host.service.is_ours() and host.params["service_file"] == "auto":
         return None
     return text
+
+
+def refuse_what_cannot_run(host: Host, sha: str) -> None:
+    """Foretell what trying it on this host would show, where the task says what the release was made for."""
+    needs = host.params["made_for"]
+    if needs and host.releases.current() != sha:
+        reason = unfit(MadeFor(**needs), Here.now())
+        if reason is not None:
+            raise does_not_run(reason)
 
 
 def refuse_what_cannot_be_written(host: Host, sha: str, text: Optional[str]) -> None:

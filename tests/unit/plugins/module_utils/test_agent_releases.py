@@ -74,3 +74,46 @@ def test_no_previous(releases: Releases) -> None:
     releases.base.mkdir()
     (releases.base / "previous").symlink_to("releases/" + "0" * 64)
     assert releases.previous() is None
+
+
+def test_what_was_there_first_is_never_pruned_and_comes_back(releases: Releases) -> None:
+    releases.path.write_text("by hand")
+    releases.path.chmod(0o750)
+    first = releases.current()
+    for second, name in enumerate(("one", "two", "three")):
+        sha = store(releases, name, used=second)
+        releases.keep_current()
+        releases.use(sha)
+        releases.prune(1)
+    assert set(releases.all()) == {sha, first}
+    releases.leave()
+    assert not releases.path.is_symlink()
+    assert (releases.path.read_text(), releases.path.stat().st_mode & 0o777) == ("by hand", 0o750)
+
+
+def test_a_link_comes_back_as_it_was(releases: Releases) -> None:
+    (releases.path.parent / "elsewhere").write_text("by hand")
+    releases.path.symlink_to("elsewhere")
+    one = store(releases, "one")
+    releases.keep_current()
+    releases.use(one)
+    releases.prune(1)
+    releases.leave()
+    assert os.readlink(releases.path) == "elsewhere"
+
+
+def test_where_nothing_was_nothing_is_left(releases: Releases) -> None:
+    one = store(releases, "one")
+    releases.keep_current()
+    releases.use(one)
+    releases.leave()
+    assert not os.path.lexists(releases.path)
+
+
+def test_a_damaged_release_is_nothing_that_was_there_before(releases: Releases) -> None:
+    one = store(releases, "one")
+    releases.use(one)
+    releases.binary(one).write_text("damaged")
+    releases.keep_current()
+    releases.leave()
+    assert not os.path.lexists(releases.path)
