@@ -263,9 +263,8 @@ def test_port_in_use(host: Host, deploy: Deploy, builds: Builds, served: Agent) 
 @on_the_other  # systemd lets a stopped process go on to its end, supervise-daemon gives it the 30 s that an agent has
 def test_an_agent_that_hangs_is_restarted(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
     host.run(f"kill -STOP {served.pids[0]}")
-    told, done = deploy(builds.good(), "--check"), deploy(builds.good())
-    assert (told.status, done.status) == (0, 0), done.output
-    assert (changed(told)[host.name], changed(done)[host.name]) == (1, 1)
+    done = deploy(builds.good())
+    assert (done.status, changed(done)[host.name]) == (0, 1), done.output
     agent = agent_of(host)
     assert agent.serves(builds.good())
     assert agent.pids != served.pids
