@@ -51,8 +51,8 @@ bench: env ## measure it on the lab
 	@source .cache/env.sh && tests/bench/run
 
 .PHONY: agent
-agent: env lab ## roll the agent out in every good and bad way; long
-	@source .cache/env.sh && pytest -m agent tests/system
+agent: env ## of the tests on the lab those that roll the agent out, in every good and bad way
+	@source .cache/env.sh && tests/gates/on_lab agent
 
 N ?= 500
 SEED ?= random

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,9 +25,10 @@ from lab.paths import INVENTORY
 from .playbook_run import Run, run
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+_CACHE = Path(__file__).resolve().parents[2] / ".cache" / "agent"
 ROLE = "limiquantix.kvm.qx_node"
 # Impatient: the agent of the tests is up in a tenth of a second.
-QUICK = {"qx_node_stay_up": 1, "qx_node_health_timeout": 8}
+QUICK = {"qx_node_stay_up": 1, "qx_node_health_timeout": 8, "ansible_pipelining": True}
 
 # Runs on the host: all there is to know of its agent.
 LOOK = r"""
@@ -70,6 +73,21 @@ true
 """
 
 
+# An agent that serves is kept, and put back later: many tests begin with one, and the role takes ten times as long for it.
+KEPT = "/var/tmp/agent-of-the-tests.tar"
+KEEP = f"""
+cd / && tar cf {KEPT} opt/qx-node usr/local/bin/qx-node $(ls etc/init.d/qx-node etc/systemd/system/qx-node.service 2>/dev/null)
+"""
+PUT_BACK = f"""
+tar xf {KEPT} -C / || exit 1
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload; systemctl enable --now --quiet qx-node
+else
+    rc-update -q add qx-node default; rc-service qx-node start
+fi
+"""
+
+
 @dataclass(frozen=True)
 class Agent:
     """A host's agent as it is now."""
@@ -100,29 +118,52 @@ def clean(host: Host) -> None:
     host.run(CLEAN)
 
 
+def keep(host: Host) -> None:
+    """Keep the agent that the role has put there."""
+    host.run(KEEP)
+
+
+def put_back(host: Host, build: Path) -> Agent:
+    """Put the kept agent, which is this build, on a host without one."""
+    host.run(PUT_BACK)
+    until = time.monotonic() + 20
+    while not (agent := agent_of(host)).serves(build):
+        assert time.monotonic() < until, agent
+        time.sleep(0.1)
+    return agent
+
+
 def sha(file: Path) -> str:
     return sha256(file.read_bytes()).hexdigest()
 
 
 class Builds:
-    """Builds of the agent, each compiled when it is first asked for."""
+    """Builds of the agent, each compiled when it is first asked for; kept, as several processes of tests want the same."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder  # of this process, for builds that are none
         if not shutil.which("cargo"):
             if os.environ.get("CI") == "true":
                 pytest.fail("there is no cargo, which CI must have")
             pytest.skip("there is no cargo; install Debian's package cargo")
+        compiler = subprocess.run(["rustc", "-vV"], check=True, capture_output=True).stdout
+        source = sorted(file for file in (FIXTURES / "agent").glob("**/*") if file.suffix in {".rs", ".toml", ".lock"})
+        version = sha256(compiler + b"".join(file.read_bytes() for file in source)).hexdigest()
+        self.kept = _CACHE / version[:16]
+        self.kept.mkdir(parents=True, exist_ok=True)
 
     def compiled(self, name: str, **environment: str) -> Path:
         """Return a build made with these variables, such as QX_NODE_MISBEHAVE."""
-        build = self.folder / name
-        if not build.exists():
-            command = ["cargo", "build", "--release", "--locked", "--offline", "-p", "limiquantix-node"]
-            target = self.folder / "target"
-            environment = {**os.environ, "CARGO_TARGET_DIR": str(target), **environment}
-            subprocess.run(command, check=True, cwd=FIXTURES / "agent", env=environment, capture_output=True)
-            shutil.copy(target / "release" / "limiquantix-node", build)
+        build = self.kept / name
+        with (self.kept / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not build.exists():
+                command = ["cargo", "build", "--release", "--locked", "--offline", "-p", "limiquantix-node"]
+                target = self.kept / "target"
+                environment = {**os.environ, "CARGO_TARGET_DIR": str(target), **environment}
+                subprocess.run(command, check=True, cwd=FIXTURES / "agent", env=environment, capture_output=True)
+                shutil.copy(target / "release" / "limiquantix-node", build.with_suffix(".new"))
+                build.with_suffix(".new").rename(build)
         return build
 
     def good(self, number: int = 1) -> Path:

@@ -1,0 +1,38 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import io
+from typing import Optional
+
+import pytest
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._agent import _health
+from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._errors import NotServing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._health import Health
+
+URL = "http://127.0.0.1:8080/api/v1/host/health"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ('{"healthy": true, "version": "2"}', None),
+        ('{"healthy": false}', "says healthy: false"),
+        ('{"healthy": "true"}', 'says healthy: "true"'),
+        ('{"status": "ok"}', "not with the agent's JSON"),
+        ("[true]", "not with the agent's JSON"),
+        ("<!doctype html>\n<html>", "not with the agent's JSON: '<!doctype html>'"),
+        ('{"healthy": tr', "not with the agent's JSON"),
+        ("", "not with the agent's JSON"),
+    ],
+)
+def test_health(monkeypatch: pytest.MonkeyPatch, body: str, reason: Optional[str]) -> None:
+    monkeypatch.setattr(_health, "open_url", lambda *_words, **_options: io.BytesIO(body.encode()))
+    health = Health(URL, True, None)
+    if reason is None:
+        assert health.ask() == "2"
+    else:
+        with pytest.raises(NotServing, match=reason.replace("[", r"\[")):
+            health.ask()
