@@ -114,7 +114,7 @@ _GUEST_DISK = (Disk("vda", kind="guest"),)
 _FILES_DISKS = (Disk("vda"), Disk("vdb"), Disk("vdc", kind="raw"), Disk("sda", kind="cdrom"))
 
 VMS = (
-    Vm("web01", _GUEST_DISK, guest=True, agent=True, memory_mib=192, pause_ms=8),
+    Vm("web01", _GUEST_DISK, guest=True, agent=True, memory_mib=192, pause_ms=25),
     Vm("db01", _GUEST_DISK, guest=True, memory_mib=192),
     Vm("off01", _GUEST_DISK, guest=True, running=False, memory_mib=192),
     Vm("files01", _FILES_DISKS),
