@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
@@ -93,7 +94,8 @@ def remove(connection: Any, name: str) -> None:
     if domain is not None:
         files = named_files(domain)
         if domain.isActive():
-            domain.destroy()
+            with suppress(libvirt.libvirtError):  # it has ended just now
+                domain.destroy()
         # A transient domain is gone with that.
         if find(connection, name) is not None:
             domain.undefineFlags(UNDEFINE)

@@ -160,13 +160,13 @@ class DomainHandle:
 
 
 def true_current(snapshots: list[Saved], forest: Forest, called: str | None) -> str | None:
-    """Return the snapshot that the VM's present is based on, going by its layers: the one whose states are nearest.
+    """Return the snapshot that the VM's present is based on, going by its layers: the one whose states are nearest, if any.
 
     Where several are, as those inside one image, it is the one that libvirt calls current, or the newest.
     """
     depths = {one.name: depth for one in snapshots if (depth := _depth(one, forest)) is not None}
     newest_first = sorted(snapshots, key=lambda one: one.created_at, reverse=True)
-    near = [one.name for one in newest_first if depths.get(one.name) == min(depths.values(), default=None)]
+    near = [one.name for one in newest_first if one.name in depths and depths[one.name] == min(depths.values())]
     return called if called in near else next(iter(near), None)
 
 

@@ -1,0 +1,49 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which snapshot the present of a VM is based on, going by the files: libvirt's word is a tie-break, and no more."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import pytest
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import true_current
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved, SavedDisk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Layers
+
+# base <- b <- c is one branch, base <- a the other.
+_BACKING: dict[str, Optional[str]] = {"/base": None, "/b": "/base", "/c": "/b", "/a": "/base"}
+
+
+def forest(top: str) -> Forest:
+    layers = Layers(_BACKING, states=set(), present={top}, ours=set(), former=set())
+    return Forest(layers, tops={"vda": top}, running=False)
+
+
+def taken(name: str, state: str, overlay: Optional[str], second: int = 0) -> Saved:
+    disk = SavedDisk("vda", state, "qcow2", overlay)
+    at = f"2026-11-23T12:00:{second:02}+00:00"
+    return Saved(name, at, None, "external", "shutoff", "no", None, (disk,), (), (), None)
+
+
+B, C = taken("b", "/base", "/b"), taken("c", "/b", "/c")
+
+
+@pytest.mark.parametrize("called", [None, "b", "c"])
+@pytest.mark.parametrize(("top", "found"), [("/c", "c"), ("/b", "b"), ("/a", "b")])
+def test_the_nearest_state_counts(top: str, found: str, called: Optional[str]) -> None:
+    assert true_current([B, C], forest(top), called) == found
+
+
+@pytest.mark.parametrize("called", [None, "c"])
+def test_none_where_the_present_is_based_on_no_snapshot(called: Optional[str]) -> None:
+    assert true_current([C], forest("/a"), called) is None
+
+
+def test_of_two_inside_one_image_the_one_that_libvirt_calls_current_or_the_newest() -> None:
+    inside = [taken("old", "/base", None, 1), taken("new", "/base", None, 2)]
+    assert true_current(inside, forest("/base"), "old") == "old"
+    assert true_current(inside, forest("/base"), None) == "new"
