@@ -19,7 +19,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^##@ / { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: test
-test: ## every gate, two at a time; sets up what it needs
+test: ## every gate; sets up what it needs
 	@tests/gates/run_all
 
 .PHONY: env
