@@ -49,7 +49,7 @@ class Nothing:
 
 @dataclass(frozen=True)
 class _Unsettled:
-    """A run is at work on this VM, or was interrupted: what there is to do shows when that has come to its end."""
+    """A run is or was just at work on this VM, or was interrupted: what there is to do shows when that has come to its end."""
 
     vm: VirtualMachine
 
@@ -115,7 +115,17 @@ def _decide(
     vm = hypervisor.inspect(domain)
     if vm.operation and not _left_alone(vm, limits):
         return _Unsettled(vm)
-    return _decide_on(hypervisor, vm, action, limits)
+    try:
+        return _decide_on(hypervisor, vm, action, limits)
+    except KvmError:
+        now = _now(hypervisor, domain)
+        if now and (now.operation or _taken(now) != _taken(vm)):  # what was refused was half of another run's work
+            return _Unsettled(now)
+        raise
+
+
+def _taken(vm: VirtualMachine) -> list[tuple[str, Optional[str]]]:
+    return [(one.name, one.created_at) for one in vm.snapshots]
 
 
 def _left_alone(vm: VirtualMachine, limits: Limits) -> bool:
@@ -187,7 +197,10 @@ def _now(hypervisor: Hypervisor, domain: DomainId) -> Optional[VirtualMachine]:
 
 def _unsettled(vm: VirtualMachine) -> VmOutcome:
     operation = vm.operation
-    if operation and operation.running:
+    if operation is None:
+        msg = "another run has just changed it; what is left to do is not known"
+        return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg)
+    if operation.running:
         msg = f"another run is at work on it ({operation}); what is left to do then is not known"
         return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg)
     msg = f"the interrupted {operation} would be finished or undone first; what is left to do then is not known"

@@ -56,6 +56,23 @@ def test_what_another_run_took_meanwhile_is_there_already(tmp_path: Path, monkey
     assert (outcome.changed, outcome.error, outcome.msg) == (False, None, "snapshot 's' is there already")
 
 
+def test_half_of_what_another_run_does_is_no_reason_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = state_file(tmp_path, machine("a"))
+    original = MockHypervisor.plan
+
+    def seen_by_half(*_arguments: Any) -> Any:
+        monkeypatch.setattr(MockHypervisor, "plan", original)
+        assert run(path)[0].changed
+        raise KvmError("chain_mismatch", "libvirt and the files say different things.")
+
+    for check_mode, msg in ((False, "snapshot 's' is there already"), (True, "another run has just changed it")):
+        monkeypatch.setattr(MockHypervisor, "plan", seen_by_half)
+        (outcome,) = run(path, check_mode=check_mode)
+        assert (outcome.changed, outcome.error) == (False, None)
+        assert outcome.msg.startswith(msg)
+        path = state_file(tmp_path, machine("a"))
+
+
 def test_a_freeze_that_was_lost_is_an_error_and_a_change(tmp_path: Path) -> None:
     path = state_file(tmp_path, machine("a", agent="thaws_early"))
     (outcome,) = run(path, quiesce="required")
