@@ -37,16 +37,19 @@ class Processes:
         return found
 
     def _sha256(self, pid: str) -> str:
-        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-        key = f"{pid} {started}"
+        key = f"{pid} {_started(pid)}"
         if key not in self.known:
             self.known[key] = sha256_of(Path(f"/proc/{pid}/exe"))
         return self.known[key]
 
     @staticmethod
     def age(pid: int) -> float:
-        started = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-        return float(Path("/proc/uptime").read_text().split()[0]) - started / os.sysconf("SC_CLK_TCK")
+        return float(Path("/proc/uptime").read_text().split()[0]) - _started(pid) / os.sysconf("SC_CLK_TCK")
+
+
+def _started(pid: str | int) -> int:
+    """Return when a process was started, in ticks since the host's start."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 @dataclass(frozen=True)

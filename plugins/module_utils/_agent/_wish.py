@@ -101,8 +101,8 @@ def diff(host: Host, sha: str, text: Optional[str]) -> list[dict[str, str]]:
         found.append(
             {"before_header": path, "after_header": path, "before": f"{before or 'nothing'}\n", "after": f"{sha}\n"}
         )
-    if text not in (None, host.service.text()):
+    old = host.service.text()
+    if text not in (None, old):
         file = str(host.service.own_file)
-        old = host.service.text() or ""
-        found.append({"before_header": file, "after_header": file, "before": old, "after": text or ""})
+        found.append({"before_header": file, "after_header": file, "before": old or "", "after": text or ""})
     return found
