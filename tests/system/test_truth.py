@@ -72,6 +72,29 @@ def test_a_vm_that_is_off_starts_on_its_overlay(host: Host, fresh: Fresh) -> Non
     assert host.run(["qemu-img", "check", "-U", overlay]).returncode == 0
 
 
+def test_a_chain_gets_as_deep_as_this_libvirt_can_start_and_no_deeper(host: Host, fresh: Fresh) -> None:
+    fresh("off01")
+    _deepen(host, "off01", (25 if host.libvirt_version.startswith("11.") else 200) - 1)
+    assert take(host, "off01", "deepest")["error_code"] is None
+    host.virsh("start", "off01")
+    host.virsh("destroy", "off01")
+    refused = take(host, "off01", "too-deep")
+    assert refused["error_code"] == "chain_too_deep"
+    assert refused["changed"] is False
+
+
+def _deepen(host: Host, vm: str, layers: int) -> None:
+    """Put a shut-off VM's disk on top of a chain of so many layers."""
+    top = f"{IMAGES}/{vm}-{layers}.qcow2"
+    size = re.search(r"\((\d+) bytes\)", host.run(["qemu-img", "info", f"{IMAGES}/{vm}.qcow2"]).stdout)
+    assert size
+    host.run(f"""cd {IMAGES} && base={vm}.qcow2
+        for layer in $(seq 2 {layers}); do
+            qemu-img create -q -u -f qcow2 -b $base -F qcow2 {vm}-$layer.qcow2 {size[1]} && base={vm}-$layer.qcow2
+        done
+        virsh dumpxml {vm} | sed s,{IMAGES}/{vm}.qcow2,{top}, >/tmp/{vm}.xml && virsh define /tmp/{vm}.xml""")
+
+
 def test_a_quiesced_snapshot_is_clean_and_an_unquiesced_one_is_not(host: Host, fresh: Fresh) -> None:
     fresh("web01", "db01")
     for vm in ("web01", "db01"):

@@ -21,6 +21,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Optional, Union
 
+MOST_LAYERS = 200  # of a chain, in every libvirt
+
 
 @dataclass(frozen=True)
 class Drop:

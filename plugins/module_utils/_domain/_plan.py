@@ -88,6 +88,17 @@ def check_domain(vm: VirtualMachine) -> None:
         raise KvmError("bad_state", f"{vm.name} is {vm.state} and cannot be snapshotted.", "Nothing was changed.")
 
 
+def check_depth(vm: str, disk: Disk, layers: int, most: int) -> None:
+    """Raise ``chain_too_deep`` where a disk's chain has all the layers already that its hypervisor can start it with."""
+    if layers >= most:
+        raise KvmError(
+            "chain_too_deep",
+            f"Disk {disk.target} of {vm} has {layers} layers; with one more this host's libvirt could not start it.",
+            "Nothing was changed. Remove snapshots first.",
+            layers=layers,
+        )
+
+
 def overlay_directory(vm: str, disk: Disk, source: str, overlay_dir: str | None) -> str:
     """Return where the overlay of a disk goes, beside ``source`` by default. Raises ``overlay_dir_unusable``."""
     if overlay_dir is not None:

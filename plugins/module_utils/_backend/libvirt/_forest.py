@@ -19,14 +19,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._
     UNREADABLE,
     overlays_in,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import (
-    MOST_LAYERS,
-    Image,
-    walk_chain,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import Image, walk_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._metadata import OnDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Layers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import MOST_LAYERS, Layers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Record
 

@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 
 _MAGIC = b"QFI\xfb"
@@ -25,7 +26,6 @@ _FIXED = struct.Struct(">4sIQIIQIIQQII")
 _HEADER_LENGTH_AT = 100
 _VERSION_2_HEADER = 72
 _END, _BACKING_FORMAT = 0, 0xE2792ACA
-MOST_LAYERS = 200  # of a chain, in every libvirt
 _FIRST_CLUSTER = 65536
 _PRIVATE = 0o600
 

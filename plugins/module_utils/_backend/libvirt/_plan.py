@@ -11,15 +11,14 @@ from functools import partial
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._checks import checked_chain
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._images import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._coverage import cover
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._plan import (
+    check_depth,
     check_domain,
     files_plan,
     overlay_directory,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     SnapshotPlan,
     SnapshotRequest,
@@ -36,26 +35,14 @@ def plan_snapshot(
     """Return the plan; ``leftovers`` of a killed run will be gone before it begins. Raises as `Hypervisor.plan` says."""
     check_domain(vm)
     covered, left_out = cover(vm.name, domain, request.disks)
+    shallow = _SHALLOW_LIBVIRT[0] <= libvirt_version < _SHALLOW_LIBVIRT[1]
     for disk in covered:
-        _check_depth(vm.name, disk, libvirt_version)
+        check_depth(vm.name, disk, len(checked_chain(vm.name, disk)), _SHALLOW_LAYERS if shallow else MOST_LAYERS)
     directories = [
         (disk, overlay_directory(vm.name, disk, os.path.realpath(str(disk.source)), request.overlay_dir))
         for disk in covered
     ]
     return files_plan(vm, request, directories, left_out, partial(unused_path, leftovers))
-
-
-def _check_depth(vm: str, disk: Disk, libvirt_version: int) -> None:
-    images = checked_chain(vm, disk)
-    shallow = _SHALLOW_LIBVIRT[0] <= libvirt_version < _SHALLOW_LIBVIRT[1]
-    limit = _SHALLOW_LAYERS if shallow else MOST_LAYERS
-    if len(images) >= limit:
-        raise KvmError(
-            "chain_too_deep",
-            f"Disk {disk.target} of {vm} has {len(images)} layers; with one more this host's libvirt could not start it.",
-            "Nothing was changed. Remove snapshots first.",
-            layers=len(images),
-        )
 
 
 def unused_path(leftovers: Collection[str], directory: str, stem: str, suffix: str) -> str:

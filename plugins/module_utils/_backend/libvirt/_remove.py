@@ -162,19 +162,20 @@ class Removal:
 
     def resume(self, journal: Journal) -> None:
         """Go on where an interrupted run ended."""
-        for target in list(self._handle.survey().tops):
-            if self._handle.active():
-                abort_commit(self._handle, target)
+        handle = self._handle
+        for target in list(handle.survey().tops):
+            if handle.active():
+                abort_commit(handle, target)
+        forest = handle.survey(without=(journal.snapshot,))
+        if journal.merging:
+            see_merged(handle, forest, *journal.merging)
+        if not forest.running:
+            refuse_writers(handle.name, handle.xml())
         self._settle(journal)
 
     def _settle(self, journal: Journal) -> None:
         handle = self._handle
         forest = handle.survey(without=(journal.snapshot,))
-        if journal.merging:
-            see_merged(handle, forest, *journal.merging)
-            forest = handle.survey(without=(journal.snapshot,))
-        if not forest.running:
-            refuse_writers(handle.name, handle.xml())
         settle(handle, forest, True, self._pace, lambda: self._forget(journal.snapshot))
         self._forget(journal.snapshot)
         handle.agree(forest, {})

@@ -17,16 +17,17 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._ref
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._storage import Files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._coverage import cover
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._plan import files_plan, overlay_directory
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import MOST_LAYERS
+from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._plan import (
+    check_depth,
+    files_plan,
+    overlay_directory,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
     SnapshotPlan,
     SnapshotRequest,
     VirtualMachine,
 )
-
-_MOST_LAYERS = 200
 
 
 def plan_snapshot(
@@ -36,20 +37,10 @@ def plan_snapshot(
     refuse_busy(vm, native)
     covered, left_out = cover(vm.name, domain_element(native), request.disks)
     for disk in covered:
-        _check_chain(vm.name, disk, files)
+        chain = readable_chain(vm.name, disk.target, str(disk.source), files)
+        check_depth(vm.name, disk, len(chain), MOST_LAYERS)
     directories = [(disk, overlay_directory(vm.name, disk, str(disk.source), request.overlay_dir)) for disk in covered]
     return files_plan(vm, request, directories, left_out, partial(unused, files))
-
-
-def _check_chain(vm: str, disk: Disk, files: Files) -> None:
-    chain = readable_chain(vm, disk.target, str(disk.source), files)
-    if len(chain) >= _MOST_LAYERS:
-        raise KvmError(
-            "chain_too_deep",
-            f"Disk {disk.target} of {vm} has {len(chain)} layers; with one more a libvirt could not start it.",
-            "Nothing was changed. Remove snapshots first.",
-            layers=len(chain),
-        )
 
 
 def unused(files: Files, directory: str, stem: str, suffix: str) -> str:
