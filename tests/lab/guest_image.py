@@ -30,10 +30,12 @@ STRICT = "usr/lib/x86_64-linux-gnu/perl-base/strict.pm"
 INIT = SOURCES / "guest" / "init"
 WRITER = SOURCES / "guest" / "writer.pl"
 DISK_MIB = 256
+# At the processor's first instruction, 16 bytes below the end: no interrupts (cli), halt, and again should it ever go on.
+HALT = b"\xfa\xf4\xeb\xfd".ljust(16, b"\0").rjust(64 << 10, b"\0")
 
 
 def guest_image() -> Path:
-    """The folder with `vmlinuz`, `initramfs` and `data.qcow2`."""
+    """The folder with `vmlinuz`, `initramfs`, `data.qcow2`, and `halt.rom` for VMs without a system."""
     recipe = recipe_hash([SUITE, PACKAGES, str(DISK_MIB)], [INIT, WRITER, Path(__file__)])
     return cached("guest", recipe, _build)
 
@@ -48,6 +50,7 @@ def _build(folder: Path) -> None:
         _fill_tree(debian, tree)
         _pack(tree, folder / "initramfs")
         _data_disk(Path(scratch), folder / "data.qcow2")
+    (folder / "halt.rom").write_bytes(HALT)
 
 
 def _fill_tree(debian: Path, tree: Path) -> None:

@@ -57,7 +57,10 @@ _DOMAIN = """
   <name>{name}</name>
   <memory unit='MiB'>16</memory>
   <vcpu>1</vcpu>
-  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <os>
+    <type arch='x86_64' machine='q35'>hvm</type>
+    <loader readonly='yes' type='rom'>/opt/guest/halt.rom</loader>
+  </os>
   <features><acpi/></features>
   <devices>{disks}
     <memballoon model='none'/>

@@ -25,6 +25,12 @@ def fresh_guest(planted: Planted, vm: str = "web01") -> Host:
     return planted.host
 
 
+def agent_answers(host: Host, vm: str) -> bool:
+    """Whether the agent has come to a command that was given it after all others; it does also where it is frozen."""
+    ping = json.dumps({"execute": "guest-ping"})
+    return host.run(["virsh", "qemu-agent-command", vm, ping], check=False).returncode == 0
+
+
 def in_guest(host: Host, vm: str, script: str) -> None:
     """Run a shell line in the guest through its agent, without waiting for it."""
     arguments = {"path": "/bin/busybox", "arg": ["sh", "-c", script]}
@@ -47,7 +53,7 @@ def test_no_freeze_outlives_its_limit_and_none_is_reported_that_did_not_last(
     planted: Planted, quiesce: str, error_code: str | None
 ) -> None:
     host = fresh_guest(planted)
-    fault = "before(take.Take, '_switch', lambda: time.sleep(6))"
+    fault = "before(take.Take, '_switch', lambda: time.sleep(4))"
     entry = only(planted.snapshot(fault, "web01", "slow", quiesce=quiesce, quiesce_timeout=2))
     assert entry["error_code"] == error_code
     assert entry["quiesced"] is False
@@ -86,18 +92,18 @@ def test_an_agent_that_does_not_answer(planted: Planted) -> None:
 
 def test_an_agent_that_freezes_long_after_it_was_asked(planted: Planted) -> None:
     host = fresh_guest(planted)
-    script = "agent=$(pidof qemu-ga); kill -STOP $agent; sleep 40; kill -CONT $agent"
+    script = "agent=$(pidof qemu-ga); kill -STOP $agent; sleep 30; kill -CONT $agent"
     command = json.dumps({"execute": "guest-exec", "arguments": {"path": "/bin/busybox", "arg": ["sh", "-c", script]}})
     stop = f"(subprocess.run(['virsh', 'qemu-agent-command', 'web01', {command!r}], stdout=2), time.sleep(2))"
     # It answers, and stops just before it is asked to freeze.
     fault = f"before(quiesce, '_freeze', lambda: {stop})"
-    entry = only(planted.snapshot(fault, "web01", "late", quiesce_timeout=8))
+    entry = only(planted.snapshot(fault, "web01", "late", quiesce_timeout=2))
     assert entry["error_code"] == "thaw_failed"
     assert entry["quiesced"] is False
     assert "virsh domfsthaw web01" in entry["msg"]
     assert snapshot_names(host, "web01") == ["late"]
     # The agent wakes up, freezes as it was asked to, and the guard is still there to thaw.
-    time.sleep(50)
+    wait_for("the agent", lambda: agent_answers(host, "web01"), 60)
     assert is_writing(host, "web01"), "the guest is frozen"
 
 
@@ -152,7 +158,7 @@ def test_libvirtd_that_does_not_run(planted: Planted) -> None:
 def test_libvirtd_that_hangs(planted: Planted) -> None:
     planted.host.run("pkill -STOP -x libvirtd")
     try:
-        result = planted.snapshot("", "off01", "hanging")
+        result = planted.snapshot("connection._OPEN_SECONDS = 5", "off01", "hanging")
     finally:
         planted.host.run("pkill -CONT -x libvirtd")
     assert result["error_code"] == "connection_failed"

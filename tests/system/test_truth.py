@@ -117,7 +117,7 @@ def test_saved_memory_brings_the_guest_back_to_that_very_moment(host: Host, fres
     assert entry["disk_only"] is False
     assert entry["snapshot"]["state"] == "running"
     assert host.run(["stat", "-c", "%a", memory]).stdout.strip() == "600"
-    wait_for("much more writing", lambda: sequence(host, "web01") > saved + 400, 60)
+    wait_for("much more writing", lambda: sequence(host, "web01") > saved + 50, 60)
     later = sequence(host, "web01")
 
     _restore(host, "web01", memory, entry["snapshot"]["disks"][0]["file"])
