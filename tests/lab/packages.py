@@ -7,7 +7,8 @@ import os
 from .commands import LabError, run
 
 NEEDED = ("mmdebstrap", "systemd-container", "iproute2", "openssh-client", "cpio", "qemu-utils", "e2fsprogs")
-APT_GET = ("apt-get", "-q", "-o", "DPkg::Lock::Timeout=600")
+# One at a time: other gates may want a package too, and apt refuses where another apt is at work.
+APT_GET = ("flock", "/run/lock/limiquantix-kvm-apt", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=600")
 
 
 def missing() -> list[str]:
