@@ -140,7 +140,7 @@ def keep_booted(connection: Any, vm: Vm) -> None:
     folder = BOOTED / vm.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    domain = find(connection, vm.name)
+    domain = connection.lookupByName(vm.name)
     (folder / "domain.xml").write_text(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
     domain.save(str(folder / "memory"))
     shutil.copy(vm.disks[0].path(vm.name), folder / "disk")
