@@ -69,9 +69,7 @@ class Disk:
 class Vm:
     name: str
     disks: tuple[Disk, ...] = (Disk("vda"),)
-    guest: bool = (
-        False  # boots the real guest; otherwise there is no system in it at all, and its firmware halts at once
-    )
+    guest: bool = False  # boots the real guest; otherwise there is no system in it, and its firmware halts at once
     agent: bool = False
     running: bool = True
     invtsc: bool = False
