@@ -166,10 +166,9 @@ class Removal:
         for target in list(handle.survey().tops):
             if handle.active():
                 abort_commit(handle, target)
-        forest = handle.survey(without=(journal.snapshot,))
         if journal.merging:
-            see_merged(handle, forest, *journal.merging)
-        if not forest.running:
+            see_merged(handle, handle.survey(without=(journal.snapshot,)), *journal.merging)
+        if not handle.active():
             refuse_writers(handle.name, handle.xml())
         self._settle(journal)
 
