@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from .commands import LabError, run
+from .paths import SOURCES
 
 NEEDED = ("mmdebstrap", "systemd-container", "iproute2", "openssh-client", "cpio", "qemu-utils", "e2fsprogs")
-# One at a time: other gates may want a package too, and apt refuses where another apt is at work.
-APT_GET = ("flock", "/run/lock/limiquantix-kvm-apt", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=600")
+APT_GET = (str(SOURCES / "apt_get"), "-q")
 
 
 def missing() -> list[str]:
