@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of C(_arguments.py), documented once."""
+"""The options of C(_hypervisor/open.py), documented once."""
 
 from __future__ import annotations
 

@@ -81,8 +81,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._elf import made_for
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._files import sha256_of
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.elf import made_for
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.files import sha256_of
 
 
 def look(path: Path) -> dict[str, Any]:

@@ -196,13 +196,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._actions import absent, facts, present, previous
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._errors import AgentError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._health import Health
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._host import Host
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._probe import Probe, Processes
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._releases import BINARY, Releases
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._service import Run, service_of
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.actions import (
+    absent,
+    facts,
+    present,
+    previous,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import AgentError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.health import Health
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.host import Host
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.probe import Probe, Processes
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.releases import BINARY, Releases
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.service import Run, service_of
 
 # All of it is imported here, at the start: the process may outlive the connection that brought its files.
 

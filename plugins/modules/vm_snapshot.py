@@ -394,19 +394,19 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._absent import Absent, every, named
-from ansible_collections.limiquantix.kvm.plugins.module_utils._arguments import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open import (
     hypervisor_arguments,
     hypervisor_requirements,
     open_hypervisor,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._names import check_snapshot_name
-from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import Wording, outcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Present
-from ansible_collections.limiquantix.kvm.plugins.module_utils._reverted import Reverted
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import RevertRequest, SnapshotRequest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task import Action, Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import check_snapshot_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import Wording, outcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, every, named
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest, SnapshotRequest
 
 
 def arguments() -> dict[str, Any]:

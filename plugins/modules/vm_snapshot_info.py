@@ -375,13 +375,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._arguments import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open import (
     hypervisor_arguments,
     hypervisor_requirements,
     open_hypervisor,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._info import gather, result
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import gather, result
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
 def arguments() -> dict[str, Any]:

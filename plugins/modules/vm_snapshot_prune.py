@@ -238,14 +238,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._arguments import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open import (
     hypervisor_arguments,
     hypervisor_requirements,
     open_hypervisor,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._prune import Prune, result, retention
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task import Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import retention
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.prune import Prune, result
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
 def arguments() -> dict[str, Any]:

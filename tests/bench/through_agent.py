@@ -13,8 +13,11 @@ import json
 import sys
 import time
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils import _arguments, _outcome, _present, _task
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import open as _arguments
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import outcome as _outcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import run as _task
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import take as _present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 
 THREADS = 4  # what the module's option parallel is by default
 

@@ -16,21 +16,24 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Callable
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._absent import Absent, every, named
-from ansible_collections.limiquantix.kvm.plugins.module_utils._arguments import open_hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import Hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._info import gather
-from ansible_collections.limiquantix.kvm.plugins.module_utils._info import result as info_result
-from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome, Wording, outcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Present
-from ansible_collections.limiquantix.kvm.plugins.module_utils._prune import Prune, Retention
-from ansible_collections.limiquantix.kvm.plugins.module_utils._prune import result as prune_result
-from ansible_collections.limiquantix.kvm.plugins.module_utils._record import Journal, Records, now, record_directory
-from ansible_collections.limiquantix.kvm.plugins.module_utils._reverted import Reverted
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId, RevertRequest, SnapshotRequest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task import Action, Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open import open_hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Records, record_directory
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import Retention
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import gather
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import result as info_result
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome, Wording, outcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.prune import Prune
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.prune import result as prune_result
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, every, named
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest, SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
 
 _HELD: list[tuple[Hypervisor, AbstractContextManager[None]]] = []
 

@@ -26,21 +26,21 @@ import libvirt
 import libvirt_qemu
 from lxml import etree
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._absent import Absent, named
-from ansible_collections.limiquantix.kvm.plugins.module_utils._arguments import open_hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._info import gather
-from ansible_collections.limiquantix.kvm.plugins.module_utils._info import result as info_result
-from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import Wording, outcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Present
-from ansible_collections.limiquantix.kvm.plugins.module_utils._reverted import Reverted
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import RevertRequest, SnapshotRequest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task import Action, Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open import open_hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import gather
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import result as info_result
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import Wording, outcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, named
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest, SnapshotRequest
 
 ROOT = "/var/lib/libvirt/images/soak"
 REGIONS, REGION, APART = 3, 64 << 10, 1 << 20  # how many places of a disk are written, how long and how far apart
 SIZE = 4 << 20
-_BACKEND = "ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt"
+_BACKEND = "ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt"
 _CONNECTION: list[Any] = []
 _KEPT: dict[str, dict[str, Any]] = {}  # what `again` needs beside the files, by VM
 _SOUND: dict[str, tuple[int, int, int]] = {}  # layers found sound, until they are written to
@@ -141,7 +141,7 @@ def module(
 def spoilt(step: str, fault: str, options: dict[str, Any]) -> dict[str, Any]:
     """Do what vm_snapshot does in a process of its own, and have something killed just before one of its steps.
 
-    ``step`` is a name inside the libvirt backend, as its user sees it (`_remove.forget`).
+    ``step`` is a name inside the libvirt backend, as its user sees it (`operations.remove:forget`).
     """
     line = json.dumps({"call": "module", "where": None, "plant": [step, fault], **options})
     done = subprocess.run(
@@ -154,7 +154,8 @@ def spoilt(step: str, fault: str, options: dict[str, Any]) -> dict[str, Any]:
 
 def plant(step: str, fault: str) -> None:
     """Have a fault happen once, just before the backend calls something."""
-    module_name, *names = step.split(".")
+    module_name, _, path = step.partition(":")
+    names = path.split(".")
     owner = importlib.import_module(f"{_BACKEND}.{module_name}")
     for name in names[:-1]:
         owner = getattr(owner, name)

@@ -11,29 +11,35 @@ import pytest
 from contract.world import Driver
 
 VM = "soak"
-_TAKE = ("_take.create_overlay", "_take.Take._switch", "_take.saved", "_take.Take._write_record", "_take.Take._verify")
+_TAKE = (
+    "operations.take:create_overlay",
+    "operations.take:Take._switch",
+    "operations.take:saved",
+    "operations.take:Take._write_record",
+    "operations.take:Take._verify",
+)
 _REMOVE = (
-    "_remove.settle",
-    "_remove.forget",
-    "_handle.DomainHandle.agree",
-    "_handle.DomainHandle.define",
-    "_handle.DomainHandle.unlink",
-    "_remove.close_record",
+    "operations.remove:settle",
+    "operations.remove:forget",
+    "vm:DomainHandle.agree",
+    "vm:DomainHandle.define",
+    "vm:DomainHandle.unlink",
+    "operations.remove:close_record",
 )
 # Where the VM's present stays in the file it is in, it is not defined anew.
-_IN_PLACE = tuple(step for step in _REMOVE if step != "_handle.DomainHandle.define")
-_RUNNING = ("_settle.commit_block", "_block_commit._wait", "_block_commit._pivot", "_block_commit._verify")
-_OFF = ("_settle.commit_image", "_settle.rebase_unsafe")
+_IN_PLACE = tuple(step for step in _REMOVE if step != "vm:DomainHandle.define")
+_RUNNING = ("merge.steps:commit_block", "merge.live:_wait", "merge.live:_pivot", "merge.live:_verify")
+_OFF = ("merge.steps:commit_image", "merge.steps:rebase_unsafe")
 _REVERT = (
-    "_revert.create_overlay",
-    "_revert.Reversion._finish",
-    "_revert.Reversion._stop",
-    "_handle.DomainHandle.define",
-    "_revert.settle",
-    "_handle.DomainHandle.agree",
-    "_handle.DomainHandle.unlink",
-    "_revert.close_record",
-    "_revert.Reversion._start",
+    "operations.revert:create_overlay",
+    "operations.revert:Reversion._finish",
+    "operations.revert:Reversion._stop",
+    "vm:DomainHandle.define",
+    "operations.revert:settle",
+    "vm:DomainHandle.agree",
+    "vm:DomainHandle.unlink",
+    "operations.revert:close_record",
+    "operations.revert:Reversion._start",
 )
 # What is done, at which steps something is killed, and whether the VM runs.
 _WORK = {
@@ -56,10 +62,10 @@ _CASES = [(work, step, "module") for work, (_options, steps, _on) in _WORK.items
 
 # From where on libvirt is asked to do something.
 _FIRST_CALLS = {
-    "take": "_take.Take._switch",
-    "removal of the newest": "_settle.commit_block",
-    "removal from the middle": "_settle.commit_block",
-    "revert": "_revert.Reversion._stop",
+    "take": "operations.take:Take._switch",
+    "removal of the newest": "merge.steps:commit_block",
+    "removal from the middle": "merge.steps:commit_block",
+    "revert": "operations.revert:Reversion._stop",
 }
 
 

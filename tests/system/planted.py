@@ -17,11 +17,11 @@ from lab.host_table import FLEET
 _WHERE = {"backend": "libvirt", "uri": "qemu:///system"}
 _PRELUDE = """
 import json, os, signal, subprocess, time
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import _block_commit as block_commit
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import _connection as connection
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import _quiesce as quiesce, _take as take
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import _remove as remove, _revert as revert
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import _settle as settle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge import live as block_commit
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge import steps as settle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect import connection
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest import freeze as quiesce
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations import remove, revert, take
 import driver
 
 def before(owner, name, fault):

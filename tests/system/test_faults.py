@@ -187,7 +187,7 @@ def test_a_uri_that_is_not_of_this_host(planted: Planted, uri: str) -> None:
 @pytest.mark.parametrize(("library", "package"), [("lxml", "python3-lxml"), ("libvirt", "python3-libvirt")])
 def test_a_missing_library_is_named_with_its_package(planted: Planted, library: str, package: str) -> None:
     code = f"""import sys; sys.modules[{library!r}] = None
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._hypervisor import LibvirtHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.hypervisor import LibvirtHypervisor
 try:
     LibvirtHypervisor("qemu:///system")
 except Exception as error:

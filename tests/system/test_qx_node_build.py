@@ -196,7 +196,7 @@ def test_the_documented_defaults_are_the_real_ones() -> None:
 
 def test_the_readme_names_every_input_and_every_error() -> None:
     readme = (ROLE / "README.md").read_text("utf-8")
-    parts = (ROLE.parents[1] / "plugins" / "module_utils" / "_agent").glob("*.py")
+    parts = (ROLE.parents[1] / "plugins" / "module_utils" / "_node_agent").glob("*.py")
     module = "".join(part.read_text("utf-8") for part in parts)
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text("utf-8"))
     assert [name for name in defaults if f"`{name}`" not in readme] == []

@@ -24,7 +24,7 @@ import provision  # the lab's own, which makes its guests
 from bench.on_host.measure import URI, take
 from domains import Disk, Vm
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 
 VM = Vm("bench01", (Disk("vda", kind="guest"),), guest=True, agent=True, memory_mib=192, pause_ms=8)
 LINE = re.compile(r"longest_gap_ms=([\d.]+)\r?\n")

@@ -25,11 +25,14 @@ from typing import Any, Callable
 
 import libvirt
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils import _arguments, _info, _outcome, _task
-from ansible_collections.limiquantix.kvm.plugins.module_utils._absent import Absent, named
-from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Present
-from ansible_collections.limiquantix.kvm.plugins.module_utils._reverted import Reverted
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import RevertRequest, SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import open as _arguments
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import info as _info
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import outcome as _outcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import run as _task
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, named
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest, SnapshotRequest
 
 URI = "qemu:///system"
 VM = "life"

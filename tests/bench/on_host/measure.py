@@ -24,8 +24,12 @@ from typing import Any
 
 import libvirt
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils import _arguments, _info, _outcome, _present, _task
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import open as _arguments
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import info as _info
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import outcome as _outcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import run as _task
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import take as _present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 
 URI = "qemu:///system"
 FLEET = "tiny*"

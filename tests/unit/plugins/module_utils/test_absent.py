@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._absent import Absent, every, named
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hypervisor import MockHypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._reverted import Reverted
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import RevertRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.hypervisor import MockHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, every, named
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import (
     codes,
     do,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._elf import Here, MadeFor, made_for, unfit
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.elf import Here, MadeFor, made_for, unfit
 
 LOADER = "/lib/ld-linux.so.1"
 

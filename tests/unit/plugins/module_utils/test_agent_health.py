@@ -8,9 +8,9 @@ from typing import Optional
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent import _health
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._errors import NotServing
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._health import Health
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent import health as _health
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import NotServing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.health import Health
 
 URL = "http://127.0.0.1:8080/api/v1/host/health"
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._log import folded
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.log import folded
 
 
 def test_repeated_lines_are_told_once() -> None:

@@ -7,9 +7,9 @@ from typing import Callable
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent import _probe
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._errors import NotServing
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._probe import Probe
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent import probe as _probe
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import NotServing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.probe import Probe
 
 Prove = Callable[..., str]
 

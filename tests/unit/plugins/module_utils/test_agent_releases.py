@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._agent._releases import Releases
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.releases import Releases
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt import _block_commit
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge import live as _block_commit
 
 _INTERNAL_ERROR, _OPERATION_INVALID = 1, 55
 _BROKEN, _FIXED = 9_000_000, 12_001_000

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains import disk, domain
 
 pytest.importorskip("lxml")
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import parse
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._coverage import cover
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import cover
 
 CDROM = disk("sda", "<readonly/>", device="cdrom")
 EMPTY = disk("sdb", device="cdrom", source="")

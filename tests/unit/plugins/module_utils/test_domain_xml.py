@@ -11,8 +11,8 @@ from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains
 
 pytest.importorskip("lxml")
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._library import parse
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import (
     agent_connected,
     disks,
     has_nvram,

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils import _fleet
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._fleet import Fleet
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task import fleet as _fleet
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet import Fleet
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
 class Connection:

@@ -11,16 +11,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hypervisor import MockHypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._info import VmFacts, VmInfo, gather, result, tree
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
-    ChainLayer,
-    DiskChain,
-    Operation,
-    Snapshot,
-    Storage,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.hypervisor import MockHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import VmFacts, VmInfo, gather, result, tree
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import ChainLayer, DiskChain, Storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import (
     machine,
     snapshot,

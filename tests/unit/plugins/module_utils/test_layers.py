@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import (
     Drop,
     Layers,
     Merge,

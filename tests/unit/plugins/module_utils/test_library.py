@@ -17,8 +17,8 @@ WITHOUT = f"""
 import sys
 sys.path[:0] = {IMPORT_PATH!r}
 sys.modules.update({{name: None for name in sys.argv[1].split(',')}})
-from {PREFIX}._arguments import open_hypervisor
-from {PREFIX}._errors import KvmError
+from {PREFIX}._hypervisor.open import open_hypervisor
+from {PREFIX}._values.errors import KvmError
 params = dict(backend=sys.argv[2], mock_path='/nowhere', uri='qemu:///system', parallel=1, timeout=1)
 try:
     open_hypervisor(params)

@@ -16,14 +16,17 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._absent import Absent, every, named
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hypervisor import MockHypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._prune import Prune, Retention
-from ansible_collections.limiquantix.kvm.plugins.module_utils._reverted import Reverted
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import RevertRequest, Storage, VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.hypervisor import MockHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import Retention
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.prune import Prune
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, every, named
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import (
     codes,
     do,
@@ -219,8 +222,8 @@ def test_another_vm_on_our_layers(tmp_path: Path) -> None:
 def take_of_a(path: str, name: str) -> bool:
     hypervisor = MockHypervisor(path)
     vm = hypervisor.inspect(hypervisor.domains()[0])
-    from ansible_collections.limiquantix.kvm.plugins.module_utils._present import plan_take
-    from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import SnapshotRequest
+    from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import plan_take
+    from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 
     return bool(hypervisor.take(plan_take(hypervisor, vm, SnapshotRequest(name)), Deadline(9)))
 

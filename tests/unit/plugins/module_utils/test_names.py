@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._names import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import (
     FILE_NAME_LIMIT,
     check_snapshot_name,
     file_name,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome, Wording, outcome, tree_text
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import (
+    VmOutcome,
+    Wording,
+    outcome,
+    tree_text,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot
 
 TREE = (

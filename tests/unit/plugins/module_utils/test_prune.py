@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._prune import Retention, age, choose, retention
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import Snapshot, in_tree_order
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import Retention, age, choose, retention
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, in_tree_order
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)

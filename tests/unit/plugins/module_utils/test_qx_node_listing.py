@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.qx_node import _listing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node import listing as _listing
 
 
 class SlowAgent:

@@ -11,18 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._deadline import Deadline
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._record import (
-    Journal,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
     Record,
     Records,
     SnapshotNote,
-    now,
     record_directory,
     snapshot_key,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
 
 DOMAIN = DomainId("a", "some-uuid")
 JOURNAL = Journal(

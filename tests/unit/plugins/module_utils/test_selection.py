@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._selection import select
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.selection import select
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
 
 DOMAINS = [DomainId(name, f"0000000{number}-aaaa") for number, name in enumerate(("db1", "Web", "web1", "web2", "[x]"))]
 

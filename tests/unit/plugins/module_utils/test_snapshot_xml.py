@@ -11,24 +11,24 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
-    Snapshot,
-    SnapshotDisk,
-    SnapshotPlan,
-    SnapshotRequest,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains import disk, domain
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot, vm
 
 etree = pytest.importorskip("lxml.etree")
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import saved  # noqa: E402
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._snapshot_xml import (  # noqa: E402
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import saved  # noqa: E402
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_xml import (  # noqa: E402
     from_saved,
     to_xml,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._record import SnapshotNote, snapshot_key  # noqa: E402
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import in_tree_order  # noqa: E402
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (  # noqa: E402
+    SnapshotNote,
+    snapshot_key,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import in_tree_order  # noqa: E402
 
 
 def from_xml(xml: str, notes: dict[str, SnapshotNote]) -> Snapshot:

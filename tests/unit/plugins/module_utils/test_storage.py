@@ -15,14 +15,14 @@ import pytest
 
 pytest.importorskip("lxml")
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._chains import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import (
     problems,
     read,
     to_chain,
     unknown_layers,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._host_files import HostFiles
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._xml import Disk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk
 
 
 class Folder:

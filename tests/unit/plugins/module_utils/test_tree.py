@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import Snapshot
-from ansible_collections.limiquantix.kvm.plugins.module_utils._tree import subtree, with_current, with_taken, without
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import (
+    subtree,
+    with_current,
+    with_taken,
+    without,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot
 
 TREE = (

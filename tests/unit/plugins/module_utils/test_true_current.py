@@ -9,10 +9,10 @@ from typing import Optional
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._forest import Forest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._handle import true_current
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.libvirt._saved import Saved, SavedDisk
-from ansible_collections.limiquantix.kvm.plugins.module_utils._domain._layers import Layers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import true_current
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Layers
 
 # base <- b <- c is one branch, base <- a the other.
 _BACKING: dict[str, Optional[str]] = {"/base": None, "/b": "/base", "/c": "/b", "/a": "/base"}

@@ -10,20 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils import _errors
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hypervisor import MockHypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._present import Present
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import (
-    DomainId,
-    Need,
-    Snapshot,
-    SnapshotDisk,
-    SnapshotPlan,
-    SnapshotRequest,
-    VirtualMachine,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task import Action, Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.hypervisor import MockHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values import errors as _errors
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Need, SnapshotPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
 
 # What a process of its own needs to import the collection, wherever it is imported from here.
 IMPORT_PATH = [str(Path(str(_errors.__file__)).parents[5]), *sys.path]

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._backend.mock._hypervisor import MockHypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._outcome import VmOutcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._prune import Prune, Retention, result
-from ansible_collections.limiquantix.kvm.plugins.module_utils._snapshot import RemovalPlan
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task import Limits
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task import run as run_task
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.hypervisor import MockHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import Retention
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.prune import Prune, result
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Limits
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import run as run_task
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import IMPORT_PATH, machine, state_file
 
 RUN = f"""

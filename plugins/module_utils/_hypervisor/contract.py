@@ -1,0 +1,146 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The contract of every backend: few methods, each with what it raises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
+    Recovery,
+    RemovalPlan,
+    RevertPlan,
+    Room,
+    SnapshotPlan,
+    Taken,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
+
+
+class Hypervisor(ABC):
+    """One connection to one hypervisor, used by one thread at a time.
+
+    Every method raises `KvmError` and nothing native; ``connection_lost``, ``libvirt_error`` and ``record_unusable``
+    may come from any of them.
+    """
+
+    # Whether what a task needs can be added up over its VMs beforehand (`room`). Where it cannot, a task that acts looks at each
+    # VM under its lock only.
+    adds_up = True
+
+    @abstractmethod
+    def domains(self) -> list[DomainId]:
+        """Return who there is, running or not, sorted by name."""
+
+    @abstractmethod
+    def inspect(self, domain: DomainId) -> VirtualMachine:
+        """Read a VM and its snapshots. Raises ``vm_not_found`` when it went away meanwhile."""
+
+    @abstractmethod
+    def storage(self, vm: VirtualMachine) -> Storage:
+        """Read the backing chains of a VM's disks and the overlays around them that nothing knows.
+
+        ``orphans`` of it are those that are in no chain of anything: what `delete_orphans` may be given.
+        """
+
+    @abstractmethod
+    def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
+        """Decide disks and files of a snapshot without touching the VM; ``request`` is already resolved for it.
+
+        Raises ``disk_not_found``, ``disk_not_covered``, ``transient_domain``, ``managed_save``, ``block_job_active``,
+        ``chain_mismatch``, ``chain_too_deep``, ``overlay_dir_unusable``, ``bad_name`` or ``bad_state``.
+        """
+
+    @abstractmethod
+    def room(self, directory: str) -> Room:
+        """Return the room in a directory. Raises ``overlay_dir_unusable``."""
+
+    @abstractmethod
+    def lock(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
+        """Hold a VM against every other run on this host; the lock dies with its holder. Raises ``locked``."""
+
+    @abstractmethod
+    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
+        """Take the planned snapshot, verify it and read it back; the VM's lock is held.
+
+        Raises ``memory_blocked``, ``quiesce_failed``, ``overlay_failed``, ``busy`` or ``timeout`` when nothing has
+        changed; ``quiesce_lost``, ``thaw_failed`` or ``verification_failed`` when the snapshot is there all the same.
+        """
+
+    @abstractmethod
+    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
+        """Decide a revert and check all that can be, without touching the VM.
+
+        Raises ``disks_changed``, ``file_missing``, ``mixed_chain``, ``managed_save``, ``block_job_active``,
+        ``chain_mismatch``, ``transient_domain``, ``overlay_dir_unusable`` or ``bad_state``.
+        """
+
+    @abstractmethod
+    def revert(self, plan: RevertPlan, deadline: Deadline) -> tuple[str, ...]:
+        """Revert as planned, verify it and return what an operator should know; the VM's lock is held.
+
+        Raises ``overlay_failed`` when nothing has changed; ``start_failed`` when the disks are reverted and the VM is
+        off; ``verification_failed``.
+        """
+
+    @abstractmethod
+    def plan_removal(
+        self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
+    ) -> RemovalPlan:
+        """Decide the removal of snapshots, leaf first, and check all that can be, without touching the VM.
+
+        ``orphans`` are files that will have been deleted by then.
+        Raises ``mixed_chain``, ``block_job_active``, ``managed_save``, ``chain_mismatch``, ``file_missing``,
+        ``transient_domain``, ``no_space`` or ``bad_state``.
+        """
+
+    @abstractmethod
+    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:
+        """Remove the plan's one snapshot, verify it and return what an operator should know; the VM's lock is held.
+
+        ``bandwidth`` is in MiB/s, 0 for no limit. Raises ``timeout`` or ``merge_failed`` where the VM goes on as before
+        and the next run continues, ``apparmor_denied`` when nothing has changed, or ``verification_failed``.
+        """
+
+    @abstractmethod
+    def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
+        """Finish or undo what an interrupted run left of the VM, and say which; the VM's lock is held.
+
+        Raises as `revert` and `remove` do.
+        """
+
+    @abstractmethod
+    def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
+        """Note a snapshot's ``owned``, ``protected`` and ``labels``; the VM's lock is held."""
+
+    @abstractmethod
+    def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
+        """Delete those of the files that are still overlays nothing uses, and return them; the VM's lock is held."""
+
+    @abstractmethod
+    def another(self) -> Hypervisor:
+        """Open one more connection to the same hypervisor, for another thread."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connection."""
+
+    def __enter__(self) -> Hypervisor:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: Optional[type[BaseException]],
+        exc: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()

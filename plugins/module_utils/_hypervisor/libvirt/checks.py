@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must hold of a VM before its snapshots are changed, and again when that is done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import chain_mismatch
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
+    Image,
+    read_chain,
+    walk_chain,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import writers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import written
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import check_domain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
+
+
+def check_idle(handle: DomainHandle, vm: VirtualMachine) -> None:
+    """Raise ``transient_domain``, ``bad_state``, ``block_job_active`` or ``managed_save``."""
+    check_domain(vm)
+    with translated(vm.name, "asking for what goes on with it"):
+        refuse_jobs(vm, handle.native, handle.xml())
+
+
+def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
+    """Raise ``block_job_active`` for a VM that runs, ``managed_save`` or ``file_in_use`` for one that is off.
+
+    Raises `libvirtError` too.
+    """
+    if vm.active:
+        for disk in disks(xml):
+            if disk.has_source:
+                _refuse_block_job(vm.name, disk.target, native.blockJobInfo(disk.target, 0))
+    elif native.hasManagedSaveImage(0):
+        raise KvmError(
+            "managed_save",
+            f"{vm.name} has a managed save: at its next start it would go on with the disks as they were then, "
+            "and spoil the snapshots.",
+            f"Nothing was changed. Start it first, or throw the saved state away: virsh managedsave-remove {vm.name}.",
+        )
+    else:
+        refuse_writers(vm.name, xml)
+
+
+def refuse_writers(vm: str, xml: Any) -> None:
+    """Raise ``file_in_use`` where a process writes to an image of a VM that is off.
+
+    Libvirt 7.0 that is killed as a merge ends cannot read its own notes on the VM afterwards, and says that it is off
+    while it runs on.
+    """
+    files = []
+    for disk in image_disks(xml):
+        if not (disk.readonly or disk.shareable):
+            with suppress(*UNREADABLE):  # told where chains are checked
+                files += [image.file for image in walk_chain(str(disk.source), disk.format)]
+    for file, pid in writers(files).items():
+        raise KvmError(
+            "file_in_use",
+            f"{vm} is off by libvirt's word, but process {pid} writes to {file}.",
+            f"Nothing was changed. Look what it is: ps -fp {pid}. If it is the VM's own QEMU, libvirt has lost it: do not "
+            "start it, shut the guest down from inside or end that process, and run the task again.",
+            file=file,
+            pid=pid,
+        )
+
+
+def _refuse_block_job(vm: str, target: str, job: Any) -> None:
+    if job:
+        raise KvmError(
+            "block_job_active",
+            f"A block job (merge, copy or backup) runs on disk {target} of {vm}.",
+            f"Nothing was changed. Wait for it: virsh blockjob {vm} {target}.",
+            disk=target,
+            progress=[job.get("cur"), job.get("end")],
+        )
+
+
+def check_chains(handle: DomainHandle) -> None:
+    """Compare what libvirt says of every disk's chain with what the files say. Raises ``chain_mismatch``."""
+    merged, xml = handle.record().overlays, handle.xml()
+    for disk in image_disks(xml):
+        checked_chain(handle.name, disk, merged)
+    with translated(handle.name, "asking whether it runs"):
+        check_written(handle.name, handle.native, xml)
+
+
+def check_written(vm: str, native: Any, xml: Any) -> None:
+    """Raise ``chain_mismatch`` where QEMU writes to other images than libvirt says. Raises `libvirtError` too."""
+    files = written(vm, native)
+    if files is None:
+        return
+    for disk in image_disks(xml):
+        if not disk.readonly and os.path.realpath(str(disk.source)) not in files:
+            raise chain_mismatch(vm, disk.target, f"libvirt says it is on {disk.source}, and QEMU does not write there")
+
+
+def checked_chain(vm: str, disk: Disk, merged: Collection[str] = ()) -> list[Image]:
+    """Return a disk's chain, active layer first, once libvirt and the files agree on it. Raises ``chain_mismatch``.
+
+    ``merged`` are layers of ours that libvirt may still believe to be there, until the VM's next start (see `catch_up`).
+    """
+    try:
+        images = read_chain(str(disk.source), disk.format)
+    except (OSError, ValueError) as error:
+        raise chain_mismatch(vm, disk.target, f"its backing chain cannot be read: {error}") from error
+    for image in images:
+        if image.backing_file is not None and not image.backing_format:
+            reason = f"{image.file} does not name the format of its backing file, and guessing is unsafe"
+            raise chain_mismatch(vm, disk.target, reason)
+    under = tuple(image.file for image in images[1:])
+    real = [os.path.realpath(file) for file in under]
+    told = [os.path.realpath(file) for file in disk.backing or ()]
+    if disk.backing is not None and [file for file in told if file in real or file not in merged] != real:
+        reason = f"libvirt says it is backed by {list(disk.backing)}, the files say {list(under)}"
+        raise chain_mismatch(vm, disk.target, reason)
+    return images
+
+
+def is_below(snapshot: Saved, xml: Any) -> bool:
+    """Whether the VM whose XML this is builds upon a snapshot's state, going by the files of its disks."""
+    now_on = {disk.target: disk for disk in disks(xml)}
+    for part in snapshot.disks:
+        disk, state = now_on.get(part.target), os.path.realpath(part.state)
+        if disk is None or disk.source is None:
+            continue
+        chain = (os.path.realpath(image.file) for image in walk_chain(disk.source, disk.format))
+        try:
+            if state not in chain:
+                return False
+        except UNREADABLE:
+            return True  # that trouble is told elsewhere, and libvirt's word is all there is
+    return True
+
+
+def mixed_chain(vm: str, reason: str) -> KvmError:
+    """Return the error of snapshots inside images and overlays that are in each other's way."""
+    return KvmError(
+        "mixed_chain",
+        f"{vm} mixes snapshots inside its images with overlays: {reason}.",
+        "Nothing was changed. Mixing the two has cost people their data. Remove one kind with virsh, with a backup at hand.",
+    )

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Opening libvirt, and turning its errors into ours: by code first, text only as a hint."""
+
+from __future__ import annotations
+
+import errno
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import MEMORY_HINTS, memory_blocked
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+
+# virterror.h; written out since old bindings lack some of the names.
+_INTERNAL_ERROR, _RPC, _NO_CONNECT, _INVALID_ARG, _SYSTEM_ERROR = 1, 39, 5, 8, 38
+_AUTH = (29, 45, 79, 88, 94)  # operation denied, authentication failed, cancelled, access denied, unavailable
+_NO_DOMAIN, _OPERATION_INVALID, _OPERATION_TIMEOUT = 42, 55, 68
+_OPEN_SECONDS = 30
+
+
+def open_connection(uri: str) -> Any:
+    """Open a connection to this host's own libvirt. Raises ``bad_uri``, ``connection_failed``, ``permission_denied``."""
+    _check_uri(uri)
+    # Without a handler of ours libvirt prints every error to stderr, into the middle of Ansible's output.
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    # A daemon that hangs accepts a connection and never answers: libvirt would wait for ever.
+    threading.Thread(target=_open, args=(uri, answers), daemon=True).start()
+    try:
+        answer = answers.get(timeout=_OPEN_SECONDS)
+    except queue.Empty:
+        raise _hanging(uri) from None
+    if isinstance(answer, libvirt.libvirtError):
+        raise _connection_error(uri, answer) from answer
+    return answer
+
+
+def _open(uri: str, answers: queue.SimpleQueue[Any]) -> None:
+    try:
+        answers.put(libvirt.open(uri))
+    except libvirt.libvirtError as error:
+        answers.put(error)
+
+
+def _hanging(uri: str) -> KvmError:
+    remedy = "Look at libvirtd (or virtqemud) and its log, restart it if it hangs: the VMs go on. Nothing was changed."
+    message = f"Libvirt at {uri} takes connections, but has not answered for {_OPEN_SECONDS} seconds."
+    return KvmError("connection_failed", message, remedy)
+
+
+def _check_uri(uri: str) -> None:
+    parts = urlsplit(uri)
+    if parts.scheme == "qemu" and parts.path in ("/system", "/session") and not parts.netloc:
+        return
+    remedy = "Give qemu:///system or qemu:///session, and run the module on the hypervisor itself: "
+    remedy += "it compares what libvirt says with the images, which lie there."
+    raise KvmError("bad_uri", f"The libvirt URI {uri!r} is not that of a QEMU hypervisor on this host.", remedy)
+
+
+def _connection_error(uri: str, error: Any) -> KvmError:
+    text = _text(error)
+    denied = error.get_error_code() in _AUTH or error.get_int1() in (errno.EACCES, errno.EPERM)
+    if denied or "Permission denied" in text:
+        remedy = "Use become: true, or put the user into the group libvirt. Nothing was changed."
+        return KvmError("permission_denied", f"No permission to use libvirt at {uri}: {text}.", remedy)
+    remedy = "Is libvirtd (or virtqemud) running? systemctl start libvirtd, or rc-service libvirtd start. "
+    return KvmError("connection_failed", f"Cannot reach libvirt at {uri}: {text}.", remedy + "Nothing was changed.")
+
+
+@contextmanager
+def translated(vm: str, doing: str) -> Iterator[None]:
+    """Turn any `libvirtError` of the block into a `KvmError` that says what was being done to which VM."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        raise from_libvirt(error, vm, doing) from error
+
+
+def from_libvirt(error: Any, vm: str, doing: str) -> KvmError:
+    """Return our error for one of libvirt's."""
+    code, text = error.get_error_code(), _text(error)
+    details = {"libvirt_code": code, "libvirt_message": text}
+    if code == _NO_DOMAIN:
+        return KvmError("vm_not_found", f"{vm} is not on this host any more: {text}.", "", **details)
+    if code == _OPERATION_INVALID and any(hint in text for hint in MEMORY_HINTS):
+        return memory_blocked(vm, (text,), "Libvirt refused it, after a moment's pause of the guest; nothing changed.")
+    if code in _AUTH:
+        return KvmError("permission_denied", f"No permission for {doing} of {vm}: {text}.", "", **details)
+    if code == _OPERATION_TIMEOUT:
+        remedy = "Another operation (migration, backup, block job) holds the VM; try again when it has ended."
+        return KvmError("busy", f"{vm} is busy, {doing} did not begin: {text}.", remedy, **details)
+    if code == _RPC or (code in (_INTERNAL_ERROR, _SYSTEM_ERROR) and _connection_lost(text)):
+        remedy = "The daemon ended or was restarted; run the task again, it looks at what is there first."
+        return KvmError("connection_lost", f"Lost libvirt while {doing} of {vm}: {text}.", remedy, **details)
+    return KvmError("libvirt_error", f"Libvirt failed at {doing} of {vm}: {text}.", "", **details)
+
+
+def _connection_lost(text: str) -> bool:
+    return any(hint in text for hint in ("client socket is closed", "End of file", "Broken pipe", "reset by peer"))
+
+
+def _text(error: Any) -> str:
+    return str(error.get_error_message() or error).strip().rstrip(".")

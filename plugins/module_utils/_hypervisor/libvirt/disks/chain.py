@@ -1,0 +1,101 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Disks' backing chains as their files tell them: how far they can be read, what is wrong, what nobody knows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image, walk_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import ChainLayer, DiskChain
+
+# An overlay that ends so was named by a person or a cloning tool; those that libvirt names end in the snapshot's name.
+_IMAGE_ENDINGS = (".qcow2", ".qcow", ".img", ".raw")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A disk's chain as far as it can be read, active layer first, and why it ends too soon ("" where it does not)."""
+
+    disk: Disk
+    images: tuple[Image, ...]
+    cut: str
+
+
+def read(disk: Disk) -> Chain:
+    """Read a disk's chain, or as much of it as there is. Never raises for what the files are like."""
+    images: list[Image] = []
+    try:
+        for image in walk_chain(str(disk.source), disk.format):
+            images.append(image)
+    except UNREADABLE as error:
+        unread = images[-1].backing_file if images else disk.source
+        reason = error.strerror if isinstance(error, OSError) else error
+        return Chain(disk, tuple(images), f"{unread} cannot be read: {reason}")
+    return Chain(disk, tuple(images), "")
+
+
+def unknown_layers(vm: str, chains: Iterable[Chain], overlays: Set[str]) -> list[str]:
+    """Return overlays in use that are not among the snapshots', though a snapshot must have been the reason for them.
+
+    The lowest layers were there before any snapshot, and may be overlays themselves: a clone on a template. So one is
+    unknown if it lies above a snapshot's overlay, or is named as overlays of snapshots are.
+    """
+    unknown = []
+    for chain in chains:
+        files = [os.path.realpath(image.file) for image in chain.images]
+        lowest = max((depth for depth, file in enumerate(files) if file in overlays), default=-1)
+        for depth, (file, image) in enumerate(zip(files, chain.images)):
+            if image.backing_file is None or file in overlays:
+                continue
+            if depth < lowest or _named_as_overlay(vm, chain.disk.target, image.file, image.backing_file):
+                unknown.append(file)
+    return unknown
+
+
+def _named_as_overlay(vm: str, target: str, file: str, backing: str) -> bool:
+    name = os.path.basename(file)
+    if name.startswith(f"{vm}.{target}."):
+        return True  # as this collection names them
+    # As libvirt names them: beside the backing file, its name up to the last dot, the snapshot's name behind that.
+    stem = os.path.splitext(backing)[0]
+    return file.startswith(stem + ".") and not name.endswith(_IMAGE_ENDINGS)
+
+
+def to_chain(chain: Chain, owners: Mapping[str, str]) -> DiskChain:
+    """Return the value that leaves this backend; ``owners`` are snapshots' names by the real paths of their overlays."""
+    layers = (
+        ChainLayer(image.file, image.format, image.size, image.virtual_size, owners.get(os.path.realpath(image.file)))
+        for image in chain.images
+    )
+    return DiskChain(chain.disk.target, tuple(layers))
+
+
+def chain_mismatch(vm: str, target: str, difference: str) -> KvmError:
+    """Return the error of a disk of which libvirt and the files say different things."""
+    return KvmError(
+        "chain_mismatch",
+        f"Disk {target} of {vm} is not as it should be: {difference}.",
+        "Nothing was changed. Look at the files with qemu-img info -U --backing-chain, and at vm_snapshot_info.",
+        disk=target,
+    )
+
+
+def problems(chain: Chain) -> Iterator[str]:
+    """Tell what is wrong with a chain, held against what libvirt says of it."""
+    disk = f"disk {chain.disk.target}"
+    for image in chain.images:
+        if image.backing_file is not None and not image.backing_format:
+            yield f"{disk}: {image.file} does not name the format of its backing file; libvirt takes that for raw"
+    if chain.cut:
+        yield f"{disk}: {chain.cut}"
+        return
+    told, found = chain.disk.backing, [image.file for image in chain.images[1:]]
+    if told is not None and [*map(os.path.realpath, told)] != [*map(os.path.realpath, found)]:
+        yield f"{disk}: libvirt says it is backed by {list(told)}, the files say {found}"

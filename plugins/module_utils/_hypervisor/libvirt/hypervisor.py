@@ -1,0 +1,248 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hypervisor libvirt and QEMU run on this host: every call of the contract, each told in the file named for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
+    check_written,
+    is_below,
+    refuse_jobs,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
+    open_connection,
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
+    parse,
+    require_libraries,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage import StorageReader
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import current_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import read_saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_xml import (
+    from_saved,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove import (
+    Removal,
+    plan_removal,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.revert import (
+    Reversion,
+    plan_revert,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take import (
+    Take,
+    resume_take,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
+    plan_snapshot,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
+    Record,
+    Records,
+    SnapshotNote,
+    record_directory,
+    snapshot_key,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import agent_connected
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_blockers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
+    Recovery,
+    RemovalPlan,
+    RevertPlan,
+    Room,
+    SnapshotPlan,
+    Taken,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, in_tree_order
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
+
+# virDomainState; what has no process is shut off for our purposes, also while it crashed.
+_STATES = {1: "running", 2: "running", 3: "paused", 4: "running", 5: "shutoff", 6: "crashed", 7: "pmsuspended"}
+
+
+@dataclass(frozen=True)
+class _Inspected(VirtualMachine):
+    """A VM with the XML it was read from: what is planned, and then done, builds upon that very reading."""
+
+    xml: Any = None
+
+
+class LibvirtHypervisor(Hypervisor):
+    """A `Hypervisor` over the libvirt of this host."""
+
+    def __init__(self, uri: str, guard: ThawGuard | None = None, host_files: HostFiles | None = None) -> None:
+        require_libraries()
+        self._uri = uri
+        self._connection = open_connection(uri)
+        self._records = Records(record_directory(uri))
+        self._guard = guard or ThawGuard(uri)
+        self._owns_guard = guard is None
+        self._host_files = host_files or HostFiles()
+        self._known: dict[str, Any] = {}
+        with translated("the host", "asking for the version"):
+            self._version = self._connection.getLibVersion()
+
+    def another(self) -> Hypervisor:
+        return LibvirtHypervisor(self._uri, self._guard, self._host_files)
+
+    def close(self) -> None:
+        if self._owns_guard:
+            self._guard.close()
+        self._connection.close()
+
+    def domains(self) -> list[DomainId]:
+        with translated("the host", "listing the VMs"):
+            found = [DomainId(one.name(), one.UUIDString()) for one in self._connection.listAllDomains(0)]
+        return sorted(found, key=lambda domain: domain.name)
+
+    def inspect(self, domain: DomainId) -> VirtualMachine:
+        native = self._lookup(domain)
+        with translated(domain.name, "reading the VM"):
+            state, memory_kib, *_rest = native.info()
+            xml = parse(native.XMLDesc(0))
+            record = self._records.read(domain)
+            return _Inspected(
+                id=DomainId(native.name(), domain.uuid),
+                state=_STATES.get(state, "unknown"),
+                persistent=bool(native.isPersistent()),
+                guest_agent=agent_connected(xml),
+                memory_bytes=memory_kib * 1024,
+                memory_blockers=memory_blockers(xml),
+                snapshots=_snapshots(native, xml, record),
+                operation=self._records.operation(domain, record),
+                xml=xml,
+            )
+
+    def storage(self, vm: VirtualMachine) -> Storage:
+        native = self._lookup(vm.id)
+        with translated(vm.name, "reading the disks"):
+            return StorageReader(self._connection, self._records, self._host_files).read(vm, _xml(vm), native)
+
+    def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
+        xml = _xml(vm)
+        native = self._lookup(vm.id)
+        with translated(vm.name, "asking for what goes on with it"):
+            refuse_jobs(vm, native, xml)
+            check_written(vm.name, native, xml)
+        return plan_snapshot(vm, xml, request, self._version, self._records.read(vm.id).making)
+
+    def room(self, directory: str) -> Room:
+        try:
+            status, filesystem = os.statvfs(directory), os.stat(directory).st_dev
+        except OSError as error:
+            raise _unusable(directory, str(error.strerror)) from error
+        if not os.path.isdir(directory):
+            raise _unusable(directory, "it is no directory")
+        if status.f_flag & os.ST_RDONLY or not os.access(directory, os.W_OK | os.X_OK):
+            raise _unusable(directory, "it cannot be written")
+        return Room(str(filesystem), status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
+
+    def lock(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
+        return self._records.lock(domain, deadline)
+
+    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
+        handle = self._handle(plan.vm.id)
+        return Take(handle, self._uri, self._records, self._guard, _xml(plan.vm)).run(plan, deadline)
+
+    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
+        return plan_revert(self._handle(vm.id), vm, snapshot, power)
+
+    def revert(self, plan: RevertPlan, deadline: Deadline) -> tuple[str, ...]:
+        Reversion(self._handle(plan.vm.id), Pace(0, deadline)).run(plan)
+        return plan.notes
+
+    def plan_removal(
+        self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
+    ) -> RemovalPlan:
+        return plan_removal(self._handle(vm.id), vm, tuple(snapshots), orphans)
+
+    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:
+        Removal(self._handle(plan.vm.id), Pace(bandwidth, deadline)).run(plan.snapshots[0])
+        return plan.notes
+
+    def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
+        handle = self._handle(vm.id)
+        journal = handle.record().journal
+        if journal is None:
+            return Recovery("")
+        if journal.kind == "take":
+            return resume_take(handle, journal)
+        if journal.kind == "revert":
+            return Reversion(handle, Pace(0, deadline)).resume(journal)
+        Removal(handle, Pace(0, deadline)).resume(journal)
+        return Recovery(f"Finished the interrupted removal of snapshot {journal.snapshot!r}.")
+
+    def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
+        record = self._records.read(vm.id)
+        note = SnapshotNote(snapshot.quiesced, snapshot.owned, snapshot.protected, dict(snapshot.labels))
+        key = snapshot_key(snapshot.name, snapshot.created_at)
+        self._records.write(vm.id, replace(record, snapshots={**record.snapshots, key: note}))
+
+    def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
+        native = self._lookup(vm.id)
+        with translated(vm.name, "reading the disks"):  # anew: what was an orphan may be in use by now
+            reader = StorageReader(self._connection, self._records, HostFiles())
+            found = reader.read(vm, parse(native.XMLDesc(0)), native).orphans
+        going = tuple(file for file in files if file in found)
+        self._handle(vm.id).unlink(going)
+        return going
+
+    def _handle(self, domain: DomainId) -> DomainHandle:
+        native = self._lookup(domain)
+        return DomainHandle(
+            self._connection,
+            native,
+            domain,
+            version=self._version,
+            records=self._records,
+            host_files=self._host_files,
+        )
+
+    def _lookup(self, domain: DomainId) -> Any:
+        if domain.uuid not in self._known:
+            with translated(domain.name, "looking up the VM"):
+                self._known[domain.uuid] = self._connection.lookupByUUIDString(domain.uuid)
+        return self._known[domain.uuid]
+
+
+def _xml(vm: VirtualMachine) -> Any:
+    if not isinstance(vm, _Inspected):
+        raise TypeError("a VM that another backend has inspected")
+    return vm.xml
+
+
+def _snapshots(native: Any, xml: Any, record: Record) -> tuple[Snapshot, ...]:
+    found = read_saved(native)
+    if not found:
+        return ()
+    current = current_name(native)
+    if not any(one.name == current and is_below(one, xml) for one in found):
+        current = None  # libvirt calls one current for want of a true one, see metadata/rewrite.py
+    snapshots = [from_saved(one, record.snapshots) for one in found]
+    return in_tree_order([replace(one, current=one.name == current) for one in snapshots])
+
+
+def _unusable(directory: str, reason: str) -> KvmError:
+    return KvmError(
+        "overlay_dir_unusable",
+        f"Overlays cannot be made in {directory}: {reason}.",
+        "No VM was touched. Name another directory with overlay_dir.",
+        directory=directory,
+    )

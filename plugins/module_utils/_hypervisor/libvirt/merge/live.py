@@ -1,0 +1,173 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Merging layers of a running VM: a block commit by QEMU, and the pivot where the active layer goes.
+
+A job that is gone is no success (it also goes when the disk is full): what counts is the chain afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any, Callable
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
+    from_libvirt,
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.offline import (
+    merge_failed,
+    merge_timeout,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+
+_ACTIVE = 4  # VIR_DOMAIN_BLOCK_COMMIT_ACTIVE
+_PIVOT = 2  # VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT
+_COMMITS = (3, 4)  # virDomainBlockJobType: commit, active commit
+_NOT_READY = 83  # VIR_ERR_BLOCK_COPY_ACTIVE
+_POLL_FIRST, _POLL_MOST = 0.02, 0.2  # seconds
+_SETTLE_SECONDS = 10.0
+_APPARMOR_FIXED = 12_001_000
+
+
+def commit_block(handle: DomainHandle, target: str, step: Merge, pace: Pace, started: Callable[[], None]) -> None:
+    """Merge a layer of a disk into the one under it while the VM runs.
+
+    ``started`` is called as soon as libvirt has begun. Raises ``apparmor_denied`` or another error of `from_libvirt`
+    when it did not begin, ``merge_failed`` or ``timeout`` where it was given up: the VM goes on as before.
+    """
+    names = dict(_layers(handle, target))
+    active = next(iter(names)) == step.top
+    top, flags = (None, _ACTIVE) if active else (names[step.top], 0)
+    try:
+        handle.native.blockCommit(target, names[step.base], top, pace.bandwidth, flags)
+    except libvirt.libvirtError as error:
+        raise _refusal(handle, error) from error
+    started()
+    _wait(handle, target, active, pace.deadline)
+    _verify(handle, target, step.top)
+
+
+def abort_commit(handle: DomainHandle, target: str) -> None:
+    """End a commit that an interrupted run left; the disk stays on the layers it is on.
+
+    Libvirt that was killed in the middle of it may crash at this (seen with 7.0 and 11.3). That costs one more run.
+    """
+    with translated(handle.name, "ending a merge that was left behind"):
+        job = handle.native.blockJobInfo(target, 0)
+        if job and job.get("type") in _COMMITS:
+            handle.native.blockJobAbort(target, 0)
+            _until_gone(handle, target)
+
+
+def catch_up(handle: DomainHandle) -> None:
+    """Let libvirt see a commit that ended just when it was killed: it still believes the merged layer to be there.
+
+    A pull of nothing, down to the image that the active layer is really based on, makes it look (measured on 7.0, 9.0 and
+    11.3). Further down it would copy data, so that libvirt is left to find out at the VM's next start.
+    """
+    for disk in image_disks(handle.xml()):
+        told = dict(_layers(handle, disk.target))
+        real = [os.path.realpath(image.file) for image in read_chain(str(disk.source), disk.format)]
+        under = list(told)
+        if len(real) > 1 and under != real and real[1] in under and under[under.index(real[1]) :] == real[1:]:
+            with translated(handle.name, "making libvirt look at a merged layer"):
+                handle.native.blockRebase(disk.target, told[real[1]], 0, 0)
+            _until_gone(handle, disk.target)
+
+
+def _layers(handle: DomainHandle, target: str) -> Iterator[tuple[str, str]]:
+    """Yield each layer of a disk, active first: its real path and the name by which libvirt takes it (``vda[3]``)."""
+    for element in handle.xml().iterfind("devices/disk"):
+        if element.find("target").get("dev") != target:
+            continue
+        source, layer = element.find("source"), element
+        while source is not None:
+            path = source.get("file") or source.get("dev")
+            index = source.get("index") or layer.get("index")
+            yield os.path.realpath(path), f"{target}[{index}]" if index else path
+            layer = layer.find("backingStore")
+            source = None if layer is None else layer.find("source")
+
+
+def _wait(handle: DomainHandle, target: str, active: bool, deadline: Deadline) -> None:
+    pause = _POLL_FIRST
+    while True:
+        with translated(handle.name, "watching the merge"):
+            job = handle.native.blockJobInfo(target, 0)
+        if not job:
+            return
+        if job.get("cur", 0) < job.get("end", 0):  # also equal before it has begun
+            handle.note_percent(100 * job["cur"] // job["end"])
+        if active and job.get("cur") == job.get("end") and _is_ready(handle, target) and _pivot(handle, target):
+            return
+        if deadline.passed:
+            abort_commit(handle, target)
+            raise merge_timeout(handle.name, deadline)
+        time.sleep(min(pause, max(0.001, deadline.remaining())))
+        pause = min(pause * 1.3, _POLL_MOST)
+
+
+def _is_ready(handle: DomainHandle, target: str) -> bool:
+    """Whether the guest's new writes go to both layers: only libvirt's mirror tells, not the numbers of the job."""
+    for element in handle.xml().iterfind("devices/disk"):
+        if element.find("target").get("dev") == target:
+            mirror = element.find("mirror")
+            return mirror is not None and mirror.get("ready") == "yes"
+    return False
+
+
+def _pivot(handle: DomainHandle, target: str) -> bool:
+    try:
+        handle.native.blockJobAbort(target, _PIVOT)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == _NOT_READY:
+            return False
+        raise from_libvirt(error, handle.name, "pivoting to the merged layer") from error
+    _until_gone(handle, target)
+    return True
+
+
+def _until_gone(handle: DomainHandle, target: str) -> None:
+    end = time.monotonic() + _SETTLE_SECONDS
+    while handle.native.blockJobInfo(target, 0) and time.monotonic() < end:
+        time.sleep(_POLL_FIRST)
+
+
+def _verify(handle: DomainHandle, target: str, gone: str) -> None:
+    """Make sure that the merged layer is in the chain no more; libvirt may take a moment to say so."""
+    end = time.monotonic() + _SETTLE_SECONDS
+    while gone in dict(_layers(handle, target)):
+        if not handle.active():
+            raise merge_failed(handle.name, "the VM was shut off meanwhile")
+        if time.monotonic() > end:
+            raise merge_failed(handle.name, f"QEMU gave it up ({_hint(gone)})")
+        time.sleep(_POLL_FIRST)
+
+
+def _hint(file: str) -> str:
+    status = os.statvfs(os.path.dirname(file))
+    free = status.f_bavail * status.f_frsize >> 20
+    return f"{free} MiB are free beside {file}; its reason is in /var/log/libvirt/qemu and the host's journal"
+
+
+def _refusal(handle: DomainHandle, error: Any) -> KvmError:
+    found = from_libvirt(error, handle.name, "merging a layer")
+    confined = any(label.get("model") == "apparmor" for label in handle.xml().iterfind("seclabel"))
+    if "Permission denied" not in found.message or not confined or handle.version >= _APPARMOR_FIXED:
+        return found
+    return KvmError(
+        "apparmor_denied",
+        f"AppArmor on this host forbids QEMU to write to a lower layer of {handle.name}, so that it cannot be merged while "
+        f"the VM runs: {found.details.get('libvirt_message')}.",
+        "Nothing was changed. Shut the VM off and run the task again, or update libvirt to 12.1, which allows it.",
+        **found.details,
+    )

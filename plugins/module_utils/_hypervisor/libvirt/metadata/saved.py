@@ -1,0 +1,112 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What libvirt keeps of a snapshot, and rewriting it: which image holds each disk's state, which overlay lies on that.
+
+Semantics (docs/formatsnapshot.rst): ``disks`` are the overlays made at the snapshot; the images they were put on, which
+the snapshot's ``domain`` names, hold its state. ``revertDisks`` (since 9.7) are the overlays the VM is on after libvirt's
+own revert to a snapshot that has children; a redefinition loses them (11.3).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import etree, parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks, source_path
+
+_SECURE = 1  # VIR_DOMAIN_SNAPSHOT_XML_SECURE: without it a redefinition would lose passwords
+
+
+@dataclass(frozen=True)
+class SavedDisk:
+    """A disk in a snapshot: the image that holds its state, and the overlay on that (None of an internal one)."""
+
+    target: str
+    state: str
+    format: str
+    overlay: str | None
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A snapshot as libvirt keeps it. ``disks`` are those it covers, ``domain_disks`` all that the VM had."""
+
+    name: str
+    created_at: str
+    parent: str | None
+    kind: str
+    state: str
+    memory: str
+    memory_file: str | None
+    disks: tuple[SavedDisk, ...]
+    domain_disks: tuple[Disk, ...]
+    reverted_to: tuple[str, ...]
+    xml: Any
+
+    @property
+    def overlays(self) -> tuple[str, ...]:
+        """The overlays it names, those of a revert too."""
+        return (*(disk.overlay for disk in self.disks if disk.overlay), *self.reverted_to)
+
+
+def read_saved(native: Any) -> list[Saved]:
+    """Return all snapshots of a domain. Raises `libvirtError`."""
+    return [saved(parse(snapshot.getXMLDesc(_SECURE))) for snapshot in native.listAllSnapshots(0)]
+
+
+def saved(root: Any) -> Saved:
+    """Return what an element ``domainsnapshot`` says."""
+    domain = root.find("domain")
+    known = {} if domain is None else {disk.target: disk for disk in disks(domain)}
+    memory = root.find("memory")
+    memory_kind = "no" if memory is None else memory.get("snapshot", "no")
+    chosen = [element for element in root.findall("disks/disk") if element.get("snapshot") not in ("no", "manual")]
+    kinds = {element.get("snapshot", "internal") for element in chosen} | {memory_kind}
+    kinds -= {"no"}
+    return Saved(
+        name=root.findtext("name"),
+        created_at=datetime.fromtimestamp(int(root.findtext("creationTime", "0")), timezone.utc).isoformat(),
+        parent=root.findtext("parent/name"),
+        kind=kinds.pop() if len(kinds) == 1 else "mixed" if kinds else "none",
+        state=root.findtext("state", "unknown"),
+        memory=memory_kind,
+        memory_file=memory.get("file") if memory_kind == "external" else None,
+        disks=tuple(_saved_disks(chosen, known)),
+        domain_disks=tuple(known.values()),
+        reverted_to=tuple(filter(None, map(source_path, root.iterfind("revertDisks/disk")))),
+        xml=root,
+    )
+
+
+def _saved_disks(chosen: list[Any], known: Mapping[str, Disk]) -> Iterator[SavedDisk]:
+    for element in chosen:
+        before = known.get(element.get("name"))
+        if before is None or before.source is None:
+            continue
+        yield SavedDisk(before.target, before.source, before.format, source_path(element))
+
+
+def point_to(disk: Any, path: str, image_format: str) -> None:
+    """Put a ``<disk>``, of a domain or a snapshot, on another image.
+
+    Its ``<backingStore>`` goes: a stale one makes libvirt build a wrong chain, or none.
+    """
+    block = os.path.exists(path) and stat.S_ISBLK(os.stat(path).st_mode)
+    disk.set("type", "block" if block else "file")
+    source = disk.find("source")
+    for attribute in ("file", "dev", "index"):
+        source.attrib.pop(attribute, None)
+    source.set("dev" if block else "file", path)
+    driver = disk.find("driver")
+    if driver is None:
+        driver = etree.Element("driver", name="qemu")
+        disk.insert(0, driver)
+    driver.set("type", image_format)
+    for stale in disk.findall("backingStore"):
+        disk.remove(stale)

@@ -1,0 +1,343 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reverting to a snapshot: new overlays on its states, stop, define, note, drop what was written since, start.
+
+Until the VM is stopped everything can be undone; from then on it is finished, by this run or the next. The same steps on
+every libvirt: its own revert (since 9.9) refuses some snapshots, loses the configuration made since, and deletes by what
+its notes say. Only to a snapshot inside the images libvirt itself reverts. Memory is loaded as from a save image: that
+is what an external memory file is.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
+    check_chains,
+    check_idle,
+    mixed_chain,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
+    from_libvirt,
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
+    etree,
+    libvirt,
+    parse,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
+    create_overlay,
+    is_empty,
+    read_chain,
+    read_image,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import settle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
+    Saved,
+    SavedDisk,
+    point_to,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove import close_record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
+    unused_path,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import file_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Recovery, RevertPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
+
+_START_PAUSED = 1  # VIR_DOMAIN_START_PAUSED
+_SAVE_SECURE, _SAVE_RUNNING, _SAVE_PAUSED = 1, 2, 4  # virDomainSaveImageXMLFlags, virDomainSaveRestoreFlags
+_REVERT_RUNNING, _REVERT_PAUSED, _REVERT_FORCE = 1, 2, 4  # virDomainSnapshotRevertFlags
+_STOP_SECONDS = 30.0
+_RUNNING, _PAUSED, _OFF = "running", "paused", "shutoff"
+
+
+def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
+    """Return the plan. Raises as `Hypervisor.plan_revert` says."""
+    check_idle(handle, vm)
+    target = next(one for one in handle.saved() if one.name == snapshot.name)
+    final = _final(vm, power)
+    if target.kind == "mixed":
+        raise mixed_chain(vm.name, f"snapshot {target.name!r} is partly inside its images and partly not")
+    disks = {disk.target: disk for disk in image_disks(handle.xml())}
+    _check_disks(vm.name, target, disks)
+    if target.kind == "internal":
+        _check_internal(handle, target, disks)
+        return RevertPlan(vm, snapshot, (), (), final)
+    _check_states(handle, target)
+    overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
+    notes = _memory_notes(vm.name, target, final)
+    forest = handle.survey()
+    if not _is_needed(vm, snapshot, forest, target, final):
+        return RevertPlan(vm, snapshot, (), (), final, False, notes)
+    return RevertPlan(vm, snapshot, overlays, _dropped(forest, target), final, True, notes)
+
+
+def _final(vm: VirtualMachine, power: str) -> str:
+    if power != "restore":
+        return power
+    return vm.state if vm.state in (_RUNNING, _PAUSED) else _OFF
+
+
+def _check_disks(vm: str, target: Saved, disks: dict[str, Disk]) -> None:
+    """Raise ``disks_changed`` where the VM has not the disks that it had."""
+    then = {disk.target for disk in target.domain_disks if disk.source and disk.device in ("disk", "lun")}
+    covered = {part.target for part in target.disks}
+    changes = [f"{name} was removed" for name in sorted(covered - disks.keys())]
+    changes += [f"{name} was added" for name in sorted(disks.keys() - then) if not disks[name].readonly]
+    for part in target.disks:
+        if part.target in disks and not changes:
+            roots = [
+                _root(part.state, part.format),
+                _root(str(disks[part.target].source), disks[part.target].format),
+            ]
+            if roots[0] and roots[1] and roots[0] != roots[1]:
+                changes.append(
+                    f"{part.target} is another disk now: it goes back to {roots[1]}, then it did to {roots[0]}"
+                )
+    if changes:
+        raise KvmError(
+            "disks_changed",
+            f"The disks of {vm} are not those it had at snapshot {target.name!r}: {'; '.join(changes)}.",
+            "Nothing was changed, and the VM was not stopped. Attach or detach disks so that they are as they were.",
+        )
+
+
+def _root(file: str, image_format: str) -> str | None:
+    try:
+        return os.path.realpath(read_chain(file, image_format)[-1].file)
+    except (OSError, ValueError):
+        return None  # said where chains are checked
+
+
+def _check_states(handle: DomainHandle, target: Saved) -> None:
+    check_chains(handle)
+    for part in target.disks:
+        try:
+            read_chain(part.state, part.format)
+        except (OSError, ValueError) as error:
+            raise _missing(
+                handle.name, target.name, f"the state of disk {part.target} cannot be read: {error}"
+            ) from error
+
+
+def _missing(vm: str, name: str, reason: str) -> KvmError:
+    return KvmError(
+        "file_missing",
+        f"{vm} cannot be reverted to snapshot {name!r}: {reason}.",
+        "Nothing was changed, and the VM was not stopped. Bring the file back, or remove the snapshot.",
+    )
+
+
+def _check_internal(handle: DomainHandle, target: Saved, disks: dict[str, Disk]) -> None:
+    layers = handle.survey().layers
+    for part in target.disks:
+        state, top = os.path.realpath(part.state), os.path.realpath(str(disks[part.target].source))
+        if state != top:
+            raise mixed_chain(handle.name, f"{target.name!r} is inside {part.state}, and the VM is on {top} now")
+        if layers.above(state) or state in layers.states - layers.fixed:
+            raise mixed_chain(handle.name, f"{target.name!r} is inside {part.state}, which overlays are based on")
+
+
+def _memory_notes(vm: str, target: Saved, final: str) -> tuple[str, ...]:
+    if target.memory_file is None:
+        return ()
+    if final == _OFF:
+        return ("its memory is not loaded, since the VM stays off",)
+    if not os.path.exists(target.memory_file):
+        raise _missing(vm, target.name, f"its memory file {target.memory_file} is gone")
+    return ()
+
+
+def _overlay(handle: DomainHandle, name: str, part: SavedDisk) -> SnapshotDisk:
+    directory = os.path.dirname(os.path.realpath(part.overlay or part.state))
+    if not os.path.isdir(directory):
+        directory = os.path.dirname(os.path.realpath(part.state))
+    if not os.access(directory, os.W_OK | os.X_OK) or os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise KvmError(
+            "overlay_dir_unusable",
+            f"{handle.name} needs a new overlay in {directory}, which cannot be written.",
+            "Nothing was changed, and the VM was not stopped. Make the directory writable.",
+        )
+    path = unused_path((), directory, file_name(handle.name, part.target, name), ".qcow2")
+    return SnapshotDisk(part.target, path, "qcow2", None, part.state)
+
+
+def _is_needed(vm: VirtualMachine, snapshot: Snapshot, forest: Forest, target: Saved, final: str) -> bool:
+    if vm.active or final != _OFF or not snapshot.current:
+        return True
+    return not all(
+        forest.layers.backing.get(top) == os.path.realpath(part.state) and top in forest.layers.ours and is_empty(top)
+        for part in target.disks
+        if (top := forest.tops.get(part.target))
+    )
+
+
+def _dropped(forest: Forest, target: Saved) -> tuple[str, ...]:
+    layers = forest.layers
+    layers.present -= {forest.tops[part.target] for part in target.disks if part.target in forest.tops}
+    return tuple(forest.spelled.get(file, file) for file in gone(steps(layers, merging=False)))
+
+
+class Reversion:
+    """The revert of one domain; a later run may go on with it, or undo it where the VM was not stopped yet."""
+
+    def __init__(self, handle: DomainHandle, pace: Pace) -> None:
+        self._handle = handle
+        self._pace = pace
+
+    def run(self, plan: RevertPlan) -> None:
+        """Revert. Raises as `Hypervisor.revert` says."""
+        handle, name = self._handle, plan.snapshot.name
+        target = next(one for one in handle.saved() if one.name == name)
+        if target.kind == "internal":
+            self._revert_internal(target, plan.power)
+            return
+        overlays = {part.target: str(part.file) for part in plan.overlays}
+        journal = Journal("revert", name, plan.snapshot.created_at, now(), (), overlays, plan.power)
+        record = handle.record()
+        # Noted as ours before they are made: what becomes of them is settled like any other layer then.
+        noted = replace(record, overlays=(*record.overlays, *map(os.path.realpath, overlays.values())))
+        handle.write(replace(noted, journal=journal), durable=True)
+        try:
+            for part in target.disks:
+                image = read_image(part.state, part.format)
+                create_overlay(overlays[part.target], image.file, image.format, image.virtual_size)
+        except KvmError:
+            self._undo()
+            raise
+        journal = replace(journal, committed=True)
+        handle.write(replace(noted, journal=journal), durable=True)
+        self._finish(journal, target)
+
+    def resume(self, journal: Journal) -> Recovery:
+        """Finish or undo what an interrupted run left, and say which."""
+        handle = self._handle
+        target = next((one for one in handle.saved() if one.name == journal.snapshot), None)
+        on_new = self._is_on(journal)
+        if target is None or not journal.committed or (handle.active() and not on_new):
+            # Not stopped yet, or somebody has started it again since: what it is on is what counts.
+            self._undo()
+            return Recovery(f"Undid the interrupted revert to snapshot {journal.snapshot!r}.", finished=False)
+        self._finish(journal, target)
+        return Recovery(f"Finished the interrupted revert to snapshot {journal.snapshot!r}.")
+
+    def _is_on(self, journal: Journal) -> bool:
+        now_on = {disk.target: str(disk.source) for disk in image_disks(self._handle.xml())}
+        return all(now_on.get(disk) == overlay for disk, overlay in journal.overlays.items())
+
+    def _undo(self) -> None:
+        self._settle()
+        close_record(self._handle)
+
+    def _settle(self) -> None:
+        """Drop what is not needed as things are."""
+        handle = self._handle
+        forest = handle.survey()
+        settle(handle, forest, False, self._pace, lambda: None)
+        handle.agree(forest, {})
+
+    def _finish(self, journal: Journal, target: Saved) -> None:
+        handle = self._handle
+        if not (handle.active() and self._is_on(journal)):
+            self._stop()
+            self._define(journal)
+        self._settle()
+        self._verify(journal)
+        try:
+            if not handle.active():
+                self._start(journal, target)
+        except KvmError as error:
+            # Without libvirt nobody could start it: the next run does. Else that would only fail again, before all else.
+            if error.error_code != "connection_lost":
+                close_record(handle)
+            raise
+        close_record(handle)
+
+    def _stop(self) -> None:
+        handle = self._handle
+        with translated(handle.name, "stopping it"):
+            if handle.native.isActive():
+                handle.native.destroy()
+        end = time.monotonic() + _STOP_SECONDS
+        while handle.active() and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def _define(self, journal: Journal) -> None:
+        """Define the VM on the new overlays; undo that where somebody has started it on the old ones meanwhile."""
+        handle = self._handle
+        before = {disk.target: (str(disk.source), disk.format) for disk in image_disks(handle.definition())}
+        handle.define({disk: (overlay, "qcow2") for disk, overlay in journal.overlays.items()})
+        if handle.active() and not self._is_on(journal):
+            handle.define({target: before[target] for target in journal.overlays})
+            self._undo()
+            raise KvmError(
+                "busy",
+                f"Somebody started {handle.name} while it was being reverted.",
+                "The revert was undone: the VM goes on with what it had. Run the task again.",
+            )
+
+    def _verify(self, journal: Journal) -> None:
+        if not self._is_on(journal):
+            raise KvmError(
+                "verification_failed",
+                f"After the revert {self._handle.name} is not on its new overlays.",
+                "Delete no file. Look at vm_snapshot_info and libvirt's log.",
+            )
+
+    def _start(self, journal: Journal, target: Saved) -> None:
+        if journal.power == _OFF:
+            return
+        handle, paused = self._handle, journal.power == _PAUSED
+        try:
+            if target.memory_file and target.memory == "external":
+                self._load_memory(target.memory_file, journal, paused)
+            else:
+                handle.native.createWithFlags(_START_PAUSED if paused else 0)
+        except libvirt.libvirtError as error:
+            reason = from_libvirt(error, handle.name, "starting it")
+            raise (reason if reason.error_code == "connection_lost" else _start_failed(handle.name, reason)) from error
+
+    def _load_memory(self, file: str, journal: Journal, paused: bool) -> None:
+        """Go on from the saved moment, on the new overlays."""
+        handle = self._handle
+        root = parse(handle.connection.saveImageGetXMLDesc(file, _SAVE_SECURE))
+        for disk in root.iterfind("devices/disk"):
+            overlay = journal.overlays.get(disk.find("target").get("dev"))
+            if overlay:
+                point_to(disk, overlay, "qcow2")
+        flags = _SAVE_PAUSED if paused else _SAVE_RUNNING
+        handle.connection.restoreFlags(file, etree.tostring(root, encoding="unicode"), flags)
+
+    def _revert_internal(self, target: Saved, power: str) -> None:
+        """Let libvirt revert to what is inside the images; the definition stays as it is."""
+        handle = self._handle
+        definition = etree.tostring(handle.definition(), encoding="unicode")
+        handle.agree(handle.survey(), {})
+        flags = {_RUNNING: _REVERT_RUNNING, _PAUSED: _REVERT_PAUSED}.get(power, 0) | _REVERT_FORCE
+        with translated(handle.name, "reverting to the snapshot inside its images"):
+            handle.native.revertToSnapshot(handle.native.snapshotLookupByName(target.name, 0), flags)
+            if power == _OFF and handle.native.isActive():
+                handle.native.destroy()
+            handle.connection.defineXML(definition)
+
+
+def _start_failed(vm: str, reason: KvmError) -> KvmError:
+    return KvmError(
+        "start_failed",
+        f"{vm} is reverted, and off, because it does not start: {reason.message}",
+        f"Remove the cause and start it: virsh start {vm}.",
+        **reason.details,
+    )

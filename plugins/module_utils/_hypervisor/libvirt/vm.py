@@ -1,0 +1,185 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A domain of libvirt with all that changing its snapshots needs: its record, its layers, its definition."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
+    etree,
+    libvirt,
+    parse,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import still_open
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest, survey
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import named_on_host
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import (
+    agree,
+    current_name,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
+    Saved,
+    point_to,
+    read_saved,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
+
+_INACTIVE, _SECURE = 2, 1  # virDomainXMLFlags
+
+
+class DomainHandle:
+    """One domain. Every method raises `KvmError`; ``native`` is libvirt's own."""
+
+    def __init__(
+        self,
+        connection: Any,
+        native: Any,
+        domain: DomainId,
+        *,
+        version: int,
+        records: Records,
+        host_files: HostFiles,
+    ) -> None:
+        self.connection = connection
+        self.native = native
+        self.id = domain
+        self.name = domain.name
+        self.version = version
+        self._records = records
+        self._host_files = host_files
+
+    def active(self) -> bool:
+        """Whether the domain has a QEMU process."""
+        with translated(self.name, "asking whether it runs"):
+            return bool(self.native.isActive())
+
+    def xml(self) -> Any:
+        """Return the domain as it runs, or as it is defined where it does not."""
+        with translated(self.name, "reading the VM"):
+            return parse(self.native.XMLDesc(0))
+
+    def definition(self) -> Any:
+        """Return the domain as its next start will have it."""
+        with translated(self.name, "reading its definition"):
+            return parse(self.native.XMLDesc(_INACTIVE | _SECURE))
+
+    def disk(self, target: str) -> Disk:
+        """Return a disk as the domain has it now."""
+        return next(disk for disk in disks(self.xml()) if disk.target == target)
+
+    def saved(self) -> list[Saved]:
+        """Return all its snapshots as libvirt keeps them."""
+        with translated(self.name, "reading its snapshots"):
+            return read_saved(self.native)
+
+    def record(self) -> Record:
+        """Return what this collection notes of it."""
+        return self._records.read(self.id)
+
+    def write(self, record: Record, durable: bool = False) -> None:
+        """Replace what this collection notes of it."""
+        self._records.write(self.id, record, durable)
+
+    def note_merging(self, merging: tuple[str, ...]) -> None:
+        """Note which layer is being merged into which."""
+        record = self.record()
+        if record.journal:
+            self.write(replace(record, journal=replace(record.journal, merging=merging)), durable=True)
+
+    def note_percent(self, percent: int | None) -> None:
+        """Tell others how far a merge has got."""
+        self._records.note_percent(self.id, percent)
+
+    def survey(self, without: Collection[str] = (), record: Record | None = None) -> Forest:
+        """Read all its layers off the disks, as if there were no snapshots of the names ``without``."""
+        snapshots = [one for one in self.saved() if one.name not in without]
+        running = self.active()
+        with translated("the host", "reading what its domains use"):
+            directories = self._host_files.named_directories(lambda: named_on_host(self.connection))
+        domains = [self.xml(), self.definition()]
+        return survey(self.name, domains, snapshots, record or self.record(), directories=directories, running=running)
+
+    def define(self, images: Mapping[str, tuple[str, str]]) -> None:
+        """Put disks (by target) on other images (path and format) in its definition; nothing else changes."""
+        root = self.definition()
+        for disk in root.iterfind("devices/disk"):
+            image = images.get(disk.find("target").get("dev"))
+            if image:
+                point_to(disk, *image)
+        with translated(self.name, "defining it on its new images"):
+            self.connection.defineXML(etree.tostring(root, encoding="unicode"))
+
+    def agree(self, forest: Forest, moved: Mapping[str, tuple[str, str]]) -> None:
+        """Make libvirt's notes on its snapshots agree with its layers; what they name no more is noted as ours still."""
+        found = self.saved()
+
+        def unnamed(overlay: str) -> None:
+            record = self.record()
+            if overlay in forest.layers.ours.difference(record.overlays):
+                self.write(replace(record, overlays=(*record.overlays, overlay)), durable=True)
+
+        with translated(self.name, "rewriting what libvirt keeps of its snapshots"):
+            current = true_current(found, forest, current_name(self.native))
+            agree(self.native, self.version, found, current, disk=forest.on_disk(moved), unnamed=unnamed)
+
+    def unlink(self, files: Iterable[str]) -> None:
+        """Delete files that nothing needs any more, and tell the storage pools. Raises ``file_in_use``."""
+        going, directories = list(files), set()
+        for file, pid in still_open(going).items():
+            raise KvmError(
+                "file_in_use",
+                f"{file} of {self.name} is open in process {pid}, though neither libvirt nor another image needs it.",
+                "No file was deleted. If that process is the VM's QEMU, libvirt was killed while it switched disks: shut "
+                f"the guest down from inside only after looking at: ls -l /proc/{pid}/fd.",
+                file=file,
+                pid=pid,
+            )
+        for file in going:
+            try:
+                os.unlink(file)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise KvmError(
+                    "file_not_removed",
+                    f"{file}, which {self.name} does not need any more, cannot be deleted: {error.strerror}.",
+                    "The VM is as it should be. Run the task again when the file can be deleted.",
+                ) from error
+            directories.add(os.path.dirname(file))
+        for directory in directories:
+            with suppress(libvirt.libvirtError):  # no pool there, or one that is busy and will refresh itself
+                self.connection.storagePoolLookupByTargetPath(directory).refresh(0)
+
+
+def true_current(snapshots: list[Saved], forest: Forest, called: str | None) -> str | None:
+    """Return the snapshot that the VM's present is based on, going by its layers: the one whose states are nearest, if any.
+
+    Where several are, as those inside one image, it is the one that libvirt calls current, or the newest.
+    """
+    depths = {one.name: depth for one in snapshots if (depth := _depth(one, forest)) is not None}
+    newest_first = sorted(snapshots, key=lambda one: one.created_at, reverse=True)
+    near = [one.name for one in newest_first if one.name in depths and depths[one.name] == min(depths.values())]
+    return called if called in near else next(iter(near), None)
+
+
+def _depth(snapshot: Saved, forest: Forest) -> int | None:
+    depths = []
+    for part in snapshot.disks:
+        if part.target not in forest.tops:
+            continue
+        chain, state = forest.chain(forest.tops[part.target]), os.path.realpath(part.state)
+        if state not in chain or (part.overlay and state == chain[0]):
+            return None
+        depths.append(chain.index(state))
+    return min(depths, default=None)

@@ -1,0 +1,316 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A hypervisor in a JSON file: for rehearsals, and for machines without KVM.
+
+It keeps VMs, images and snapshots, and refuses what libvirt refuses, by the same rules and with the same
+``error_code``. Copy ``tests/fixtures/mock/fleet.json`` of the collection and change it. Only ``vms`` must be there::
+
+    {
+      "vms": [
+        {
+          "name": "web01",            # required, the only one of that name
+          "uuid": "…",                # made from the name by default
+          "state": "running",         # paused, shutoff, crashed, pmsuspended
+          "persistent": true,         # false: a transient domain
+          "memory_mib": 1024,
+          "agent": "running",         # none (default); silent: connected, but it answers nothing; thaws_early: as
+                                      # Windows does after ten seconds; stuck: it freezes and never answers again
+          "cpu": {"mode": "host-passthrough", "invtsc": true, "migratable": false, "tsc_frequency": 2400000000},
+          "firmware": "efi",          # bios by default
+          "tpm": true,
+          "host_devices": ["pci"],    # the types of assigned host devices
+          "filesystems": [{"type": "virtiofs", "target": "share"}],   # or 9p
+          "disks": [                  # required
+            {
+              "target": "vda",        # required
+              "source": "/vm/web01.qcow2",    # a path, or null: an empty drive
+              "format": "qcow2",
+              "device": "disk",       # cdrom, floppy, lun
+              "type": "file",         # block, network, …
+              "readonly": false, "shareable": false, "transient": false,
+              "block_job": false      # true: a merge, copy or backup runs
+            }
+          ],
+          "managed_save": false,      # true: its memory is saved for its next start
+          "snapshots": [],            # as they are written here, with the keys of the module's `snapshot`. A disk's `base`
+                                      # is by default what its `file` is backed by; of one whose kind is internal, the
+                                      # image in which it is, by default the lowest of the disk's chain
+          "current": null,            # the snapshot the present is based on
+          "overlays": [],             # files that snapshots or reverts made and no snapshot names any more
+          "former": [],               # images that held the state of a snapshot that was removed
+          "operation": null,          # {"kind": "take, revert or remove", "snapshot": "s1", "started_at": "2026-…"}: what
+                                      # a run began and, unless one is at work on the VM, did not end
+          "slow_seconds": 0           # how long taking, reverting or removing a snapshot of this VM takes
+        }
+      ],
+      "files": {                      # images; those of the disks need no entry, null means that one is gone
+        "/vm/web01.qcow2": {"format": "qcow2", "size": 5368709120, "virtual_size": 21474836480, "backing_file": null}
+      },
+      "directories": {                # where a disk's image lies is there and has plenty of room, unless this differs
+        "/vm": {"total": 107374182400, "free": 53687091200, "filesystem": "the same text: the same file system"},
+        "/backup": {"read_only": true},
+        "/gone": {"missing": true}
+      }
+    }
+
+(JSON has no comments: leave them out.) Many threads and processes may use one file at once. Locks lie beside it in
+``FILE.locks``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Any, Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.domain import domain_element
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.images import delete_file
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.plan import plan_snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.remove import forget, plan_removal
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.revert import go_back, plan_revert
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.state import StateFile, find_vm
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.storage import Files, storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.take import (
+    freeze_guest,
+    report,
+    switch_disks,
+    wait_while_taking,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import agent_connected
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_blocked, memory_blockers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
+    Recovery,
+    RemovalPlan,
+    RevertPlan,
+    Room,
+    SnapshotPlan,
+    Taken,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import (
+    LeftOut,
+    Snapshot,
+    SnapshotDisk,
+    in_tree_order,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation, VirtualMachine
+
+_PLENTY = 1 << 40
+_DEFAULT_MEMORY_MIB = 1024
+
+
+class MockHypervisor(Hypervisor):
+    """A `Hypervisor` over a state file. Raises ``connection_failed`` or ``bad_request`` where there is no usable one."""
+
+    def __init__(self, path: str | None) -> None:
+        if not path:
+            raise KvmError("bad_request", "backend: mock needs mock_path, its state file.", "Nothing was changed.")
+        self._path = path
+        self._file = StateFile(path)
+        self._records = Records(self._file.lock_directory)
+        self._file.read()
+
+    def another(self) -> Hypervisor:
+        return MockHypervisor(self._path)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def domains(self) -> list[DomainId]:
+        found = [DomainId(vm["name"], vm["uuid"]) for vm in self._file.read()["vms"]]
+        return sorted(found, key=lambda domain: domain.name)
+
+    def inspect(self, domain: DomainId) -> VirtualMachine:
+        state = self._file.read()
+        native = find_vm(state, domain)
+        return replace(_virtual_machine(native, state["files"]), operation=self._operation(domain, native))
+
+    def _operation(self, domain: DomainId, native: Mapping[str, Any]) -> Optional[Operation]:
+        noted = native["operation"]
+        return self._records.operation(domain, Record(journal=Journal(**noted))) if noted else None
+
+    def storage(self, vm: VirtualMachine) -> Storage:
+        state = self._file.read()
+        return storage(state, find_vm(state, vm.id), vm.snapshots)
+
+    def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
+        state = self._file.read()
+        return plan_snapshot(vm, find_vm(state, vm.id), state["files"], request)
+
+    def room(self, directory: str) -> Room:
+        state = self._file.read()
+        known = state["directories"].get(directory)
+        used = any(os.path.dirname(file) == directory for file, entry in state["files"].items() if entry is not None)
+        if (known is None and not used) or (known or {}).get("missing"):
+            raise _unusable(directory, "No such file or directory")
+        known = known or {}
+        if known.get("read_only"):
+            raise _unusable(directory, "it cannot be written")
+        total = known.get("total", _PLENTY)
+        return Room(known.get("filesystem", directory), total, known.get("free", total))
+
+    def lock(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
+        return self._records.lock(domain, deadline)
+
+    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
+        native = find_vm(self._file.read(), plan.vm.id)
+        blockers = memory_blockers(domain_element(native))
+        if plan.request.include_memory and blockers:
+            raise memory_blocked(plan.vm.name, blockers, "Libvirt refused it; nothing changed.")
+        slow_seconds = native.get("slow_seconds", 0)
+        freeze = freeze_guest(plan, native["agent"], slow_seconds, deadline)
+        wait_while_taking(plan, slow_seconds, deadline)
+        with self._file.change() as state:
+            switch_disks(plan, state, find_vm(state, plan.vm.id), freeze.held)
+        notes = report(plan, freeze)
+        snapshot = self.inspect(plan.vm.id).find(plan.request.name)
+        if snapshot is None:
+            message = f"After the snapshot {plan.vm.name} has none of that name."
+            raise KvmError("verification_failed", message, "Somebody changed the state file meanwhile.")
+        return Taken(snapshot, notes)
+
+    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
+        plan = plan_revert(self._file.read(), vm, snapshot, power)
+        for overlay in plan.overlays:
+            self.room(os.path.dirname(str(overlay.file)))
+        return plan
+
+    def revert(self, plan: RevertPlan, deadline: Deadline) -> tuple[str, ...]:
+        seconds = self._begin(plan.vm.id, "revert", plan.snapshot.name)
+        self._wait(plan.vm.id, min(seconds, deadline.remaining()))
+        with self._end(plan.vm.id) as state:
+            go_back(state, plan)
+        return plan.notes
+
+    def plan_removal(
+        self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
+    ) -> RemovalPlan:
+        return plan_removal(self._file.read(), vm, snapshots, orphans)
+
+    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:
+        (snapshot,) = plan.snapshots
+        seconds = self._begin(plan.vm.id, "remove", snapshot.name)
+        self._merge(plan, max(seconds, self._merge_seconds(plan, bandwidth)), deadline)
+        with self._end(plan.vm.id) as state:
+            forget(state, plan.vm, snapshot.name)
+        return plan.notes
+
+    def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
+        """Finish a removal, since merging goes one way; undo the others, whose one step is the last."""
+        operation = vm.operation
+        if operation is None:
+            return Recovery("")
+        found = vm.find(operation.snapshot)
+        if operation.kind == "remove" and found:
+            self.remove(self.plan_removal(vm, [found]), 0, deadline)
+        finished = operation.kind == "remove" or bool(operation.kind == "take" and found)
+        noun = {"remove": "removal of", "take": "taking of", "revert": "revert to"}[operation.kind]
+        with self._end(vm.id):
+            word = "Finished" if finished else "Undid"
+            return Recovery(f"{word} the interrupted {noun} snapshot {operation.snapshot!r}.", finished)
+
+    def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
+        with self._file.change() as state:
+            entry = next(one for one in find_vm(state, vm.id)["snapshots"] if one["name"] == snapshot.name)
+            entry.update(owned=snapshot.owned, protected=snapshot.protected, labels=dict(snapshot.labels))
+
+    def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
+        with self._file.change() as state:
+            orphans = storage(state, find_vm(state, vm.id), vm.snapshots).orphans
+            deleted = tuple(file for file in files if file in orphans)
+            for file in deleted:
+                delete_file(state, file)
+            return deleted
+
+    def _begin(self, domain: DomainId, kind: str, snapshot: str) -> float:
+        """Note what is begun, and return how long it takes on this VM."""
+        with self._file.change() as state:
+            native = find_vm(state, domain)
+            native["operation"] = {"kind": kind, "snapshot": snapshot, "started_at": now()}
+            return float(native.get("slow_seconds", 0))
+
+    @contextmanager
+    def _end(self, domain: DomainId) -> Iterator[dict[str, Any]]:
+        """Give the state for the one step of an operation, which ends with it."""
+        with self._file.change() as state:
+            find_vm(state, domain)["operation"] = None
+            yield state
+
+    def _merge_seconds(self, plan: RemovalPlan, bandwidth: int) -> float:
+        if not bandwidth:
+            return 0
+        merged = forget(self._file.read(), plan.vm, plan.snapshots[0].name).merged
+        return sum(merged.values()) / (bandwidth << 20)
+
+    def _merge(self, plan: RemovalPlan, seconds: float, deadline: Deadline) -> None:
+        """Take as long as merging takes. Raises ``timeout``."""
+        self._wait(plan.vm.id, min(seconds, deadline.remaining()), seconds)
+        if deadline.remaining() == 0 and seconds:
+            raise KvmError(
+                "timeout",
+                f"Snapshot {plan.snapshots[0].name!r} of {plan.vm.name} was not merged within {deadline.seconds:g} seconds.",
+                "The merge was aborted and the VM goes on as before. The next run continues it: give a longer timeout.",
+            )
+
+    def _wait(self, domain: DomainId, seconds: float, whole: float = 0) -> None:
+        """Wait, telling others how far that has got where it is the merging of a ``whole``."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if whole:
+                self._records.note_percent(domain, int(100 * (seconds - left) / whole))
+            time.sleep(min(left, 0.1))
+        if whole:
+            self._records.note_percent(domain, None)
+
+
+def _virtual_machine(native: Mapping[str, Any], files: Files) -> VirtualMachine:
+    element = domain_element(native)
+    snapshots = [_snapshot(entry, files) for entry in native["snapshots"]]
+    return VirtualMachine(
+        id=DomainId(native["name"], native["uuid"]),
+        state=native["state"],
+        persistent=native.get("persistent", True),
+        guest_agent=agent_connected(element),
+        memory_bytes=native.get("memory_mib", _DEFAULT_MEMORY_MIB) << 20,
+        memory_blockers=memory_blockers(element),
+        snapshots=in_tree_order([replace(one, current=one.name == native["current"]) for one in snapshots]),
+    )
+
+
+def _snapshot(entry: Mapping[str, Any], files: Files) -> Snapshot:
+    disks = tuple(_snapshot_disk(disk, files) for disk in entry.get("disks", ()))
+    memory_file = entry.get("memory_file")
+    # The overlay of a leaf goes with a revert to elsewhere; what the snapshot holds is below it.
+    needed = [disk.base for disk in disks if disk.base] + ([memory_file] if memory_file else [])
+    return Snapshot(
+        **{
+            **entry,
+            "disks": disks,
+            "left_out": tuple(LeftOut(**part) for part in entry.get("left_out", ())),
+            "missing_files": tuple(file for file in needed if files.get(file) is None),
+        }
+    )
+
+
+def _snapshot_disk(disk: Mapping[str, Any], files: Files) -> SnapshotDisk:
+    entry = files.get(disk.get("file") or "") or {}
+    return SnapshotDisk(disk["target"], disk.get("file"), disk.get("format"), entry.get("size"), disk.get("base"))
+
+
+def _unusable(directory: str, reason: str) -> KvmError:
+    return KvmError(
+        "overlay_dir_unusable",
+        f"Overlays cannot be made in {directory}: {reason}.",
+        "No VM was touched. Name another directory with overlay_dir.",
+        directory=directory,
+    )

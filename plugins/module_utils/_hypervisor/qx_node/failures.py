@@ -1,0 +1,62 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the agent says of a failure, in our words: it has no codes, so its text is all there is to go by."""
+
+from __future__ import annotations
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.client import AgentError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import MEMORY_HINTS, memory_blocked
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+
+_NO_SNAPSHOT_HINTS = ("snapshot not found", "no domain snapshot")
+_NO_VM_HINTS = ("failed to get domain", "domain not found", "no domain with matching", "vm not found")
+_AGENT_HINTS = ("guest agent", "qemu-agent")
+_THERE_HINTS = ("already exists",)
+
+
+def translated(failure: AgentError, vm: str, include_memory: bool = False) -> KvmError:
+    """Return the error that is meant, with the agent's own message and details in it; the failure itself by default."""
+    text = failure.text.lower()
+    found: KvmError = failure
+    if any(hint in text for hint in MEMORY_HINTS):
+        found = _memory(failure, vm, include_memory)
+    elif _has(text, _AGENT_HINTS):
+        found = KvmError(
+            "agent_unavailable",
+            f"{vm} cannot be quiesced: {failure.text}.",
+            "No snapshot was taken. Start qemu-guest-agent in the guest, or use quiesce: never.",
+        )
+    elif _has(text, _NO_SNAPSHOT_HINTS):
+        found = KvmError(
+            "snapshot_not_found",
+            f"{vm} has not that snapshot any more: {failure.text}.",
+            "Somebody removed it meanwhile. Run the task again: it looks at what is there first.",
+        )
+    elif _has(text, _NO_VM_HINTS) or (failure.status == 404 and not text):
+        found = KvmError(
+            "vm_not_found", f"{vm} is not on that host any more: {failure.text}.", "It went away meanwhile."
+        )
+    elif _has(text, _THERE_HINTS):
+        found = KvmError(
+            "busy",
+            f"A snapshot of that name was taken of {vm} by somebody else meanwhile: {failure.text}.",
+            "Run the task again: it looks at what is there first.",
+        )
+    found.details = {**failure.details, **found.details}
+    return found
+
+
+def _memory(failure: AgentError, vm: str, include_memory: bool) -> KvmError:
+    if include_memory:
+        return memory_blocked(vm, (failure.text,), "The agent refused it, after a moment's pause of the guest.")
+    return KvmError(
+        "agent_outdated",
+        f"The agent tried to save the memory of {vm} although a disk-only snapshot was asked for: {failure.text}.",
+        "No snapshot was taken. That agent is older than the fix: deploy a new one with limiquantix.kvm.deploy_agent, "
+        "or use backend: libvirt.",
+    )
+
+
+def _has(text: str, hints: tuple[str, ...]) -> bool:
+    return any(hint in text for hint in hints)

@@ -1,0 +1,197 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What this collection keeps of a VM on its host: a lock, the operation under way, what libvirt has no place for.
+
+One JSON file and one lock file a VM, named by UUID so that a rename of the VM loses nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any, Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation
+
+_ROOT_DIRECTORY = "/var/lib/limiquantix-kvm"
+
+
+_LOCK_POLL = 0.1  # seconds
+
+
+def record_directory(uri: str) -> str:
+    """Return where the records of a hypervisor lie."""
+    if uri.endswith("/session"):
+        base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        return os.path.join(base, "limiquantix-kvm")
+    return _ROOT_DIRECTORY
+
+
+@dataclass(frozen=True)
+class SnapshotNote:
+    """What is noted of a snapshot that this collection took or was told something of. ``quiesced`` None: not known."""
+
+    quiesced: Optional[bool] = None
+    owned: bool = True
+    protected: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One VM's record.
+
+    ``snapshots`` holds notes by `snapshot_key`. ``overlays`` are files that snapshots or reverts made and that no snapshot
+    may name any more, ``former`` the states of removed snapshots (see `_rules/layers.py`), both as real paths.
+    """
+
+    snapshots: dict[str, SnapshotNote] = field(default_factory=dict)
+    overlays: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
+    journal: Optional[Journal] = None
+
+    @property
+    def making(self) -> tuple[str, ...]:
+        """Files that an operation under way makes: nothing names them yet."""
+        if self.journal is None:
+            return ()
+        return (*self.journal.files, *self.journal.overlays.values())
+
+
+def _from_json(values: dict[str, Any]) -> Record:
+    journal = values.get("journal")
+    if journal:
+        journal = Journal(**{**journal, "files": tuple(journal["files"]), "merging": tuple(journal["merging"])})
+    return Record(
+        snapshots={key: SnapshotNote(**note) for key, note in values.get("snapshots", {}).items()},
+        overlays=tuple(values.get("overlays", ())),
+        former=tuple(values.get("former", ())),
+        journal=journal,
+    )
+
+
+def snapshot_key(name: str, created_at: str | None) -> str:
+    """Return what tells a snapshot from a later one of the same name."""
+    return f"{name} {created_at}"
+
+
+class Records:
+    """The records of one hypervisor's VMs."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def read(self, domain: DomainId) -> Record:
+        """Return a VM's record; an empty one where there is none."""
+        try:
+            with open(self._path(domain, "json"), encoding="utf-8") as file:
+                return _from_json(json.load(file))
+        except FileNotFoundError:
+            return Record()
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise self._unusable(error) from error
+
+    def write(self, domain: DomainId, record: Record, durable: bool = False) -> None:
+        """Replace a VM's record in one step; ``durable`` outlives a power cut too. Raises ``record_unusable``."""
+        path = self._path(domain, "json")
+        try:
+            with open(path + ".new", "w", encoding="utf-8") as file:
+                json.dump(asdict(record), file)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(path + ".new", path)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def note_percent(self, domain: DomainId, percent: Optional[int]) -> None:
+        """Tell others how far a merge has got, as well as that can be done; None when it has ended."""
+        path = self._path(domain, "percent")
+        with suppress(OSError):
+            if percent is None:
+                os.unlink(path)
+                return
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(str(percent))
+
+    def operation(self, domain: DomainId, record: Record) -> Optional[Operation]:
+        """Return what the journal tells of, and whether somebody is at work on it."""
+        journal = record.journal
+        if journal is None:
+            return None
+        running = self.held(domain)
+        percent = self._percent(domain) if running else None
+        return Operation(journal.kind, journal.snapshot, journal.started_at, running, percent)
+
+    def _percent(self, domain: DomainId) -> Optional[int]:
+        try:
+            with open(self._path(domain, "percent"), encoding="utf-8") as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            return None
+
+    @contextmanager
+    def lock(self, domain: DomainId, deadline: Deadline) -> Iterator[None]:
+        """Hold the VM's lock; the kernel lets go of it when the holder ends, however it ends. Raises ``locked``."""
+        try:
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            descriptor = os.open(self._path(domain, "lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            self._acquire(descriptor, domain, deadline)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            self.note_percent(domain, None)  # of a run that was killed
+            yield
+        finally:
+            os.close(descriptor)
+
+    def held(self, domain: DomainId) -> bool:
+        """Whether a run holds the VM's lock at this moment."""
+        try:
+            descriptor = os.open(self._path(domain, "lock"), os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of by closing
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def _acquire(self, descriptor: int, domain: DomainId, deadline: Deadline) -> None:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if deadline.passed:
+                    raise self._locked(descriptor, domain, deadline) from None
+                time.sleep(min(_LOCK_POLL, deadline.remaining()))
+
+    def _locked(self, descriptor: int, domain: DomainId, deadline: Deadline) -> KvmError:
+        holder = os.pread(descriptor, 32, 0).decode() or "unknown"
+        return KvmError(
+            "locked",
+            f"Another run of this collection (pid {holder}) has held {domain.name} for {deadline.seconds:g} seconds.",
+            "Nothing was changed. Wait for it, or give a longer timeout.",
+            pid=holder,
+        )
+
+    def _path(self, domain: DomainId, suffix: str) -> str:
+        return os.path.join(self._directory, f"{domain.uuid}.{suffix}")
+
+    def _unusable(self, error: Exception) -> KvmError:
+        remedy = "Nothing was changed. It needs become: true, room, and a directory that can be written."
+        return KvmError("record_unusable", f"Cannot use this collection's records: {error}.", remedy)

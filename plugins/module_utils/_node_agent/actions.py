@@ -1,0 +1,120 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each state of a task does."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from typing import Any, Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.change import change, settle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import AgentError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.host import Host
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.wish import (
+    diff,
+    differences,
+    refuse_what_cannot_be_written,
+    refuse_what_cannot_run,
+    wanted_text,
+)
+
+
+def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any]:
+    """Make this release, with this service file, the one that serves."""
+    refuse_what_cannot_be_written(host, sha, text)
+    found, version = differences(host, sha, text)
+    result = {
+        "differences": found,
+        "stored": host.releases.stored(sha),
+        "upload_to": str(host.releases.binary(sha)),
+        "diff": diff(host, sha, text) if found else [],
+    }
+    if check or not found:
+        return {**result, "version": version, "changed": bool(found)}
+    with host.alone():
+        settled = settle(host)
+        if not host.releases.stored(sha):
+            raise AgentError(
+                "not_stored",
+                f"{host.releases.binary(sha)} is not there, or is not what its name says{f' ({settled})' if settled else ''}. "
+                "The agent in use was not touched.",
+                "Upload it there; the role does, when it is run again.",
+            )
+        found, version = differences(host, sha, text)
+        if found:
+            host.version(sha)
+            changes = text if text != host.service.text() else None
+            version = change(host, sha, changes, restart=found not in (["link"], ["not started at boot"]))
+    # Another run may have done it meanwhile.
+    return {**result, "version": version, "changed": bool(found or settled), **({"msg": settled} if settled else {})}
+
+
+def present(host: Host, check: bool) -> dict[str, Any]:
+    sha = host.params["sha256"].lower()
+    if not re.fullmatch("[0-9a-f]{64}", sha):
+        raise AgentError("bad_request", f"{sha!r} is no SHA-256.", "64 hexadecimal digits.")
+    refuse_what_cannot_run(host, sha)
+    return put(host, sha, wanted_text(host), check)
+
+
+def previous(host: Host, check: bool) -> dict[str, Any]:
+    asked = host.params["sha256"]
+    kept = host.releases.all()
+    if not check and host.unfinished():
+        with host.alone():
+            settle(host)
+    sha = next((one for one in kept if one.startswith(asked)), None) if asked else host.releases.previous()
+    if sha is None:
+        raise AgentError(
+            "no_previous",
+            f"There is no release {asked} on this host."
+            if asked
+            else "There is no release before the current on this host.",
+            f"Kept are {', '.join(one[:12] for one in kept) or 'none'}; one of them can be named (qx_node_rollback_to).",
+        )
+    file = host.releases.service_text_file(sha)
+    ours = host.service.is_ours() and host.params["service_file"] != "never"
+    return put(host, sha, file.read_text("utf-8") if ours and file.is_file() else None, check)
+
+
+def absent(host: Host, check: bool) -> dict[str, Any]:
+    releases, service = host.releases, host.service
+    file = service.file()
+    ours = [service.own_file] if file == service.own_file and service.is_ours() else []
+    linked = releases.is_ours()
+    paths = ours + ([releases.path] if linked else [])
+    kept = [releases.base / name for name in ("previous", "original", "unfinished.json", "lock", "releases")]
+    paths += [path for path in kept if os.path.lexists(path)]
+    running = file is not None and (service.active() or service.enabled())
+    result = {"differences": [*map(str, paths), *(["service"] if running else [])], "version": None}
+    if check or not result["differences"]:
+        return {**result, "changed": bool(result["differences"])}
+    if running:
+        service.stop()
+        service.enable(False)
+    if linked:
+        releases.leave()
+    for path in ours + [path for path in kept if os.path.lexists(path)]:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if ours:
+        service.reload()
+    with suppress(OSError):
+        releases.base.rmdir()
+    return {**result, "changed": True}
+
+
+def facts(host: Host) -> dict[str, Any]:
+    """Return what every state says in the end."""
+    file = host.service.file()
+    return {
+        "sha256": host.releases.current(),
+        "path": str(host.releases.path),
+        "previous_sha256": host.releases.previous(),
+        "service_manager": host.service.manager,
+        "service_file": str(file or host.service.own_file),
+        "service_file_of_host": file is not None and not host.service.is_ours(),
+    }

@@ -1,0 +1,93 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host and its agent: all parts together, and what is asked of the host itself."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.elf import Here, made_for, unfit
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import AgentError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.probe import Probe
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.releases import Releases
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.service import Run, Service
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What was there before a change that is under way; kept in a file from before its first step to after its last."""
+
+    to: str
+    release: Optional[str]
+    own_file: Optional[str]  # the text of the service file where ours goes
+    changes_service_file: bool
+
+
+@dataclass(frozen=True)
+class Host:
+    """All of it together."""
+
+    releases: Releases
+    service: Service
+    probe: Probe
+    run: Run
+    params: dict[str, Any]
+
+    @property
+    def unfinished_file(self) -> Path:
+        return self.releases.base / "unfinished.json"
+
+    def unfinished(self) -> Optional[Unfinished]:
+        with suppress(FileNotFoundError):
+            return Unfinished(**json.loads(self.unfinished_file.read_text("utf-8")))
+        return None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One change at a time: another's may still go on after its controller died."""
+        self.releases.base.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + 60 + 2 * (self.params["health_timeout"] + self.params["stay_up"])
+        with (self.releases.base / "lock").open("w") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise AgentError(
+                            "locked", "Another run is changing this host's agent.", "Run it again when that has ended."
+                        ) from None
+                    time.sleep(0.2)
+            yield
+
+    def vms(self) -> set[str]:
+        """Return the names of the running VMs."""
+        if not shutil.which("virsh"):
+            return set()
+        status, said = self.run(["virsh", "-q", "-c", self.params["libvirt_uri"], "list", "--name"])
+        return set(said.split("\n")) - {""} if status == 0 else set()
+
+    def version(self, sha: str) -> str:
+        """Try the release; raise AgentError where this host cannot run it."""
+        status, said = self.run([str(self.releases.binary(sha)), "--version"])
+        if status == 0:
+            return said.strip().split("\n")[0]
+        reason = unfit(made_for(self.releases.binary(sha)), Here.now())
+        raise does_not_run(reason or " ".join(said.split())[-300:] or f"--version ends with status {status}")
+
+
+def does_not_run(reason: str) -> AgentError:
+    return AgentError(
+        "does_not_run",
+        f"The new agent does not run on this host: {reason}. Nothing was changed here.",
+        "Build it for this host's architecture and libc (qx_node_target), or statically.",
+    )

@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a task wishes, how the host differs from it, and what is refused before anything is touched."""
+
+from __future__ import annotations
+
+import os
+from typing import Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.elf import Here, MadeFor, unfit
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import AgentError, NotServing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.files import standing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.host import Host, does_not_run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.service import MARK
+
+ROOM_TO_SPARE = 1 << 20  # bytes
+
+
+def wanted_text(host: Host) -> Optional[str]:
+    """Return the service file to be written; None where the host's is left alone."""
+    name = {"systemd": "systemd_unit", "openrc": "openrc_script"}[host.service.manager]
+    text: Optional[str] = host.params[name]
+    there = host.service.file()
+    if host.params["service_file"] == "never" or text is None:
+        if there is None:
+            raise AgentError(
+                "no_service_file",
+                f"This host has no service {host.service.name}, and none is to be written (qx_node_service_file: never).",
+                "Name the host's own service (qx_node_service), or let the role write one (auto).",
+            )
+        return None
+    if MARK not in text.splitlines()[:2]:
+        raise AgentError("bad_request", f"{name} lacks the line {MARK}: it would not be known as ours later.")
+    if there is not None and not host.service.is_ours() and host.params["service_file"] == "auto":
+        return None
+    return text
+
+
+def refuse_what_cannot_run(host: Host, sha: str) -> None:
+    """Foretell what trying it on this host would show, where the task says what the release was made for."""
+    needs = host.params["made_for"]
+    if needs and host.releases.current() != sha:
+        reason = unfit(MadeFor(**needs), Here.now())
+        if reason is not None:
+            raise does_not_run(reason)
+
+
+def refuse_what_cannot_be_written(host: Host, sha: str, text: Optional[str]) -> None:
+    releases = host.releases
+    if releases.path.is_dir():
+        raise AgentError("bad_request", f"{releases.path} is a folder.", "Give the agent's own path (qx_node_path).")
+    stored = releases.stored(sha)
+    files = [] if stored and releases.is_linked(sha) else [releases.base / "releases", releases.path.parent]
+    files += [host.service.own_file.parent] if text not in (None, host.service.text()) else []
+    for folder in map(standing, files):
+        if not os.access(folder, os.W_OK):
+            raise AgentError(
+                "read_only",
+                f"{folder} cannot be written: read-only, or not this user's. The agent there was not touched.",
+                "Use a folder that can (qx_node_path, qx_node_base_dir), or become root.",
+            )
+    needed = 0 if stored else host.params["size"] + ROOM_TO_SPARE
+    room = os.statvfs(standing(releases.base))
+    free = room.f_bavail * room.f_frsize
+    if free < needed:
+        raise AgentError(
+            "no_space",
+            f"No room for the agent in {releases.base}: {needed >> 10} KiB are needed and {free >> 10} KiB free. "
+            "The agent there was not touched.",
+            "Make room, or use another qx_node_base_dir.",
+        )
+
+
+def differences(host: Host, sha: str, text: Optional[str]) -> tuple[list[str], Optional[str]]:
+    """Return what is not as wanted, and the version that serves, when all is."""
+    found = []
+    if host.unfinished() is not None:
+        found.append("an earlier run was cut off")
+    if host.releases.current() != sha:
+        found.append("release")
+    elif not host.releases.is_linked(sha):
+        found.append("link")
+    if text is not None and text != host.service.text():
+        found.append("service file")
+    if not host.service.enabled():
+        found.append("not started at boot")
+    if {"release", "service file"} & set(found):
+        return found, None
+    try:
+        return found, host.probe.prove(sha, seconds=3, to_appear=0)
+    except NotServing as reason:
+        return [*found, f"does not serve: {reason}"], None
+
+
+def diff(host: Host, sha: str, text: Optional[str]) -> list[dict[str, str]]:
+    before = host.releases.current()
+    found = []
+    if before != sha:
+        path = str(host.releases.path)
+        found.append(
+            {"before_header": path, "after_header": path, "before": f"{before or 'nothing'}\n", "after": f"{sha}\n"}
+        )
+    old = host.service.text()
+    if text not in (None, old):
+        file = str(host.service.own_file)
+        found.append({"before_header": file, "after_header": file, "before": old or "", "after": text or ""})
+    return found

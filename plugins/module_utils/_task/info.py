@@ -1,0 +1,228 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is there: of every VM its snapshots, its backing chains and what is wrong with them. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import name_matches
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet import Fleet
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.selection import select
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation, VirtualMachine
+
+_DOING = {"take": "Taking", "revert": "Reverting to", "remove": "Removing"}
+
+
+@dataclass(frozen=True)
+class VmFacts:
+    """What is known of one VM; ``snapshots`` are those that were asked for."""
+
+    vm: VirtualMachine
+    snapshots: tuple[Snapshot, ...]
+    storage: Storage
+
+    @property
+    def missing_files(self) -> list[dict[str, str]]:
+        """Files that are gone, of any of the VM's snapshots: trouble is not filtered."""
+        return [
+            {"snapshot": snapshot.name, "file": file}
+            for snapshot in self.vm.snapshots
+            for file in snapshot.missing_files
+        ]
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong, counted; "" where nothing is."""
+        counts = (
+            (len(self.storage.problems), "problem"),
+            (len(self.missing_files), "missing file"),
+            (len(self.storage.unknown_overlays), "unknown overlay"),
+            (1 if self.vm.interrupted else 0, "interrupted operation"),
+        )
+        return ", ".join(_count(number, noun) for number, noun in counts if number)
+
+    def to_result(self) -> dict[str, Any]:
+        """Return what an entry of ``vms`` holds of a VM that could be read."""
+        vm = self.vm
+        known = {
+            "state": vm.state,
+            "persistent": vm.persistent,
+            "guest_agent": vm.guest_agent,
+            "memory": {
+                "can_be_saved": not vm.memory_blockers,
+                "blockers": list(vm.memory_blockers),
+                "bytes": vm.memory_bytes,
+            },
+            "operation": vm.operation.to_result() if vm.operation else None,
+            "snapshots": [snapshot.to_result() for snapshot in self.snapshots],
+            "tree": tree(vm.snapshots, self.snapshots),
+            "chains": [chain.to_result() for chain in self.storage.chains],
+            "unknown_overlays": list(self.storage.unknown_overlays),
+            "orphans": list(self.storage.orphans),
+            "missing_files": self.missing_files,
+            "problems": list(self.storage.problems),
+        }
+        return {**known, **self._untold()}
+
+    def _untold(self) -> dict[str, Any]:
+        """Return null for what the hypervisor does not tell of the VM: no list of trouble is not one without any."""
+        untold = self.vm.untold
+        result: dict[str, Any] = {key: None for key in ("persistent", "guest_agent") if key in untold}
+        if "memory" in untold:
+            result["memory"] = dict.fromkeys(("can_be_saved", "blockers", "bytes"))
+        if "storage" in untold:
+            result.update(dict.fromkeys(("unknown_overlays", "orphans", "missing_files", "problems")))
+        return result
+
+
+_NOTHING_KNOWN: dict[str, Any] = {
+    "state": None,
+    "persistent": None,
+    "guest_agent": None,
+    "memory": None,
+    "operation": None,
+    "snapshots": [],
+    "tree": [],
+    "chains": [],
+    "unknown_overlays": [],
+    "orphans": [],
+    "missing_files": [],
+    "problems": [],
+}
+
+
+@dataclass(frozen=True)
+class VmInfo:
+    """One VM of the task: its facts, or why they could not be read."""
+
+    domain: DomainId
+    facts: VmFacts | KvmError
+
+    def to_result(self) -> dict[str, Any]:
+        """Return the VM's entry in ``vms``, with the same keys whatever happened."""
+        who = {"vm": self.domain.name, "uuid": self.domain.uuid}
+        facts = self.facts
+        if isinstance(facts, KvmError):
+            return {
+                **who,
+                "failed": True,
+                "error_code": facts.error_code,
+                "details": facts.details,
+                "msg": facts.full_message,
+                **_NOTHING_KNOWN,
+            }
+        return {
+            **who,
+            "failed": False,
+            "error_code": None,
+            "details": {},
+            "msg": _line(facts),
+            **facts.to_result(),
+        }
+
+
+def gather(
+    hypervisor: Hypervisor, patterns: Sequence[str] | None, names: Sequence[str] | None, parallel: int, timeout: int
+) -> list[VmInfo]:
+    """Read every selected VM (None: all there are) and of its snapshots those that ``names`` match (None: all)."""
+    domains = hypervisor.domains()
+    if patterns is not None:
+        domains = select(domains, patterns) if patterns else []
+    fleet = Fleet(hypervisor, parallel, timeout)
+    try:
+        found = fleet.each(domains, partial(_read, names=names))
+    finally:
+        fleet.close()
+    return [VmInfo(domain, facts) for domain, facts in zip(domains, found)]
+
+
+def _read(hypervisor: Hypervisor, domain: DomainId, names: Sequence[str] | None) -> VmFacts:
+    vm = hypervisor.inspect(domain)
+    chosen = tuple(one for one in vm.snapshots if names is None or name_matches(one.name, names))
+    return VmFacts(vm, chosen, hypervisor.storage(vm))
+
+
+def tree(snapshots: Sequence[Snapshot], chosen: Sequence[Snapshot]) -> list[dict[str, Any]]:
+    """Return the chosen snapshots as a tree, each below the nearest of its ancestors that is chosen too.
+
+    Both are in tree order, a parent before its children, so one pass is enough and siblings keep their order. Children
+    are named and not nested: Ansible fails at results of some hundred levels, and chains of snapshots get that long.
+    """
+    nodes: list[dict[str, Any]] = []
+    wanted = {snapshot.name for snapshot in chosen}
+    nearest: dict[str | None, dict[str, Any] | None] = {}
+    for snapshot in snapshots:
+        above = nearest.get(snapshot.parent)
+        nearest[snapshot.name] = above
+        if snapshot.name in wanted:
+            node: dict[str, Any] = {
+                "name": snapshot.name,
+                "depth": above["depth"] + 1 if above else 0,
+                "current": snapshot.told("current"),
+                "include_memory": snapshot.told("include_memory"),
+                "children": [],
+            }
+            if above:
+                above["children"].append(snapshot.name)
+            nodes.append(node)
+            nearest[snapshot.name] = node
+    return nodes
+
+
+def result(vms: Sequence[VmInfo]) -> dict[str, Any]:
+    """Return the whole result of a task; ``failed`` and ``error_code`` are in it when a VM could not be read."""
+    whole: dict[str, Any] = {"changed": False, "msg": _summary(vms), "vms": [vm.to_result() for vm in vms]}
+    codes = {vm.facts.error_code for vm in vms if isinstance(vm.facts, KvmError)}
+    if codes:
+        whole.update(failed=True, error_code=codes.pop() if len(codes) == 1 else "several")
+    return whole
+
+
+def _line(facts: VmFacts) -> str:
+    deepest = max((len(chain.layers) for chain in facts.storage.chains), default=0)
+    line = f"{facts.vm.state}, {_count(len(facts.snapshots), 'snapshot')}"
+    if "storage" not in facts.vm.untold:
+        line += f", deepest chain {_count(deepest, 'layer')}"
+    if facts.vm.operation:
+        line += f". {_at_work(facts.vm.operation)}"
+    return f"{line}. Trouble: {facts.trouble}" if facts.trouble else line
+
+
+def _at_work(operation: Operation) -> str:
+    if operation.interrupted:
+        return (
+            f"The {operation} that began at {operation.started_at} was interrupted: the next run of vm_snapshot or "
+            "vm_snapshot_prune on this VM finishes or undoes it first"
+        )
+    percent = "" if operation.percent is None else f", {operation.percent} %"
+    return f"{_DOING[operation.kind]} snapshot {operation.snapshot!r}{percent}"
+
+
+def _summary(vms: Sequence[VmInfo]) -> str:
+    read = [vm.facts for vm in vms if isinstance(vm.facts, VmFacts)]
+    text = f"{_count(len(vms), 'VM')}, {_count(sum(len(facts.snapshots) for facts in read), 'snapshot')}"
+    troubled = [f"{facts.vm.name} ({facts.trouble})" for facts in read if facts.trouble]
+    if troubled:
+        text += f". Trouble with {_first(troubled, ', ')}"
+    failed = [f"{vm.domain.name}: {vm.facts.full_message}" for vm in vms if isinstance(vm.facts, KvmError)]
+    if failed:
+        text += f". {len(failed)} FAILED. {_first(failed, ' ')}"
+    return text
+
+
+def _first(texts: Sequence[str], separator: str) -> str:
+    more = f" and {len(texts) - 3} more, see vms" if len(texts) > 3 else ""
+    return separator.join(texts[:3]) + more
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,163 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a module returns, computed once from before and after, so that check mode, real run and diff cannot disagree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
+
+
+@dataclass(frozen=True)
+class VmOutcome:
+    """One VM before and after a task, and what to say of it.
+
+    ``power`` is its state before and after; ``present`` the snapshot it was reverted to, whose tree may be as before;
+    ``removed`` the snapshots and ``files_removed`` the files that went (or would), ``kept`` the snapshots that were in
+    question and stay, ``orphans_removed`` the overlays that nothing used; ``recovered`` what was finished or undone
+    first that an interrupted run had left.
+    """
+
+    domain: DomainId
+    before: tuple[Snapshot, ...]
+    after: tuple[Snapshot, ...]
+    snapshot: Snapshot | None
+    msg: str
+    notes: tuple[str, ...] = ()
+    error: KvmError | None = None
+    power: tuple[str, str] = ("", "")
+    present: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    files_removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    orphans_removed: tuple[str, ...] = ()
+    recovered: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything of the VM is other than before."""
+        return self.before_text != self.after_text or bool(self.recovered)
+
+    @property
+    def before_text(self) -> str:
+        """The VM before, as the diff shows it: its tree, its power state where that changes, the files that go."""
+        files = "".join(f"file: {file}\n" for file in self.files_removed)
+        orphans = "".join(f"orphan: {file}\n" for file in self.orphans_removed)
+        return tree_text(self.before) + self._power_text(0) + files + orphans
+
+    @property
+    def after_text(self) -> str:
+        """The VM after, as the diff shows it."""
+        reverted = "".join(f"reverted to: {name}\n" for name in self.present)
+        return tree_text(self.after) + self._power_text(1) + reverted
+
+    def _power_text(self, index: int) -> str:
+        known = all(self.power)
+        return f"power: {self.power[index]}\n" if known and self.power[0] != self.power[1] else ""
+
+    def to_result(self) -> dict[str, Any]:
+        """Return the VM's entry in ``vms``."""
+        snapshot = self.snapshot
+        with_memory = snapshot.told("include_memory") if snapshot else None
+        return {
+            "vm": self.domain.name,
+            "uuid": self.domain.uuid,
+            "changed": self.changed,
+            "failed": self.error is not None,
+            "error_code": self.error.error_code if self.error else None,
+            "details": self.error.details if self.error else {},
+            "msg": self.msg,
+            "notes": list(self.notes),
+            "recovered": self.recovered or None,
+            "power": self.power[1] or None,
+            "disk_only": None if with_memory is None else not with_memory,
+            "quiesced": snapshot.told("quiesced") if snapshot else None,
+            "snapshot": snapshot.to_result() if snapshot else None,
+            "removed": list(self.removed),
+            "kept": list(self.kept),
+            "files_removed": list(self.files_removed),
+        }
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a task is told of: ``subject`` is what it is about, ``done`` what becomes of it (a participle)."""
+
+    subject: str
+    done: str
+    disk_only: bool | None = None
+
+
+def outcome(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> dict[str, Any]:
+    """Return the whole result of a task; ``failed`` and ``error_code`` are in it when a VM failed."""
+    result: dict[str, Any] = {
+        "changed": any(vm.changed for vm in vms),
+        "disk_only": wording.disk_only,
+        "msg": _summary(wording, vms, check_mode),
+        "diff": [_diff(vm) for vm in vms if vm.changed],
+        "vms": [vm.to_result() for vm in vms],
+    }
+    codes = {vm.error.error_code for vm in vms if vm.error}
+    if codes:
+        result.update(failed=True, error_code=codes.pop() if len(codes) == 1 else "several")
+    return result
+
+
+def tree_text(snapshots: Sequence[Snapshot]) -> str:
+    """Draw snapshots as an indented tree, a line each, siblings in their order.
+
+    Only what is known before a snapshot is taken is drawn: the diff of a check and of the run after it are the same.
+    """
+    names = {snapshot.name for snapshot in snapshots}
+    lines: list[str] = []
+    for parent in (None, *sorted({one.parent for one in snapshots if one.parent and one.parent not in names})):
+        _draw(snapshots, parent, "", lines)
+    return "".join(line + "\n" for line in lines)
+
+
+def _draw(snapshots: Sequence[Snapshot], parent: str | None, indent: str, lines: list[str]) -> None:
+    for snapshot in snapshots:
+        if snapshot.parent == parent:
+            parts = ", ".join(_parts(snapshot))
+            lines.append(f"{indent}{snapshot.name}: {parts}" if parts else f"{indent}{snapshot.name}")
+            _draw(snapshots, snapshot.name, indent + "  ", lines)
+
+
+def _parts(snapshot: Snapshot) -> list[str]:
+    """Return what is known of a snapshot, a word or two each."""
+    parts = [] if "include_memory" in snapshot.untold else ["with memory" if snapshot.include_memory else "disk-only"]
+    if "disks" not in snapshot.untold:
+        parts.append(", ".join(disk.target for disk in snapshot.disks) or "no disk")
+    parts += ["protected"] if snapshot.protected else []
+    parts += [f"{key}={value}" for key, value in sorted(snapshot.labels.items())]
+    return parts + (["current"] if snapshot.told("current") else [])
+
+
+def _diff(vm: VmOutcome) -> dict[str, str]:
+    header = f"snapshots of {vm.domain.name}"
+    return {
+        "before_header": header,
+        "after_header": header,
+        "before": vm.before_text,
+        "after": vm.after_text,
+    }
+
+
+def _summary(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> str:
+    counts = Counter("failed" if vm.error else "done" if vm.changed else "unchanged" for vm in vms)
+    done = f"would be {wording.done}" if check_mode else wording.done
+    words = {"done": done, "unchanged": "unchanged", "failed": "FAILED"}
+    parts = [f"{counts[key]} {word}" for key, word in words.items() if counts[key]]
+    text = f"{wording.subject} of {len(vms)} VM{'s' if len(vms) != 1 else ''}: {', '.join(parts)}"
+    failures = [f"{vm.domain.name}: {vm.msg}" for vm in vms if vm.error]
+    if not failures:
+        return text
+    more = f" (and {len(failures) - 3} more, see vms)" if len(failures) > 3 else ""
+    return f"{text}. {' '.join(failures[:3])}{more}"

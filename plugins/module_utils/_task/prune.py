@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which snapshots a retention lets go, and their removal; overlays that others left are cleared too where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Optional, Union
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import (
+    Choice,
+    Retention,
+    choose,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome, Wording, outcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What goes of a VM: snapshots, where any do, and orphans."""
+
+    vm: VirtualMachine
+    choice: Choice
+    removal: Optional[RemovalPlan]
+    orphans: tuple[str, ...]
+
+
+class Prune(Action[Pruning]):
+    """Remove what the retention lets go. ``now`` is one for the whole task: check and act agree."""
+
+    def __init__(self, wish: Retention, now: datetime, bandwidth: int = 0) -> None:
+        self._wish = wish
+        self._now = now
+        self._absent = Absent(lambda vm: choose(vm.snapshots, wish, now).removed, bandwidth)
+
+    def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[Pruning, Nothing]:
+        choice = choose(vm.snapshots, self._wish, self._now)
+        orphans = hypervisor.storage(vm).orphans if self._wish.orphans else ()
+        if choice.removed:
+            return Pruning(vm, choice, hypervisor.plan_removal(vm, choice.removed, orphans), orphans)
+        if orphans:
+            return Pruning(vm, choice, None, orphans)
+        return Nothing(vm, self._nothing(vm, choice), kept=tuple(choice.kept))
+
+    def _nothing(self, vm: VirtualMachine, choice: Choice) -> str:
+        if choice.kept:
+            return f"nothing to prune. Kept: {choice.reasons}"
+        reasons = [_why_none(vm, self._wish)] if self._wish.of_snapshots else []
+        reasons += ["no orphans"] if self._wish.orphans else []
+        return f"nothing to prune: {', '.join(reasons)}"
+
+    def predict(self, plan: Pruning) -> VmOutcome:
+        removal = self._absent.predict(plan.removal) if plan.removal else _untouched(plan)
+        return _with_orphans(plan, removal, plan.orphans, "would be deleted")
+
+    def act(self, hypervisor: Hypervisor, plan: Pruning, deadline: Deadline) -> VmOutcome:
+        # Orphans first: one of them may be based on a layer that is to be merged.
+        deleted = hypervisor.delete_orphans(plan.vm, plan.orphans) if plan.orphans else ()
+        if plan.removal is None:
+            removal = _untouched(plan)
+        else:
+            # Planned again where some are gone: not all may be.
+            again = hypervisor.plan_removal(plan.vm, plan.removal.snapshots) if plan.orphans else plan.removal
+            removal = self._absent.act(hypervisor, again, deadline)
+        return _with_orphans(plan, removal, deleted, "deleted")
+
+
+def _why_none(vm: VirtualMachine, wish: Retention) -> str:
+    if not vm.snapshots:
+        return "it has no snapshots"
+    if not wish.include_foreign and not any(one.owned for one in vm.snapshots):
+        return "this collection took none of its snapshots, and include_foreign is false"
+    return "no snapshot matches names"
+
+
+def _untouched(plan: Pruning) -> VmOutcome:
+    vm = plan.vm
+    return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, "", power=(vm.state, vm.state))
+
+
+def _with_orphans(plan: Pruning, removal: VmOutcome, orphans: tuple[str, ...], word: str) -> VmOutcome:
+    kept = plan.choice.kept
+    parts = [removal.msg] if removal.msg else []
+    if kept and not removal.error:
+        parts.append(f"Kept: {plan.choice.reasons}")
+    if plan.orphans:
+        several = "" if len(orphans) == 1 else "s"
+        parts.append(f"{len(orphans)} orphan{several} {word}")
+    # Those that a failure left come first; they were to go.
+    names = tuple(one.name for one in plan.vm.snapshots if one.name in kept or one.name in removal.kept)
+    return replace(removal, msg=". ".join(parts), kept=names, orphans_removed=orphans)
+
+
+def result(vms: Sequence[VmOutcome], check_mode: bool) -> dict[str, Any]:
+    """Return the whole result of a task: `outcome` and, for each VM, which orphans went."""
+    whole = outcome(Wording("pruning", "pruned"), vms, check_mode)
+    for entry, vm in zip(whole["vms"], vms):
+        entry["orphans_removed"] = list(vm.orphans_removed)
+    return whole

@@ -1,0 +1,139 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""State ``absent``: snapshots are removed, leaf first; the VM's present and every other snapshot stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Callable, Union
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import subtree, without
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
+
+Chosen = Callable[[VirtualMachine], Sequence[Snapshot]]
+
+
+@dataclass(frozen=True)
+class Absent(Action[RemovalPlan]):
+    """Remove what ``chosen`` says of each VM, which is asked for leaf first.
+
+    ``bandwidth`` is in MiB/s, 0 for no limit; ``none`` is what to tell of a VM of which nothing is chosen.
+    """
+
+    chosen: Chosen
+    bandwidth: int = 0
+    none: str = "it has no snapshots"
+
+    def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[RemovalPlan, Nothing]:
+        snapshots = self.chosen(vm)
+        return hypervisor.plan_removal(vm, snapshots) if snapshots else Nothing(vm, self.none)
+
+    def predict(self, plan: RemovalPlan) -> VmOutcome:
+        return _outcome(plan, _left(plan), "would be removed", plan.notes)
+
+    def act(self, hypervisor: Hypervisor, plan: RemovalPlan, deadline: Deadline) -> VmOutcome:
+        notes: list[str] = []
+        files: list[str] = []
+        vm, alone = plan.vm, len(plan.snapshots) == 1
+        for number, snapshot in enumerate(plan.snapshots):
+            try:
+                if number:  # the one before has changed the chains
+                    vm = hypervisor.inspect(plan.vm.id)
+                one = plan if alone else hypervisor.plan_removal(vm, [_same(vm, snapshot)])
+                notes += hypervisor.remove(one, self.bandwidth, deadline)
+            except KvmError as error:
+                return _stopped(hypervisor, plan, files, error)
+            files += one.dropped
+        return _outcome(plan, hypervisor.inspect(plan.vm.id).snapshots, "removed", tuple(dict.fromkeys(notes)))
+
+
+def named(name: str, children: bool) -> Chosen:
+    """Choose the snapshot of that name, with all that are based on it where ``children`` says so."""
+
+    def chosen(vm: VirtualMachine) -> Sequence[Snapshot]:
+        snapshot = vm.find(name)
+        if snapshot is None:
+            return ()
+        return _unprotected(vm, subtree(vm.snapshots, name) if children else (snapshot,))
+
+    return chosen
+
+
+def every(vm: VirtualMachine) -> Sequence[Snapshot]:
+    """Choose all snapshots of a VM."""
+    return _unprotected(vm, tuple(reversed(vm.snapshots)))
+
+
+def _unprotected(vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:
+    protected = [one.name for one in snapshots if one.protected]
+    if protected:
+        raise KvmError(
+            "snapshot_protected",
+            f"{vm.name}: {', '.join(map(repr, protected))} {'is' if len(protected) == 1 else 'are'} protected.",
+            "Nothing was removed. Take the protection off first: state: present with protected: false.",
+            snapshots=protected,
+        )
+    return snapshots
+
+
+def _same(vm: VirtualMachine, snapshot: Snapshot) -> Snapshot:
+    found = vm.find(snapshot.name)
+    if found is None or found.created_at != snapshot.created_at:
+        message = f"Snapshot {snapshot.name!r} of {vm.name} was removed or replaced by somebody else meanwhile."
+        raise KvmError("busy", message, "Run the task again: it looks at what is there first.")
+    return found
+
+
+def _stopped(hypervisor: Hypervisor, plan: RemovalPlan, files: Sequence[str], error: KvmError) -> VmOutcome:
+    """Tell what went before the error and what stays, or raise the error where that cannot be told."""
+    try:
+        now = hypervisor.inspect(plan.vm.id)
+    except KvmError:
+        raise error from None
+    # Its name goes when its state begins to be written to; it is removed when its layers are merged.
+    half = now.operation.snapshot if now.operation and now.operation.kind == "remove" else None
+    removed = tuple(one.name for one in plan.snapshots if now.find(one.name) is None and one.name != half)
+    kept = tuple(one.name for one in plan.snapshots if now.find(one.name))
+    told = f" Removed before that: {', '.join(removed)}. Still there: {', '.join(kept) or 'none'}." if removed else ""
+    return VmOutcome(
+        domain=plan.vm.id,
+        before=plan.vm.snapshots,
+        after=now.snapshots,
+        snapshot=None,
+        msg=error.full_message + told,
+        power=(plan.vm.state, now.state),
+        error=error,
+        removed=removed,
+        kept=kept,
+        files_removed=tuple(files),
+    )
+
+
+def _left(plan: RemovalPlan) -> tuple[Snapshot, ...]:
+    return reduce(without, (one.name for one in plan.snapshots), plan.vm.snapshots)
+
+
+def _outcome(plan: RemovalPlan, after: tuple[Snapshot, ...], word: str, notes: tuple[str, ...]) -> VmOutcome:
+    names = [one.name for one in plan.snapshots]
+    subject = f"snapshot {names[0]!r}" if len(names) == 1 else f"{len(names)} snapshots ({', '.join(names)})"
+    return VmOutcome(
+        domain=plan.vm.id,
+        before=plan.vm.snapshots,
+        after=after,
+        snapshot=None,
+        msg=". ".join((f"{subject} {word}", *notes)),
+        notes=notes,
+        power=(plan.vm.state, plan.vm.state),
+        removed=tuple(names),
+        files_removed=plan.dropped,
+    )

@@ -1,0 +1,140 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""State ``reverted``: the VM goes back to a snapshot; what was written since goes, or is kept in a snapshot of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Union
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import check_snapshot_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_current, with_taken
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.room import without_room
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import plan_take
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RevertPlan, SnapshotPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest, SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VirtualMachine
+
+
+@dataclass(frozen=True)
+class Revert:
+    """A revert and, where the present is to be kept, the snapshot that is taken of it first."""
+
+    plan: RevertPlan
+    keep: Optional[SnapshotPlan]
+
+
+class Reverted(Action[Revert]):
+    """Bring VMs back to the snapshot. Raises ``bad_name`` for a name no snapshot can have."""
+
+    def __init__(self, request: RevertRequest) -> None:
+        check_snapshot_name(request.name)
+        self._request = request
+
+    def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[Revert, Nothing]:
+        snapshot = _existing(vm, self._request.name)
+        plan = hypervisor.plan_revert(vm, snapshot, self._request.power)
+        if not plan.needed:
+            return Nothing(vm, f"nothing was written since snapshot {snapshot.name!r}", snapshot, plan.notes)
+        return Revert(plan, self._plan_keeping(hypervisor, vm) if self._request.keep_current else None)
+
+    def is_done_by(self, operation: Operation, vm: VirtualMachine) -> bool:
+        wanted = self._request
+        same = (operation.kind, operation.snapshot) == ("revert", wanted.name)
+        return same and wanted.power in ("restore", vm.state)
+
+    def _plan_keeping(self, hypervisor: Hypervisor, vm: VirtualMachine) -> SnapshotPlan:
+        request = self._request
+        name, number = request.kept_as, 1
+        while vm.find(name):
+            number += 1
+            name = f"{request.kept_as}-{number}"
+        check_snapshot_name(name)
+        wish = SnapshotRequest(
+            name=name,
+            description=f"the state before a revert to {request.name}",
+            quiesce=request.quiesce,
+            quiesce_timeout=request.quiesce_timeout,
+        )
+        plan = plan_take(hypervisor, vm, wish)
+        refused = without_room(hypervisor, [plan])
+        if refused:
+            raise refused[vm.id.uuid]
+        return plan
+
+    def predict(self, plan: Revert) -> VmOutcome:
+        after, notes = plan.plan.vm.snapshots, plan.plan.notes
+        if plan.keep:
+            after, notes = with_taken(after, plan.keep.snapshot), plan.keep.notes + notes
+        return _outcome(
+            plan, with_current(after, plan.plan.snapshot.name), "would be reverted", notes, power=plan.plan.power
+        )
+
+    def act(self, hypervisor: Hypervisor, plan: Revert, deadline: Deadline) -> VmOutcome:
+        notes: tuple[str, ...] = ()
+        reverting = plan.plan
+        kept: Optional[Snapshot] = None
+        if plan.keep:
+            taken = hypervisor.take(plan.keep, deadline)
+            notes, kept = taken.notes, taken.snapshot
+            # What is thrown away now is the overlay of the snapshot just taken.
+            vm = hypervisor.inspect(reverting.vm.id)
+            reverting = hypervisor.plan_revert(vm, _existing(vm, reverting.snapshot.name), reverting.power)
+        notes += hypervisor.revert(reverting, deadline)
+        now = hypervisor.inspect(reverting.vm.id)
+        # Siblings of one second are drawn as they were foretold.
+        order = [one.name for one in self.predict(plan).after]
+        after = sorted(now.snapshots, key=lambda one: order.index(one.name) if one.name in order else len(order))
+        power = reverting.power or now.state
+        # What is known of a snapshot right after it was taken is not always told later.
+        after = [kept if kept and one.untold and one.name == kept.name else one for one in after]
+        return _outcome(plan, tuple(after), "reverted", notes, power=power, snapshot=now.find(reverting.snapshot.name))
+
+
+def _existing(vm: VirtualMachine, name: str) -> Snapshot:
+    snapshot = vm.find(name)
+    if snapshot is None:
+        known = ", ".join(one.name for one in vm.snapshots) or "none"
+        raise KvmError(
+            "snapshot_not_found",
+            f"{vm.name} has no snapshot {name!r}.",
+            f"Nothing was changed. Its snapshots: {known}.",
+        )
+    return snapshot
+
+
+def _outcome(
+    revert: Revert,
+    after: tuple[Snapshot, ...],
+    word: str,
+    notes: tuple[str, ...],
+    *,
+    power: str,
+    snapshot: Optional[Snapshot] = None,
+) -> VmOutcome:
+    plan, keep = revert.plan, revert.keep
+    state = f", {power} now" if power else ""
+    kept = f", and what there was before kept as {keep.snapshot.name!r}" if keep else ""
+    return VmOutcome(
+        domain=plan.vm.id,
+        before=plan.vm.snapshots,
+        after=after,
+        snapshot=snapshot or next(one for one in after if one.name == plan.snapshot.name),
+        msg=". ".join(
+            (
+                f"{word} to snapshot {plan.snapshot.name!r}{state}{kept}",
+                *notes,
+            )
+        ),
+        notes=notes,
+        power=(plan.vm.state, power),
+        present=(plan.snapshot.name,),
+        files_removed=() if keep else plan.dropped,
+    )

@@ -1,0 +1,137 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""State ``present``: the snapshot is taken where there is none of that name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Union
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.existing import existing_snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import resolve_memory
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import check_snapshot_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_taken
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.room import without_room
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan, Taken
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
+
+
+@dataclass(frozen=True)
+class Note:
+    """A snapshot that is there already, to be noted down otherwise: its protection or its labels."""
+
+    vm: VirtualMachine
+    snapshot: Snapshot
+
+
+class Present(Action[Union[SnapshotPlan, Note]]):
+    """Make the requested snapshot exist. Raises ``bad_name`` or ``overlay_dir_unusable`` for a task that cannot be."""
+
+    def __init__(self, request: SnapshotRequest) -> None:
+        check_snapshot_name(request.name)
+        _check_overlay_dir(request.overlay_dir)
+        self._request = request
+
+    def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[SnapshotPlan, Note, Nothing]:
+        existing = existing_snapshot(vm, self._request)
+        if existing is None:
+            return plan_take(hypervisor, vm, self._request)
+        noted = _noted(existing, self._request)
+        if noted != existing:
+            return Note(vm, noted)
+        # Asked for again it is the same; whether it is what the task would have it is not always known.
+        msg, untold = f"snapshot {self._request.name!r} is there already", "whether it holds the memory is not told"
+        if "include_memory" not in existing.untold:
+            return Nothing(vm, msg, existing)
+        return Nothing(vm, f"{msg}; {untold}" if self._request.include_memory else msg, existing, (untold,))
+
+    def refuse(self, hypervisor: Hypervisor, plans: Sequence[Union[SnapshotPlan, Note]]) -> dict[str, KvmError]:
+        return without_room(hypervisor, [plan for plan in plans if isinstance(plan, SnapshotPlan)])
+
+    def predict(self, plan: Union[SnapshotPlan, Note]) -> VmOutcome:
+        if isinstance(plan, Note):
+            return _note_outcome(plan, "would be noted")
+        return _taken(plan, Taken(plan.snapshot, plan.notes), "would be taken")
+
+    def act(self, hypervisor: Hypervisor, plan: Union[SnapshotPlan, Note], deadline: Deadline) -> VmOutcome:
+        if isinstance(plan, Note):
+            hypervisor.annotate(plan.vm, plan.snapshot)
+            return _note_outcome(plan, "noted")
+        try:
+            return _taken(plan, hypervisor.take(plan, deadline), "taken")
+        except KvmError as error:
+            return _taken_with_error(hypervisor, plan, error)
+
+
+def plan_take(hypervisor: Hypervisor, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
+    """Decide memory, freeze, disks and files of a snapshot that is not there yet."""
+    resolved, memory_notes = resolve_memory(vm, request)
+    freeze, freeze_notes = decide_freeze(vm, resolved)
+    plan = hypervisor.plan(vm, resolved)
+    # Whether a freeze will succeed is not known beforehand; that there will be none is.
+    predicted = replace(plan.snapshot, quiesced=None if freeze else False)
+    return replace(plan, freeze=freeze, notes=memory_notes + freeze_notes + plan.notes, snapshot=predicted)
+
+
+def _noted(existing: Snapshot, request: SnapshotRequest) -> Snapshot:
+    return replace(
+        existing,
+        protected=existing.protected if request.protected is None else request.protected,
+        labels=existing.labels if request.labels is None else request.labels,
+    )
+
+
+def _check_overlay_dir(overlay_dir: str | None) -> None:
+    if overlay_dir is not None and not os.path.isabs(overlay_dir):
+        remedy = "Nothing was changed. Name the directory from the root on."
+        raise KvmError("overlay_dir_unusable", f"overlay_dir is {overlay_dir!r}, which is no absolute path.", remedy)
+
+
+def _note_outcome(plan: Note, word: str) -> VmOutcome:
+    before = plan.vm.snapshots
+    after = tuple(plan.snapshot if one.name == plan.snapshot.name else one for one in before)
+    msg = f"snapshot {plan.snapshot.name!r} is there already; its protection or labels {word}"
+    return VmOutcome(plan.vm.id, before, after, plan.snapshot, msg, power=(plan.vm.state, plan.vm.state))
+
+
+def _taken(plan: SnapshotPlan, taken: Taken, word: str) -> VmOutcome:
+    kind = "with memory" if taken.snapshot.include_memory else "disk-only"
+    if taken.snapshot.quiesced:
+        kind += ", quiesced"
+    return VmOutcome(
+        domain=plan.vm.id,
+        before=plan.vm.snapshots,
+        after=with_taken(plan.vm.snapshots, taken.snapshot),
+        snapshot=taken.snapshot,
+        msg=". ".join((f"snapshot {plan.request.name!r} {word} ({kind})", *taken.notes)),
+        notes=taken.notes,
+        power=(plan.vm.state, plan.vm.state),
+    )
+
+
+def _taken_with_error(hypervisor: Hypervisor, plan: SnapshotPlan, error: KvmError) -> VmOutcome:
+    """Tell of a snapshot that may be there all the same, or raise the error where that cannot be told."""
+    try:
+        now = hypervisor.inspect(plan.vm.id)
+    except KvmError:
+        raise error from None
+    return VmOutcome(
+        domain=plan.vm.id,
+        before=plan.vm.snapshots,
+        after=now.snapshots,
+        snapshot=now.find(plan.request.name),
+        msg=error.full_message,
+        power=(plan.vm.state, now.state),
+        error=error,
+    )

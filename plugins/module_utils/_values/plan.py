@@ -1,0 +1,85 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was decided before a VM is touched, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
+
+
+@dataclass(frozen=True)
+class Need:
+    """Room that a plan wants in a directory, in bytes."""
+
+    directory: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Room:
+    """The room of the file system that holds a directory, in bytes; ``filesystem`` tells two of them apart."""
+
+    filesystem: str
+    total: int
+    free: int
+
+
+@dataclass(frozen=True)
+class SnapshotPlan:
+    """All that was decided before a VM is touched. ``snapshot`` is the prediction that check mode returns."""
+
+    vm: VirtualMachine
+    request: SnapshotRequest
+    snapshot: Snapshot
+    needs: tuple[Need, ...] = ()
+    freeze: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of a plan: the snapshot read back from the hypervisor, and what an operator should know of it."""
+
+    snapshot: Snapshot
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class RevertPlan:
+    """A revert, decided before the VM is touched.
+
+    ``overlays`` are the new ones, on the images that hold the snapshot's state; ``dropped`` the files that go with
+    what was written since; ``power`` the state the VM will be in, "" where that is not known. ``needed`` is False where
+    nothing was written since.
+    """
+
+    vm: VirtualMachine
+    snapshot: Snapshot
+    overlays: tuple[SnapshotDisk, ...]
+    dropped: tuple[str, ...]
+    power: str
+    needed: bool = True
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RemovalPlan:
+    """The removal of snapshots, leaf first, decided before the VM is touched; ``dropped`` are the files that go."""
+
+    vm: VirtualMachine
+    snapshots: tuple[Snapshot, ...]
+    dropped: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What became of an interrupted operation: ``msg`` says so in a sentence, ``finished`` tells done from undone."""
+
+    msg: str
+    finished: bool = True

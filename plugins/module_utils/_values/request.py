@@ -1,0 +1,50 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a task asks for, the same for every VM of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Optional
+
+
+@dataclass(frozen=True)
+class SnapshotRequest:
+    """A snapshot as the task asks for it, the same for every VM of the task.
+
+    ``protected`` and ``labels`` are None where the task says nothing of them.
+    """
+
+    name: str
+    description: str = ""
+    include_memory: bool = False
+    on_memory_blocked: str = "fail"
+    quiesce: str = "auto"
+    quiesce_timeout: int = 30
+    disks: Optional[tuple[str, ...]] = None
+    overlay_dir: Optional[str] = None
+    protected: Optional[bool] = None
+    labels: Optional[Mapping[str, str]] = None
+
+    @property
+    def disk_only(self) -> bool:
+        """The rule this collection exists for."""
+        return not self.include_memory
+
+
+@dataclass(frozen=True)
+class RevertRequest:
+    """A revert as the task asks for it. ``power``: restore (as the VM was before it), running, paused or shutoff."""
+
+    name: str
+    power: str = "restore"
+    keep_current: bool = False
+    quiesce: str = "auto"
+    quiesce_timeout: int = 30
+
+    @property
+    def kept_as(self) -> str:
+        """The name of the snapshot that keeps the present, where that is asked for."""
+        return f"before-{self.name}"

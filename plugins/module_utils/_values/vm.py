@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a VM is, as far as snapshots are concerned."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class DomainId:
+    """Who a VM is: enough to select it by name, UUID or pattern."""
+
+    name: str
+    uuid: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a run noted before it began to change a VM's snapshots: ``kind`` is take, revert or remove.
+
+    It is gone when the run has ended well. ``running`` tells whether a run is at work on the VM at this moment; if none
+    is, that one was interrupted. ``percent`` is how far a merge has got, None where that is not known.
+    """
+
+    kind: str
+    snapshot: str
+    started_at: str
+    running: bool = False
+    percent: Optional[int] = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether nobody has finished or undone it yet, nor is about to."""
+        return not self.running
+
+    def __str__(self) -> str:
+        noun = {"take": "taking", "remove": "removal"}.get(self.kind, self.kind)
+        return f"{noun} {'to' if self.kind == 'revert' else 'of'} snapshot {self.snapshot!r}"
+
+    def to_result(self) -> dict[str, Any]:
+        """Return the ``operation`` of what info tells."""
+        return {**asdict(self), "interrupted": self.interrupted}
+
+
+@dataclass(frozen=True)
+class VirtualMachine:
+    """A VM as far as snapshots are concerned, snapshots in tree order (a parent before its children).
+
+    ``untold`` names what the hypervisor does not tell of it: persistent, guest_agent, memory, storage.
+    """
+
+    id: DomainId
+    state: str
+    persistent: bool = True
+    guest_agent: bool = False
+    memory_bytes: int = 0
+    memory_blockers: tuple[str, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+    operation: Optional[Operation] = None
+    untold: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The domain's name."""
+        return self.id.name
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a QEMU process, and so memory that could be saved."""
+        return self.state in ("running", "paused")
+
+    @property
+    def interrupted(self) -> Optional[Operation]:
+        """What a run began, and nobody has finished or undone yet."""
+        return self.operation if self.operation and self.operation.interrupted else None
+
+    def find(self, name: str) -> Optional[Snapshot]:
+        """Return the snapshot of that name, wherever it stands in the tree."""
+        return next((snapshot for snapshot in self.snapshots if snapshot.name == name), None)
