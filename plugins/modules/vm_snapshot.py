@@ -290,7 +290,10 @@ vms:
       type: list
       elements: str
     kept:
-      description: The names of the snapshots that were to be removed and are still there, after a failure.
+      description:
+        - The names of the snapshots that were to be removed and are still there, after a failure.
+        - The paths of overlays that are kept because their data may be somebody's - of a disk that the VM no longer has, used
+          by another VM, on a file system that other hosts may use. RV(vms[].notes) says of each why.
       type: list
       elements: str
     files_removed:

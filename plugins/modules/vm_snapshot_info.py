@@ -48,7 +48,8 @@ notes:
   - A snapshot's overlay takes what the guest has written since. What the snapshot holds is the file below that.
   - Snapshots of a VM block its live migration and its C(virsh undefine), as long as there are any.
   - With O(backend=qx_node) there are states of VMs, and snapshots by name. What the agent does not tell is V(null), such as
-    C(memory), C(problems), C(missing_files), C(unknown_overlays) and C(orphans), and C(chains) is empty.
+    C(memory), C(problems), C(missing_files), C(unknown_overlays), C(orphans), C(kept) and C(definition_changed), and C(chains) is
+    empty.
 seealso:
   - module: limiquantix.kvm.vm_snapshot
   - module: limiquantix.kvm.vm_snapshot_prune
@@ -366,7 +367,43 @@ vms:
     problems:
       description:
         - What is wrong with the chains, a sentence each - a layer that cannot be read, libvirt and the files saying
-          different things, a running VM whose definition has another file for its next start.
+          different things, a running VM whose definition has another file for its next start, an image with a snapshot's state
+          that this VM or another one is defined to write to.
+      type: list
+      elements: str
+    kept:
+      description:
+        - Overlays that are of no use to the VM any more and that are kept all the same, because their data may be somebody's.
+        - Those of a detached disk go with O(limiquantix.kvm.vm_snapshot_prune#module:detached=true).
+      type: list
+      elements: dict
+      contains:
+        file:
+          description: The path of the overlay.
+          type: str
+        why:
+          description: V(detached), V(shared) (on a file system that other hosts may use) or V(other).
+          type: str
+        reason:
+          description: Why it is kept, in words.
+          type: str
+        target:
+          description: The disk that it was made for, V(null) where that is not known.
+          type: str
+        last_written:
+          description: When it was last written to, in UTC.
+          type: str
+        snapshot:
+          description: The snapshot that still names it, V(null) where none does.
+          type: str
+        bring_back:
+          description: The command that gives the VM a detached disk again, with the overlay's data.
+          type: str
+    definition_changed:
+      description:
+        - Disks that the VM is defined to have on an image which one of its snapshots has frozen, because somebody put back an
+          older definition or merged overlays by other means. C(problems) says where the newer data may be.
+        - Until that is solved, taking, reverting and removing fail with C(error_code=definition_changed).
       type: list
       elements: str
 """

@@ -18,7 +18,8 @@ description:
   - A snapshot goes only where everything that is given agrees to it. With O(keep_last=3) and O(older_than=7d), the three
     newest stay however old they are, and so does what is younger than a week however many there are.
   - What another snapshot or the VM's present needs of a removed one is merged, so that nothing of them is lost.
-  - At least one of O(keep_last), O(older_than), O(names) and O(orphans) must be given, because every snapshot would go else.
+  - At least one of O(keep_last), O(older_than), O(names), O(orphans), O(detached) and O(exclusive_dirs) must be given, because
+    every snapshot would go else.
   - One VM's failure does not stop the others. The task fails at the end, with every VM's result in it.
 author:
   - The limiquantix.kvm founders (@limiquantix)
@@ -71,11 +72,29 @@ options:
   orphans:
     description:
       - Whether to delete overlays that nothing uses - what C(orphans) of M(limiquantix.kvm.vm_snapshot_info) lists.
-      - They lie beside the VM's images and are based on one of them, and no VM, snapshot or other image of the host names
-        them. Look at them in check mode first, because what is in them is lost.
+      - This collection made them, for this VM or for one that is undefined by now, they are based on an image of the VM, and
+        no VM, snapshot or other image of the host names them. Look at them in check mode first, because what is in them is
+        lost.
       - Where only this is given, no snapshot goes.
     type: bool
     default: false
+  detached:
+    description:
+      - Whether to delete overlays of disks that the VM no longer has, and that no snapshot names any more. What was written
+        last to such a disk is lost then.
+      - Without it they are kept. The VM's entry names each in RV(vms[].kept), and C(kept) of
+        M(limiquantix.kvm.vm_snapshot_info) says how to give the VM the disk's data again.
+      - Where only this is given, no snapshot goes.
+    type: bool
+    default: false
+  exclusive_dirs:
+    description:
+      - Directories on shared file systems, such as NFS or CIFS, that no other host uses. An overlay on a shared file system
+        that lies in none of them is never deleted, because another host may be using it.
+      - An overlay is merged there all the same, because its content goes along.
+    type: list
+    elements: path
+    default: []
   bandwidth:
     description:
       - The most that merging a layer may read and write, in MiB/s. V(0) is no limit.
@@ -91,7 +110,7 @@ notes:
   - A snapshot whose age is not known stays where O(older_than) or O(keep_last) decides. The result counts it.
   - A VM with a snapshot that cannot be removed fails before it is touched, for instance one that mixes kinds
     (C(error_code=mixed_chain)). O(protect) leaves that snapshot out.
-  - With O(backend=qx_node), O(older_than), O(keep_last) and O(orphans) are refused, because the agent tells neither when a
+  - With O(backend=qx_node), O(older_than), O(keep_last), O(orphans), O(detached) and O(exclusive_dirs) are refused, because the agent tells neither when a
     snapshot was taken nor which files there are. O(names) needs O(include_foreign=true) there, because it does not tell who
     took a snapshot either, nor whether one is protected.
 seealso:
@@ -212,6 +231,7 @@ vms:
         - The names of the other snapshots that ownership and O(names) let in, which stay because of O(keep_last),
           O(older_than), O(protect) or their protection.
         - After a failure, those that were to be removed and are still there too.
+        - The paths of overlays that are kept because their data may be somebody's. RV(vms[].notes) says of each why.
       type: list
       elements: str
     files_removed:
@@ -260,6 +280,8 @@ def arguments() -> dict[str, Any]:
         "protect": {"type": "list", "elements": "str", "default": []},
         "include_foreign": {"type": "bool", "default": False},
         "orphans": {"type": "bool", "default": False},
+        "detached": {"type": "bool", "default": False},
+        "exclusive_dirs": {"type": "list", "elements": "path", "default": []},
         "bandwidth": {"type": "int", "default": 0},
         "running_only": {"type": "bool", "default": False},
     }

@@ -7,7 +7,7 @@ A snapshot's *state* is an image that nobody writes to any more; the overlay abo
 snapshot makes its state a *former* one. Then two rules, applied until neither fits, leave the least number of layers, and
 every state and the VM's present read as before:
 
-1. An overlay of ours on which nothing is based, which is no state and no disk's present, is dropped.
+1. An overlay of ours on which nothing is based, which is no state and no disk's present, is dropped, unless it must be kept.
 2. A former state on which exactly one overlay of ours is based is merged with it: the overlay's data goes down, and the
    image takes the overlay's place. Not where others' overlays are based on that overlay.
 
@@ -49,7 +49,8 @@ class Layers:
 
     ``backing`` has every image in question, others' overlays on them too, and what each is backed by. ``states`` are
     snapshots' states, ``present`` what disks are on. ``ours`` are overlays that a snapshot or a revert of this VM made,
-    ``former`` the states of snapshots that are gone. ``fixed`` hold snapshots inside: they stay what they are.
+    ``former`` the states of snapshots that are gone. ``fixed`` stay what they are: they hold snapshots inside, or somebody
+    else needs them. ``kept`` may be merged, since their content goes along, and are never dropped.
     """
 
     backing: dict[str, Optional[str]]
@@ -58,6 +59,7 @@ class Layers:
     ours: set[str]
     former: set[str]
     fixed: set[str] = field(default_factory=set)
+    kept: set[str] = field(default_factory=set)
 
     def above(self, file: str) -> tuple[str, ...]:
         """Return what is based on an image, sorted."""
@@ -96,7 +98,7 @@ class Layers:
             role.discard(gone)
 
     def _is_unneeded(self, file: str) -> bool:
-        needed = self.states | self.present | self.fixed
+        needed = self.states | self.present | self.fixed | self.kept
         return file in self.ours and self.backing[file] is not None and file not in needed
 
     def _depth(self, file: str) -> tuple[int, str]:

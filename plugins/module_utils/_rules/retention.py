@@ -15,6 +15,7 @@ from typing import Any, Optional
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import name_matches
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
 
 _AGE = re.compile(r"([0-9]+)([smhdw])")
 
@@ -32,6 +33,21 @@ class Retention:
     protect: tuple[str, ...] = ()
     include_foreign: bool = False
     orphans: bool = False
+    detached: bool = False
+    exclusive_dirs: tuple[str, ...] = ()
+
+    @property
+    def of_files(self) -> bool:
+        """Whether overlays are meant that nothing of the VM needs any more."""
+        return self.orphans or self.detached or bool(self.exclusive_dirs)
+
+    def gives_up(self, overlay: Leftover) -> bool:
+        """Whether the task says that the data of an overlay that is kept may be thrown away."""
+        if not overlay.given_up_by_name:
+            return False
+        if overlay.why == "detached":
+            return self.detached
+        return any(overlay.file.startswith(directory.rstrip("/") + "/") for directory in self.exclusive_dirs)
 
     @property
     def of_snapshots(self) -> bool:
@@ -69,9 +85,13 @@ def retention(params: dict[str, Any]) -> Retention:
         protect=tuple(params["protect"]),
         include_foreign=params["include_foreign"],
         orphans=params["orphans"],
+        detached=params["detached"],
+        exclusive_dirs=tuple(params["exclusive_dirs"]),
     )
-    if not (wish.of_snapshots or wish.orphans):
-        message = "None of keep_last, older_than, names and orphans is given, so that every snapshot would go."
+    if not (wish.of_snapshots or wish.of_files):
+        message = (
+            "None of keep_last, older_than, names, orphans and detached is given, so that every snapshot would go."
+        )
         raise _bad_request(message, "Say what to keep, or give names: '*' where all are meant.")
     return wish
 

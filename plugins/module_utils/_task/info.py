@@ -46,6 +46,7 @@ class VmFacts:
             (len(self.storage.problems), "problem"),
             (len(self.missing_files), "missing file"),
             (len(self.storage.unknown_overlays), "unknown overlay"),
+            (len(self.storage.leftovers), "kept overlay"),
             (1 if self.vm.interrupted else 0, "interrupted operation"),
         )
         return ", ".join(_count(number, noun) for number, noun in counts if number)
@@ -70,6 +71,8 @@ class VmFacts:
             "orphans": list(self.storage.orphans),
             "missing_files": self.missing_files,
             "problems": list(self.storage.problems),
+            "kept": [one.to_result() for one in self.storage.leftovers],
+            "definition_changed": list(self.storage.definition_changed),
         }
         return {**known, **self._untold()}
 
@@ -80,10 +83,11 @@ class VmFacts:
         if "memory" in untold:
             result["memory"] = dict.fromkeys(("can_be_saved", "blockers", "bytes"))
         if "storage" in untold:
-            result.update(dict.fromkeys(("unknown_overlays", "orphans", "missing_files", "problems")))
+            result.update(dict.fromkeys(_OF_STORAGE))
         return result
 
 
+_OF_STORAGE = ("unknown_overlays", "orphans", "missing_files", "problems", "kept", "definition_changed")
 _NOTHING_KNOWN: dict[str, Any] = {
     "state": None,
     "persistent": None,
@@ -97,6 +101,8 @@ _NOTHING_KNOWN: dict[str, Any] = {
     "orphans": [],
     "missing_files": [],
     "problems": [],
+    "kept": [],
+    "definition_changed": [],
 }
 
 

@@ -20,9 +20,9 @@ class VmOutcome:
     """One VM before and after a task, and what to say of it.
 
     ``power`` is its state before and after; ``present`` the snapshot it was reverted to, whose tree may be as before;
-    ``removed`` the snapshots and ``files_removed`` the files that went (or would), ``kept`` the snapshots that were in
-    question and stay, ``orphans_removed`` the overlays that nothing used; ``recovered`` what was finished or undone
-    first that an interrupted run had left.
+    ``removed`` the snapshots and ``files_removed`` the files that went (or would), ``kept`` the snapshots, and the files by
+    their paths, that were in question and stay, ``orphans_removed`` the overlays that nothing used; ``recovered`` what
+    was finished or undone first that an interrupted run had left.
     """
 
     domain: DomainId

@@ -21,17 +21,19 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove impor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """What goes of a VM: snapshots, where any do, and orphans."""
+    """What goes of a VM: snapshots, where any do, overlays that nothing needs, and those ``later`` that a removal keeps."""
 
     vm: VirtualMachine
     choice: Choice
     removal: Optional[RemovalPlan]
     orphans: tuple[str, ...]
+    later: tuple[str, ...] = ()
 
 
 class Prune(Action[Pruning]):
@@ -44,23 +46,29 @@ class Prune(Action[Pruning]):
 
     def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[Pruning, Nothing]:
         choice = choose(vm.snapshots, self._wish, self._now)
-        orphans = hypervisor.storage(vm).orphans if self._wish.orphans else ()
+        orphans = self._unneeded(hypervisor.storage(vm)) if self._wish.of_files else ()
         if choice.removed:
-            return Pruning(vm, choice, hypervisor.plan_removal(vm, choice.removed, orphans), orphans)
+            removal = hypervisor.plan_removal(vm, choice.removed, orphans)
+            later = [one.file for one in removal.kept if self._wish.gives_up(replace(one, snapshot=None))]
+            return Pruning(vm, choice, removal, orphans, tuple(one for one in later if one not in orphans))
         if orphans:
             return Pruning(vm, choice, None, orphans)
         return Nothing(vm, self._nothing(vm, choice), kept=tuple(choice.kept))
+
+    def _unneeded(self, storage: Storage) -> tuple[str, ...]:
+        given_up = [one.file for one in storage.leftovers if self._wish.gives_up(one)]
+        return (*(storage.orphans if self._wish.orphans else ()), *given_up)
 
     def _nothing(self, vm: VirtualMachine, choice: Choice) -> str:
         if choice.kept:
             return f"nothing to prune. Kept: {choice.reasons}"
         reasons = [_why_none(vm, self._wish)] if self._wish.of_snapshots else []
-        reasons += ["no orphans"] if self._wish.orphans else []
+        reasons += ["no orphans"] if self._wish.of_files else []
         return f"nothing to prune: {', '.join(reasons)}"
 
     def predict(self, plan: Pruning) -> VmOutcome:
         removal = self._absent.predict(plan.removal) if plan.removal else _untouched(plan)
-        return _with_orphans(plan, removal, plan.orphans, "would be deleted")
+        return _with_orphans(plan, removal, (*plan.orphans, *plan.later), "would be deleted")
 
     def act(self, hypervisor: Hypervisor, plan: Pruning, deadline: Deadline) -> VmOutcome:
         # Orphans first: one of them may be based on a layer that is to be merged.
@@ -71,6 +79,8 @@ class Prune(Action[Pruning]):
             # Planned again where some are gone: not all may be.
             again = hypervisor.plan_removal(plan.vm, plan.removal.snapshots) if plan.orphans else plan.removal
             removal = self._absent.act(hypervisor, again, deadline)
+        if plan.later and not removal.error:
+            deleted += hypervisor.delete_orphans(hypervisor.inspect(plan.vm.id), plan.later)
         return _with_orphans(plan, removal, deleted, "deleted")
 
 
@@ -92,12 +102,13 @@ def _with_orphans(plan: Pruning, removal: VmOutcome, orphans: tuple[str, ...], w
     parts = [removal.msg] if removal.msg else []
     if kept and not removal.error:
         parts.append(f"Kept: {plan.choice.reasons}")
-    if plan.orphans:
+    if plan.orphans or plan.later:
         several = "" if len(orphans) == 1 else "s"
         parts.append(f"{len(orphans)} orphan{several} {word}")
     # Those that a failure left come first; they were to go.
     names = tuple(one.name for one in plan.vm.snapshots if one.name in kept or one.name in removal.kept)
-    return replace(removal, msg=". ".join(parts), kept=names, orphans_removed=orphans)
+    files = tuple(one.file for one in (plan.removal.kept if plan.removal else ()) if one.file not in orphans)
+    return replace(removal, msg=". ".join(parts), kept=(*names, *files), orphans_removed=orphans)
 
 
 def result(vms: Sequence[VmOutcome], check_mode: bool) -> dict[str, Any]:

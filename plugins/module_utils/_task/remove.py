@@ -135,5 +135,6 @@ def _outcome(plan: RemovalPlan, after: tuple[Snapshot, ...], word: str, notes: t
         notes=notes,
         power=(plan.vm.state, plan.vm.state),
         removed=tuple(names),
+        kept=tuple(one.file for one in plan.kept),
         files_removed=plan.dropped,
     )

@@ -136,5 +136,6 @@ def _outcome(
         notes=notes,
         power=(plan.vm.state, power),
         present=(plan.snapshot.name,),
+        kept=tuple(one.file for one in plan.kept),
         files_removed=() if keep else plan.dropped,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
 
@@ -54,8 +55,8 @@ class RevertPlan:
     """A revert, decided before the VM is touched.
 
     ``overlays`` are the new ones, on the images that hold the snapshot's state; ``dropped`` the files that go with
-    what was written since; ``power`` the state the VM will be in, "" where that is not known. ``needed`` is False where
-    nothing was written since.
+    what was written since, ``kept`` those that would and stay; ``power`` the state the VM will be in, "" where that is
+    not known. ``needed`` is False where nothing was written since.
     """
 
     vm: VirtualMachine
@@ -65,16 +66,21 @@ class RevertPlan:
     power: str
     needed: bool = True
     notes: tuple[str, ...] = ()
+    kept: tuple[Leftover, ...] = ()
 
 
 @dataclass(frozen=True)
 class RemovalPlan:
-    """The removal of snapshots, leaf first, decided before the VM is touched; ``dropped`` are the files that go."""
+    """The removal of snapshots, leaf first, decided before the VM is touched; ``dropped`` are the files that go.
+
+    ``kept`` are those that would be of no use any more and stay all the same.
+    """
 
     vm: VirtualMachine
     snapshots: tuple[Snapshot, ...]
     dropped: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    kept: tuple[Leftover, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -38,13 +38,46 @@ class DiskChain:
 
 
 @dataclass(frozen=True)
+class Leftover:
+    """An overlay that is of no use to its VM and is kept all the same, because its data may be somebody's.
+
+    ``why`` is ``detached`` (of a disk, ``target``, that the VM no longer has), ``shared`` (it lies where other hosts may use
+    it) or ``other`` (``reason`` says it). ``snapshot`` still names it, ``bring_back`` gives the VM the data again.
+    """
+
+    file: str
+    why: str
+    reason: str
+    target: Optional[str] = None
+    last_written: Optional[str] = None
+    snapshot: Optional[str] = None
+    bring_back: Optional[str] = None
+
+    def __str__(self) -> str:
+        text = f"{self.file} is kept: {self.reason}"
+        return f"{text}. To get its data back: {self.bring_back}" if self.bring_back else text
+
+    @property
+    def given_up_by_name(self) -> bool:
+        """Whether a task that says so may delete it: no snapshot names it, and nobody but the VM ever used it."""
+        return self.snapshot is None and self.why in ("detached", "shared")
+
+    def to_result(self) -> dict[str, Any]:
+        """Return an entry of ``kept`` in what info tells."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Storage:
     """What lies on disk for a VM: its chains, overlays that no snapshot knows, and what is wrong there, a sentence each.
 
-    ``orphans`` are the unknown overlays that no disk is on: nothing would miss them.
+    ``orphans`` are the unknown overlays that this collection made and that nothing uses. ``definition_changed`` names disks
+    that the VM is defined to have on an image which its snapshots have frozen.
     """
 
     chains: tuple[DiskChain, ...]
     unknown_overlays: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
+    definition_changed: tuple[str, ...] = ()

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import chain_mismatch
@@ -19,8 +20,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     walk_chain,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import writers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import User
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import written
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import check_domain
@@ -129,6 +131,38 @@ def checked_chain(vm: str, disk: Disk, merged: Collection[str] = ()) -> list[Ima
     return images
 
 
+def check_frozen(handle: DomainHandle, snapshots: Sequence[Saved]) -> None:
+    """Raise what `frozen_written` finds first."""
+    for error in frozen_written(handle, snapshots):
+        raise error
+
+
+def frozen_written(handle: DomainHandle, snapshots: Sequence[Saved]) -> Iterator[KvmError]:
+    """Yield ``definition_changed`` and ``frozen_image_written`` where an image that a snapshot has frozen may be written to."""
+    frozen = {os.path.realpath(part.state): (one.name, part) for one in snapshots for part in one.disks if part.overlay}
+    for target, image in handle.tops() if frozen else ():
+        found = _frozen_below(os.path.realpath(image), frozen)
+        if found:
+            yield definition_changed(handle.name, target, image, *found)
+    around = handle.around() if frozen else None
+    for state, (name, _part) in frozen.items():
+        for user in around.users.of(state, around.owner) if around else ():
+            if user.writes:
+                yield frozen_image_written(handle.name, state, name, user)
+
+
+def _frozen_below(top: str, frozen: Mapping[str, tuple[str, SavedDisk]]) -> Optional[tuple[str, str]]:
+    """Return the snapshot, and its overlay, whose state is the image or is based on it; None for an image above them all."""
+    for name, part in frozen.values():
+        try:
+            chain = [os.path.realpath(image.file) for image in walk_chain(part.state, part.format)]
+        except UNREADABLE:
+            chain = [os.path.realpath(part.state)]
+        if top in chain:
+            return name, str(part.overlay)
+    return None
+
+
 def is_below(snapshot: Saved, xml: Any) -> bool:
     """Whether the VM whose XML this is builds upon a snapshot's state, going by the files of its disks."""
     now_on = {disk.target: disk for disk in disks(xml)}
@@ -143,6 +177,35 @@ def is_below(snapshot: Saved, xml: Any) -> bool:
         except UNREADABLE:
             return True  # that trouble is told elsewhere, and libvirt's word is all there is
     return True
+
+
+def definition_changed(vm: str, target: str, image: str, snapshot: str, overlay: str) -> KvmError:
+    """Return the error of a VM that is defined on an image older than its snapshots: two images may have its newest data."""
+    return KvmError(
+        "definition_changed",
+        f"Disk {target} of {vm} is defined on {image}, which snapshot {snapshot!r} has frozen; what was written after that "
+        f"snapshot is in {overlay}. Somebody put back an older definition, or merged the overlay by other means.",
+        f"Nothing was changed. Say which of the two is the VM's: either put the disk back on {overlay} (virsh edit {vm}), or "
+        f"have libvirt forget the snapshot (virsh snapshot-delete {vm} {shlex.quote(snapshot)} --metadata), which keeps every "
+        "file.",
+        disk=target,
+        image=image,
+        snapshot=snapshot,
+        overlay=overlay,
+    )
+
+
+def frozen_image_written(vm: str, image: str, snapshot: str, user: User) -> KvmError:
+    """Return the error of an image that holds a snapshot's state and that another VM is defined to write to."""
+    return KvmError(
+        "frozen_image_written",
+        f"{image} holds the state of snapshot {snapshot!r} of {vm}, and {user} is defined to write to it.",
+        f"Nothing was changed. Give {user} a copy or an overlay of its own, or take that disk away from it, and run the task "
+        "again.",
+        image=image,
+        snapshot=snapshot,
+        user=str(user),
+    )
 
 
 def mixed_chain(vm: str, reason: str) -> KvmError:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
+    check_frozen,
     check_written,
+    frozen_written,
     is_below,
     refuse_jobs,
 )
@@ -26,6 +28,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     require_libraries,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage import StorageReader
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import current_name
@@ -133,7 +136,21 @@ class LibvirtHypervisor(Hypervisor):
     def storage(self, vm: VirtualMachine) -> Storage:
         native = self._lookup(vm.id)
         with translated(vm.name, "reading the disks"):
-            return StorageReader(self._connection, self._records, self._host_files).read(vm, _xml(vm), native)
+            found = StorageReader(self._connection, self._records, self._host_files).read(vm, _xml(vm), native)
+        return self._with_neighbours(vm, found) if vm.snapshots or self._records.read(vm.id).overlays else found
+
+    def _with_neighbours(self, vm: VirtualMachine, found: Storage) -> Storage:
+        """Add what its neighbours, a detached disk or an older definition have to do with a VM's storage."""
+        handle = self._handle(vm.id)
+        every = handle.saved()
+        errors = list(frozen_written(handle, every))
+        with suppress(KvmError):  # a chain that cannot be read is told of already
+            found = replace(found, leftovers=tuple(leftovers(vm.name, handle.survey(), every)))
+        return replace(
+            found,
+            problems=(*found.problems, *(error.message for error in errors)),
+            definition_changed=tuple(one.details["disk"] for one in errors if one.error_code == "definition_changed"),
+        )
 
     def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         xml = _xml(vm)
@@ -141,6 +158,9 @@ class LibvirtHypervisor(Hypervisor):
         with translated(vm.name, "asking for what goes on with it"):
             refuse_jobs(vm, native, xml)
             check_written(vm.name, native, xml)
+        if vm.snapshots:
+            handle = self._handle(vm.id)
+            check_frozen(handle, handle.saved())
         return plan_snapshot(vm, xml, request, self._version, self._records.read(vm.id).making)
 
     def room(self, directory: str) -> Room:
@@ -200,8 +220,10 @@ class LibvirtHypervisor(Hypervisor):
         with translated(vm.name, "reading the disks"):  # anew: what was an orphan may be in use by now
             reader = StorageReader(self._connection, self._records, HostFiles())
             found = reader.read(vm, parse(native.XMLDesc(0)), native).orphans
-        going = tuple(file for file in files if file in found)
-        self._handle(vm.id).unlink(going)
+        handle = self._handle(vm.id)
+        kept = {one.file for one in leftovers(vm.name, handle.survey(), handle.saved()) if one.given_up_by_name}
+        going = tuple(file for file in files if file in kept.union(found))
+        handle.unlink(going)
         return going
 
     def _handle(self, domain: DomainId) -> DomainHandle:

@@ -17,10 +17,16 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     libvirt,
     parse,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import (
+    HostFiles,
+    is_based_on,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import still_open
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest, survey
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import named_on_host
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import (
+    Forest,
+    Surroundings,
+    survey,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import (
     agree,
     current_name,
@@ -31,7 +37,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     read_saved,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
 
@@ -78,6 +84,11 @@ class DomainHandle:
         """Return a disk as the domain has it now."""
         return next(disk for disk in disks(self.xml()) if disk.target == target)
 
+    def tops(self) -> list[tuple[str, str]]:
+        """Return target and image of each disk, as it runs and as it is defined."""
+        found = (*image_disks(self.xml()), *image_disks(self.definition()))
+        return list(dict.fromkeys((disk.target, str(disk.source)) for disk in found if not disk.readonly))
+
     def saved(self) -> list[Saved]:
         """Return all its snapshots as libvirt keeps them."""
         with translated(self.name, "reading its snapshots"):
@@ -101,14 +112,17 @@ class DomainHandle:
         """Tell others how far a merge has got."""
         self._records.note_percent(self.id, percent)
 
+    def around(self) -> Surroundings:
+        """Return what is there beside it on its host."""
+        with translated("the host", "reading what its VMs use"):
+            return Surroundings(self._host_files, self._host_files.users(self.connection), self.id.uuid)
+
     def survey(self, without: Collection[str] = (), record: Record | None = None) -> Forest:
         """Read all its layers off the disks, as if there were no snapshots of the names ``without``."""
         snapshots = [one for one in self.saved() if one.name not in without]
         running = self.active()
-        with translated("the host", "reading what its domains use"):
-            directories = self._host_files.named_directories(lambda: named_on_host(self.connection))
         domains = [self.xml(), self.definition()]
-        return survey(self.name, domains, snapshots, record or self.record(), directories=directories, running=running)
+        return survey(self.name, domains, snapshots, record or self.record(), around=self.around(), running=running)
 
     def define(self, images: Mapping[str, tuple[str, str]]) -> None:
         """Put disks (by target) on other images (path and format) in its definition; nothing else changes."""
@@ -136,6 +150,8 @@ class DomainHandle:
     def unlink(self, files: Iterable[str]) -> None:
         """Delete files that nothing needs any more, and tell the storage pools. Raises ``file_in_use``."""
         going, directories = list(files), set()
+        for file in going:
+            self._refuse_users(os.path.realpath(file))
         for file, pid in still_open(going).items():
             raise KvmError(
                 "file_in_use",
@@ -160,6 +176,21 @@ class DomainHandle:
         for directory in directories:
             with suppress(libvirt.libvirtError):  # no pool there, or one that is busy and will refresh itself
                 self.connection.storagePoolLookupByTargetPath(directory).refresh(0)
+
+    def _refuse_users(self, file: str) -> None:
+        """Raise ``file_in_use`` where anybody else needs a file that is about to be deleted, looked at once more."""
+        around = self.around()
+        around.files.look_into([os.path.dirname(file)])
+        users = [str(user) for user in around.users.of(file, self.id.uuid)]
+        users += [one for one in around.files.above(file) if is_based_on(one, file)]
+        if users:
+            raise KvmError(
+                "file_in_use",
+                f"{file}, which {self.name} does not need any more, is needed by {' and '.join(dict.fromkeys(users))}.",
+                "No file was deleted. Run the task again: it looks at what is there first.",
+                file=file,
+                users=users,
+            )
 
 
 def true_current(snapshots: list[Saved], forest: Forest, called: str | None) -> str | None:

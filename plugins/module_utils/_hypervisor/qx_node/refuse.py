@@ -23,6 +23,8 @@ _OPTIONS: dict[str, tuple[tuple[Any, ...], str]] = {
     "older_than": ((None,), f"{_NO_TIMES}, and no snapshot is removed for an age that is not known"),
     "keep_last": ((None, 0), f"{_NO_TIMES}, so that which are the newest is not known"),
     "orphans": ((False,), "the agent does not tell which files there are"),
+    "detached": ((False,), "the agent does not tell which files there are"),
+    "exclusive_dirs": (([],), "the agent does not tell which files there are"),
 }
 _QUIESCE = "the agent's answer does not tell whether the guest was frozen; auto asks for it and says so"
 _FOREIGN = (

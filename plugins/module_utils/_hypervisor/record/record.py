@@ -47,17 +47,27 @@ class SnapshotNote:
 
 
 @dataclass(frozen=True)
+class Made:
+    """An overlay that was made here: for which disk, and its inode and birth, which tell it from a later file of its name."""
+
+    target: str = ""
+    identity: Optional[list[Any]] = None
+
+
+@dataclass(frozen=True)
 class Record:
     """One VM's record.
 
     ``snapshots`` holds notes by `snapshot_key`. ``overlays`` are files that snapshots or reverts made and that no snapshot
-    may name any more, ``former`` the states of removed snapshots (see `_rules/layers.py`), both as real paths.
+    may name any more, ``former`` the states of removed snapshots (see `_rules/layers.py`), both as real paths. ``made`` has
+    every overlay that takes and reverts made, by its real path, as long as there is such a file.
     """
 
     snapshots: dict[str, SnapshotNote] = field(default_factory=dict)
     overlays: tuple[str, ...] = ()
     former: tuple[str, ...] = ()
     journal: Optional[Journal] = None
+    made: dict[str, Made] = field(default_factory=dict)
 
     @property
     def making(self) -> tuple[str, ...]:
@@ -75,6 +85,7 @@ def _from_json(values: dict[str, Any]) -> Record:
         snapshots={key: SnapshotNote(**note) for key, note in values.get("snapshots", {}).items()},
         overlays=tuple(values.get("overlays", ())),
         former=tuple(values.get("former", ())),
+        made={path: Made(**made) for path, made in values.get("made", {}).items()},
         journal=journal,
     )
 
@@ -112,6 +123,14 @@ class Records:
             os.replace(path + ".new", path)
         except OSError as error:
             raise self._unusable(error) from error
+
+    def of_others(self, domain: DomainId) -> Iterator[tuple[str, Record]]:
+        """Yield the UUID and the record of every other VM that is or was on this host, as far as they can be read."""
+        for name in os.listdir(self._directory) if os.path.isdir(self._directory) else ():
+            uuid, suffix = os.path.splitext(name)
+            if suffix == ".json" and uuid != domain.uuid:
+                with suppress(KvmError):
+                    yield uuid, self.read(DomainId("", uuid))
 
     def note_percent(self, domain: DomainId, percent: Optional[int]) -> None:
         """Tell others how far a merge has got, as well as that can be done; None when it has ended."""

@@ -23,6 +23,8 @@ NOTHING = {
     "protect": [],
     "include_foreign": False,
     "orphans": False,
+    "detached": False,
+    "exclusive_dirs": [],
     "bandwidth": 0,
 }
 
@@ -150,6 +152,8 @@ def test_what_would_be_everything_or_makes_no_sense_is_refused(wish: dict[str, A
     assert "Nothing was changed." in caught.value.full_message
 
 
-@pytest.mark.parametrize("wish", [{"keep_last": 0}, {"older_than": "1d"}, {"names": []}, {"orphans": True}])
+@pytest.mark.parametrize(
+    "wish", [{"keep_last": 0}, {"older_than": "1d"}, {"names": []}, {"orphans": True}, {"detached": True}]
+)
 def test_any_one_of_these_is_enough(wish: dict[str, Any]) -> None:
     assert retention({**NOTHING, **wish}).protect == ()

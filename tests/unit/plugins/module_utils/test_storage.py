@@ -21,7 +21,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     to_chain,
     unknown_layers,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.headers import backing_files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk
 
 
@@ -144,29 +146,28 @@ def test_an_overlay_of_this_collection_whose_snapshot_is_forgotten(folder: Folde
     assert unknown(folder, "overlays/vm.vda.one.qcow2") == ["overlays/vm.vda.one.qcow2"]
 
 
-class Asked:
-    """Tells which files the host's domains name, and counts how often it was asked."""
+def strangers(
+    folder: Folder,
+    tops: Iterable[str],
+    overlays: Iterable[str] = (),
+    used: Iterable[str] = (),
+    files: Optional[HostFiles] = None,
+) -> list[str]:
+    """Return the overlays on a VM's files that nothing knows; ``used`` are those that other VMs name."""
+    own = {folder.file(name) for name in (*tops, *overlays)}
+    own |= {str(below) for name in overlays for below in backing_files_of(folder.file(name))}
+    users, files = Users(), files or HostFiles()
+    for name in used:
+        users.add(folder.file(name), User("VM other", "other", True, True))
+    files.look_into({os.path.dirname(file) for file in own} | users.directories)
+    return [os.path.relpath(file, folder.path) for file in files.strangers(own, own, users)]
 
-    def __init__(self, files: Iterable[str] = ()) -> None:
-        self.files = list(files)
-        self.times = 0
 
-    def __call__(self) -> list[str]:
-        self.times += 1
-        return self.files
-
-
-def strangers(folder: Folder, asked: Asked, tops: Iterable[str], overlays: Iterable[str] = ()) -> list[str]:
-    found = HostFiles().strangers({folder.file(name) for name in tops}, {folder.file(name) for name in overlays}, asked)
-    return [os.path.relpath(file, folder.path) for file in found]
-
-
-def test_other_domains_are_not_asked_without_need(folder: Folder) -> None:
-    folder.chain("template", "vm", "vm.one", "vm.two")
-    folder.image("other", "template")
-    asked = Asked()
-    assert strangers(folder, asked, ["vm.two"], ["vm.one", "vm.two"]) == []
-    assert asked.times == 0
+def backing_files_of(file: str) -> list[str]:
+    try:
+        return backing_files(file)
+    except OSError:
+        return []
 
 
 def test_strangers_on_any_file_of_the_vm(folder: Folder) -> None:
@@ -175,39 +176,55 @@ def test_strangers_on_any_file_of_the_vm(folder: Folder) -> None:
     folder.image("on-one", "vm.one")
     folder.image("on-on-one", "on-one")
     folder.image("on-template", "template")
-    assert strangers(folder, Asked(), ["vm.two"], ["vm.one", "vm.two"]) == ["on-on-one", "on-one", "on-state"]
+    assert strangers(folder, ["vm.two"], ["vm.one", "vm.two"]) == ["on-on-one", "on-one", "on-state"]
 
 
 def test_a_branch_that_is_not_in_use_is_the_vms_own(folder: Folder) -> None:
     folder.chain("vm", "vm.one", "vm.two")
     folder.image("vm.left", "vm.one")
     folder.image("on-left", "vm.left")
-    assert strangers(folder, Asked(), ["vm.two"], ["vm.one", "vm.two", "vm.left"]) == ["on-left"]
+    assert strangers(folder, ["vm.two"], ["vm.one", "vm.two", "vm.left"]) == ["on-left"]
 
 
 def test_strangers_where_the_active_layer_is_gone(folder: Folder) -> None:
     folder.chain("vm", "vm.one")
     folder.image("on-base", "vm")
-    assert strangers(folder, Asked(), ["vm.two"], ["vm.one", "vm.two"]) == ["on-base"]
+    assert strangers(folder, ["vm.two"], ["vm.one", "vm.two"]) == ["on-base"]
 
 
 def test_another_domain_on_this_vms_image(folder: Folder) -> None:
     folder.chain("vm", "between", "elsewhere/clone", "elsewhere/clone.one")
     folder.image("elsewhere/on-clone", "elsewhere/clone")
     folder.image("on-between", "between")
-    asked = Asked([folder.file("vm"), folder.file("elsewhere/clone"), folder.file("elsewhere/clone.one")])
-    assert strangers(folder, asked, ["vm"]) == ["on-between"]
-    assert strangers(folder, asked, ["elsewhere/clone.one"], ["elsewhere/clone.one"]) == ["elsewhere/on-clone"]
+    used = ["vm", "elsewhere/clone", "elsewhere/clone.one"]
+    assert strangers(folder, ["vm"], used=used) == ["on-between"]
+    assert strangers(folder, ["elsewhere/clone.one"], ["elsewhere/clone.one"], used) == ["elsewhere/on-clone"]
 
 
-def test_everything_is_read_once(folder: Folder) -> None:
+def test_a_directory_that_is_looked_into_again_shows_what_came_and_went(folder: Folder) -> None:
     folder.chain("vm", "stranger")
-    files, asked = HostFiles(), Asked()
-    for _time in range(3):
-        assert files.strangers({folder.file("vm")}, set(), asked) == [folder.file("stranger")]
+    files = HostFiles()
+    assert strangers(folder, ["vm"], files=files) == ["stranger"]
     folder.image("later", "vm")
-    assert files.strangers({folder.file("vm")}, set(), asked) == [folder.file("stranger")]
-    assert asked.times == 1
+    assert strangers(folder, ["vm"], files=files) == ["later", "stranger"]
+    os.unlink(folder.file("stranger"))
+    assert strangers(folder, ["vm"], files=files) == ["later"]
+
+
+@pytest.mark.parametrize("name", ["file:{}", 'json:{{"driver":"qcow2","file":{{"driver":"file","filename":"{}"}}}}'])
+def test_a_file_that_is_named_otherwise_is_the_same(folder: Folder, name: str) -> None:
+    folder.chain("vm")
+    text = name.format(folder.file("vm")).encode()
+    header = struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 104, len(text), 16, 1).ljust(104, b"\0")
+    Path(folder.file("stranger")).write_bytes(header + text)
+    assert strangers(folder, ["vm"]) == ["stranger"]
+
+
+def test_a_hard_link_is_the_same_file(folder: Folder) -> None:
+    folder.chain("vm")
+    os.link(folder.file("vm"), folder.file("linked"))
+    folder.image("stranger", "linked")
+    assert strangers(folder, ["vm"]) == ["stranger"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +241,7 @@ def test_everything_is_read_once(folder: Folder) -> None:
 def test_a_guests_bytes_do_no_harm(folder: Folder, content: bytes) -> None:
     folder.chain("vm", "stranger")
     Path(folder.file("raw")).write_bytes(content)
-    assert strangers(folder, Asked(), ["vm"]) == ["stranger"]
+    assert strangers(folder, ["vm"]) == ["stranger"]
 
 
 def test_only_regular_files_are_read(folder: Folder) -> None:
@@ -232,11 +249,11 @@ def test_only_regular_files_are_read(folder: Folder) -> None:
     os.symlink(folder.file("stranger"), folder.file("link"))
     os.mkfifo(folder.file("fifo"))
     (folder.path / "directory").mkdir()
-    assert strangers(folder, Asked(), ["vm"]) == ["stranger"]
+    assert strangers(folder, ["vm"]) == ["stranger"]
 
 
 def test_a_directory_that_is_not_there(folder: Folder) -> None:
-    assert strangers(folder, Asked(), ["gone/vm"]) == []
+    assert strangers(folder, ["gone/vm"]) == []
 
 
 def test_two_names_of_one_file(folder: Folder) -> None:

@@ -1,9 +1,10 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Image files of a host beyond one VM: which overlay sits on which file, and which files its domains name.
+"""Image files of a host beyond one VM: which overlay is based on which file, and who uses what.
 
-Each directory is read once in a run of a module, for all its threads; the domains once too, and only where it is needed.
+Read once in a run of a module, for all its threads, and looked at again as it gets old: new files are seen at once where
+they may matter, anything else within a second or, on a large host, within some times what the reading takes.
 """
 
 from __future__ import annotations
@@ -11,14 +12,44 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import time
 from collections.abc import Iterable, Iterator, Set
-from typing import Callable
+from dataclasses import dataclass, field
+from typing import Any, Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.headers import backing_files
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.mounts import Mounts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import (
+    Users,
+    file_key,
+    read_users,
+)
 
 # What reading an image raises: it cannot be read, or its header holds anything at all. Of a raw disk that is its guest's
 # choice, down to a path with a NUL in it or JSON of endless depth.
 UNREADABLE = (OSError, ValueError, AttributeError, RecursionError, struct.error)
+
+_TRUSTED_SECONDS = 1.0
+_TIMES_THE_READING = 10
+# A directory's time has the kernel's tick: what came within it of our look may be missing.
+_TICK = 50_000_000  # ns
+
+
+@dataclass
+class _Header:
+    inode: int
+    changed: int
+    backing: tuple[str, ...]
+
+
+@dataclass
+class _Directory:
+    changed: int = -1
+    read_at: float = 0.0
+    headers: dict[str, _Header] = field(default_factory=dict)
+    above: dict[Any, set[str]] = field(
+        default_factory=dict
+    )  # overlays by the path, and by the file, that they are based on
 
 
 class HostFiles:
@@ -26,88 +57,113 @@ class HostFiles:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._scanned: set[str] = set()
-        self._backing: dict[str, str] = {}
-        self._overlays: dict[str, list[str]] = {}  # by what they are backed by
-        self._named: frozenset[str] | None = None
-        self._directories: set[str] | None = None
+        self._directories: dict[str, _Directory] = {}
+        self._users: Optional[Users] = None
+        self._users_until = 0.0
+        self.mounts = Mounts()
 
-    def named_directories(self, named: Callable[[], Iterable[str]]) -> set[str]:
-        """Return every directory that holds a file which ``named`` tells; the host's domains are read once."""
+    def users(self, connection: Any) -> Users:
+        """Return who uses what on this host. Raises `libvirtError`."""
         with self._lock:
-            if self._directories is None:
-                self._directories = {os.path.dirname(file) for file in named()}
-            return self._directories
+            started = time.monotonic()
+            if self._users is None or started > self._users_until:
+                self._users = read_users(connection, self.mounts)
+                ended = time.monotonic()
+                self._users_until = ended + max(_TRUSTED_SECONDS, _TIMES_THE_READING * (ended - started))
+            return self._users
 
-    def strangers(self, tops: Set[str], overlays: Set[str], named: Callable[[], Iterable[str]]) -> list[str]:
-        """Return overlays beside a VM's files that lead into one of these and that nothing on the host names.
-
-        ``tops`` are the files its disks are on, ``overlays`` those of its snapshots. What these are backed by is the VM's
-        own too, but no template below that: what sits there is another VM's. ``named`` tells all files that the host's
-        domains and their snapshots name; as long as all that is found is the VM's own, it is not even called.
-        """
+    def look_into(self, directories: Iterable[str], unknown: Optional[dict[str, str]] = None) -> None:
+        """See what overlays lie in directories; ``unknown`` is told of those that cannot be read."""
         with self._lock:
-            self._scan_around(tops | overlays)
-            own = tops | overlays | {self._backing[file] for file in overlays if file in self._backing}
-            self._scan_around(own)
-            first = [overlay for file in own for overlay in self._above(file) if overlay not in own]
-            if not first:
-                return []
-            if self._named is None:
-                self._named = frozenset(named())
-                # A domain may have its image elsewhere, on an overlay that lies here.
-                self._scan_around(self._named)
-            return self._strangers(first, own | self._named)
+            for directory in directories:
+                why = self._look_into(directory)
+                if why and unknown is not None:
+                    unknown[directory] = why
 
-    def _strangers(self, overlays: Iterable[str], known: Set[str]) -> list[str]:
-        # The walk ends at what is known: an overlay above another domain's file is that domain's trouble.
-        found, waiting = set(), list(overlays)
+    def above(self, file: str) -> list[str]:
+        """Return the overlays that are based on a file, in the directories that were looked into, sorted."""
+        key = file_key(file)
+        with self._lock:
+            found = [one.above.get(name, ()) for one in self._directories.values() for name in (file, key)]
+        return sorted({overlay for overlays in found for overlay in overlays})
+
+    def strangers(self, own: Set[str], known: Set[str], users: Users) -> list[str]:
+        """Return overlays that lead into a VM's own files and that nothing on the host knows or uses."""
+
+        def is_known(file: str) -> bool:
+            return file in known or bool(users.of(file))
+
+        found, waiting = set(), [overlay for file in own for overlay in self.above(file)]
         while waiting:
             overlay = waiting.pop()
-            if overlay not in found and overlay not in known:
+            # The walk ends at what is known: an overlay above another VM's file is that VM's trouble.
+            if overlay not in found and not is_known(overlay):
                 found.add(overlay)
-                waiting.extend(self._above(overlay))
-        return sorted(overlay for overlay in found if not self._carries(overlay, known))
+                waiting.extend(self.above(overlay))
+        return sorted(overlay for overlay in found if not any(map(is_known, self.all_above(overlay))))
 
-    def _carries(self, file: str, known: Set[str]) -> bool:
-        """Whether something known has the file among its layers."""
-        seen, waiting = {file}, [file]
+    def all_above(self, file: str) -> set[str]:
+        """Return all that is based on a file, directly or not."""
+        seen: set[str] = set()
+        waiting = [file]
         while waiting:
-            for overlay in self._above(waiting.pop()):
-                if overlay in known:
-                    return True
-                if overlay not in seen:
-                    seen.add(overlay)
-                    waiting.append(overlay)
-        return False
+            fresh = set(self.above(waiting.pop())) - seen
+            seen |= fresh
+            waiting.extend(fresh)
+        return seen
 
-    def _above(self, file: str) -> list[str]:
-        return self._overlays.get(file, [])
+    def _look_into(self, path: str) -> Optional[str]:
+        """Read what is new in a directory; return why that cannot be done, None where it can."""
+        if not self.mounts.answers(path):
+            return "its file system does not answer"
+        known = self._directories.setdefault(path, _Directory())
+        now = time.monotonic()
+        thorough = now - known.read_at > _TRUSTED_SECONDS
+        try:
+            changed = os.stat(path).st_mtime_ns
+            if changed == known.changed and not thorough:
+                return None
+            headers = dict(_headers(path, known.headers, thorough))
+        except FileNotFoundError:
+            headers, changed = {}, -1
+        except OSError as error:
+            return str(error.strerror)
+        known.headers, known.read_at = headers, now if thorough else known.read_at
+        known.changed = changed if time.time_ns() - changed > _TICK else -1
+        known.above = {}
+        for overlay, header in headers.items():
+            for backing in header.backing:
+                for name in (backing, file_key(backing)):
+                    if name:
+                        known.above.setdefault(name, set()).add(overlay)
+        return None
 
-    def _scan_around(self, files: Iterable[str]) -> None:
-        for directory in {os.path.dirname(file) for file in files} - self._scanned:
-            self._scanned.add(directory)
-            for overlay, backing in overlays_in(directory):
-                self._backing[overlay] = backing
-                self._overlays.setdefault(backing, []).append(overlay)
 
-
-def overlays_in(directory: str) -> Iterator[tuple[str, str]]:
-    """Yield the overlays in a directory and the real path of what they are backed by, going by their headers alone.
+def _headers(directory: str, known: dict[str, _Header], thorough: bool) -> Iterator[tuple[str, _Header]]:
+    """Yield the overlays of a directory by their real paths; a file whose inode is as before is looked at if ``thorough``.
 
     No file that a header names is opened: a raw disk's first bytes are its guest's, which may write there what it likes.
     """
-    try:
-        entries = list(os.scandir(directory))
-    except OSError:
-        return  # the VM's files in it are reported as unreadable where its chain is read
-    for entry in entries:
+    for entry in os.scandir(directory):
+        before = known.get(entry.path)
         try:
-            if not entry.is_file(follow_symlinks=False):
-                continue
-            backing = read_image(entry.path, "qcow2").backing_file
-            found = None if backing is None else os.path.realpath(backing)
+            if before and before.inode == entry.inode() and not thorough:
+                yield entry.path, before
+            elif entry.is_file():
+                changed = entry.stat().st_mtime_ns
+                if before and (before.inode, before.changed) == (entry.inode(), changed):
+                    yield entry.path, before
+                else:
+                    file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+                    yield file, _Header(entry.inode(), changed, tuple(map(os.path.realpath, backing_files(file))))
         except UNREADABLE:
             continue
-        if found is not None:
-            yield entry.path, found
+
+
+def is_based_on(overlay: str, file: str) -> bool:
+    """Whether an overlay is based on a file at this moment, going by its header."""
+    try:
+        backing = list(map(os.path.realpath, backing_files(overlay)))
+    except UNREADABLE:
+        return False
+    return file in backing or (file_key(file) is not None and file_key(file) in map(file_key, backing))

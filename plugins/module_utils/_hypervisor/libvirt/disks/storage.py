@@ -21,12 +21,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     unknown_layers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import HostFiles
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import (
-    files_in,
-    named_on_host,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Records
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import is_same
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.named_files import named_files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
@@ -62,27 +60,58 @@ class StorageReader:
         return Storage(
             chains=tuple(to_chain(chain, owners) for chain in chains),
             unknown_overlays=(*unknown, *strangers),
-            orphans=tuple(strangers),
+            orphans=tuple(file for file in strangers if self._is_made_here(file, vm, record)),
             problems=tuple(found),
         )
 
     def _strangers(self, vm: VirtualMachine, native: Any, chains: Iterable[Chain], overlays: Set[str]) -> list[str]:
-        tops = {os.path.realpath(str(chain.disk.source)) for chain in chains}
-        strangers = self._host_files.strangers(tops, overlays, lambda: named_on_host(self._connection))
+        files = self._host_files
+        layers = [image for chain in chains for image in chain.images]
+        under = {
+            os.path.realpath(str(image.backing_file)) for image in layers if os.path.realpath(image.file) in overlays
+        }
+        under |= {os.path.realpath(disk.base) for one in vm.snapshots for disk in one.disks if disk.base}
+        own = {os.path.realpath(str(chain.disk.source)) for chain in chains} | overlays | under
+        files.look_into({os.path.dirname(file) for file in own})
+        if all(above in own for file in own for above in files.above(file)):
+            return []
+        users = files.users(self._connection)
+        # A VM may have its image elsewhere, on an overlay that lies here.
+        files.look_into(users.directories)
+        strangers = files.strangers(own, own, users)
         if not strangers:
             return []
         # A snapshot that is taken meanwhile has files before it has a name. Whether a run is at work must be asked first:
         # one that has ended by then has left a snapshot that names them.
         expected = set(self._records.read(vm.id).making) if self._records.held(vm.id) else set()
         for snapshot in native.listAllSnapshots(0):
-            expected.update(files_in(parse(snapshot.getXMLDesc(0))))
+            expected.update(os.path.realpath(named.path) for named in named_files(parse(snapshot.getXMLDesc(0))))
         return [file for file in strangers if file not in expected]
+
+    def _is_made_here(self, file: str, vm: VirtualMachine, record: Record) -> bool:
+        """Whether this collection made an overlay, for this VM or for one that is gone, and the file is still that one."""
+        if file in record.made:
+            return is_same(record.made[file].identity, file)
+        if file in record.overlays:
+            return True  # noted before identities were
+        return any(
+            is_same(other.made[file].identity, file)
+            for uuid, other in self._records.of_others(vm.id)
+            if file in other.made and not self._is_there(uuid)
+        )
+
+    def _is_there(self, uuid: str) -> bool:
+        try:
+            self._connection.lookupByUUIDString(uuid)
+        except libvirt.libvirtError:
+            return False
+        return True
 
 
 def _reverted(native: Any) -> Iterator[str]:
     for snapshot in native.listAllSnapshots(0):
         for element in parse(snapshot.getXMLDesc(0)).iterfind("revertDisks"):
-            yield from files_in(element)
+            yield from (os.path.realpath(named.path) for named in named_files(element))
 
 
 def _other_definition(running: Any, native: Any) -> list[str]:

@@ -10,16 +10,19 @@ is based on a layer protects it, whoever made it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import chain_mismatch
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import (
     UNREADABLE,
-    overlays_in,
+    HostFiles,
+    is_based_on,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import is_same
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image, walk_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import OnDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
@@ -29,13 +32,21 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers impo
 
 @dataclass
 class Forest:
-    """All layers of one VM, by real paths. ``tops`` has the active layer of each disk, ``running`` whether QEMU has them."""
+    """All layers of one VM, by real paths. ``tops`` has the active layer of each disk, ``running`` whether QEMU has them.
+
+    ``why`` says of a layer why it stays as it is or is not deleted; ``detached`` are overlays of disks that the VM no longer
+    has, with the disk's target; ``shared`` lie where other hosts may use them, ``others`` have users beside the VM.
+    """
 
     layers: Layers
     tops: dict[str, str]
     running: bool
     images: dict[str, Image] = field(default_factory=dict)
     spelled: dict[str, str] = field(default_factory=dict)
+    why: dict[str, str] = field(default_factory=dict)
+    detached: dict[str, str] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
+    others: set[str] = field(default_factory=set)
 
     def chain(self, file: str) -> list[str]:
         """Return an image and all it is backed by."""
@@ -54,6 +65,59 @@ class Forest:
             moved=moved,
         )
 
+    def leave_to_others(self, own: Collection[str], snapshots: Iterable[Saved], around: Surroundings) -> None:
+        """Fix every layer that somebody else uses or builds upon, and all that is under it."""
+        reasons = {file: f"{_listed(users)} uses it" for file in own if (users := around.users.of(file, around.owner))}
+        for file in own:
+            unknown = around.users.why_unknown(file)
+            if unknown:
+                reasons.setdefault(file, f"nobody can tell who uses it: {unknown}")
+        for snapshot in snapshots:
+            for file in snapshot.also_defined:
+                reasons.setdefault(os.path.realpath(file), f"the definition in snapshot {snapshot.name!r} names it")
+        self.others = set(reasons)
+        strangers = self.layers.backing.keys() - set(own) - self.layers.ours
+        for file in sorted(strangers | reasons.keys() & self.layers.backing.keys()):
+            if file in reasons:
+                self._fix(file, reasons[file])
+            why = f"{file} is based on it" if file in strangers else f"{file} is based on it, and {reasons[file]}"
+            for below in self.chain(file)[1:]:
+                self._fix(below, why)
+
+    def _fix(self, file: str, why: str) -> None:
+        self.layers.fixed.add(file)
+        self.why.setdefault(file, why)
+
+    def keep(self, record: Record, around: Surroundings) -> None:
+        """Keep overlays that are not to be deleted: of a disk the VM no longer has, another file by now, on shared storage."""
+        known = self.layers.states | self.layers.former | self.layers.ours
+        current = {layer for top in self.layers.present for layer in self.chain(top)} & known
+        for file in sorted(self.layers.ours - self.layers.present):
+            made = record.made.get(file)
+            if not current.intersection(self.chain(file)):
+                self.detached[file] = made.target if made else ""
+                self._fix(file, "it has the data of a disk that the VM no longer has")
+            mount = around.files.mounts.of(file)
+            if made and not is_same(made.identity, file):
+                self._keep(file, "it is another file by now than the one that was made under this name")
+            elif mount.shared:
+                self.shared.add(file)
+                self._keep(
+                    file, f"it lies on shared storage ({mount.kind} at {mount.point}), which another host may use"
+                )
+
+    def used_by_others(self, file: str) -> bool:
+        """Whether somebody beside the VM uses a layer, or nobody can tell."""
+        return file in self.others
+
+    def _keep(self, file: str, why: str) -> None:
+        self.layers.kept.add(file)
+        self.why.setdefault(file, why)
+
+
+def _listed(users: Iterable[User]) -> str:
+    return " and ".join(sorted({str(user) for user in users}))
+
 
 def _chain(backing: Mapping[str, str | None], file: str) -> list[str]:
     chain: list[str] = []
@@ -64,20 +128,28 @@ def _chain(backing: Mapping[str, str | None], file: str) -> list[str]:
     return chain
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What is there beside a VM: ``files`` of its host, who ``users`` are of them; ``owner`` is the VM's UUID."""
+
+    files: HostFiles
+    users: Users
+    owner: str
+
+
 def survey(
     vm: str,
     domains: Sequence[Any],
-    snapshots: Iterable[Saved],
+    snapshots: Sequence[Saved],
     record: Record,
     *,
-    directories: Iterable[str],
+    around: Surroundings,
     running: bool,
 ) -> Forest:
     """Read a VM's layers.
 
     ``domains`` are its live XML, if it is running, and its definition; ``record`` says what snapshots and reverts made
-    before; other ``directories`` may hold something that is based on a layer. Raises ``chain_mismatch`` where a layer of
-    the VM's present cannot be read.
+    before. Raises ``chain_mismatch`` where a layer of the VM's present cannot be read.
     """
     reader = _Reader(vm)
     present = {target: reader.walk(disk) for target, disk in _disks_of(domains[:1])}
@@ -91,26 +163,25 @@ def survey(
             ours.add(reader.walk_path(overlay, "qcow2"))
     for overlay in record.overlays:
         reader.walk_path(overlay, "qcow2")
-    reader.add_based_on(directories)
+    own = set(reader.backing)
+    reader.add_based_on(around)
     backing = reader.backing
     # What libvirt believes to be in a chain is left alone, be it so or not.
     believed = {os.path.realpath(file) for _target, disk in _disks_of(domains[:1]) for file in disk.backing or ()}
     believed -= {layer for top in present.values() for layer in reader.chain(top)}
-    return Forest(
-        layers=Layers(
-            backing=backing,
-            states=states & backing.keys(),
-            present={*present.values(), *defined} & backing.keys(),
-            ours={file for file in ours & backing.keys() if backing[file] is not None},
-            former=set(record.former) & backing.keys(),
-            # Whether libvirt knows of the snapshots inside or not.
-            fixed={file for file, image in reader.images.items() if image.snapshots} | believed,
-        ),
-        tops=present,
-        running=running,
-        images=reader.images,
-        spelled=reader.spelled,
+    layers = Layers(
+        backing=backing,
+        states=states & backing.keys(),
+        present={*present.values(), *defined} & backing.keys(),
+        ours={file for file in ours & backing.keys() if backing[file] is not None},
+        former=set(record.former) & backing.keys(),
+        # Whether libvirt knows of the snapshots inside or not.
+        fixed={file for file, image in reader.images.items() if image.snapshots} | believed,
     )
+    forest = Forest(layers, present, running, reader.images, reader.spelled)
+    forest.leave_to_others(own, snapshots, around)
+    forest.keep(record, around)
+    return forest
 
 
 def _disks_of(domains: Sequence[Any]) -> list[tuple[str, Disk]]:
@@ -153,14 +224,13 @@ class _Reader:
         """Return an image and all it is backed by, as far as that was read."""
         return _chain(self.backing, file)
 
-    def add_based_on(self, directories: Iterable[str]) -> None:
+    def add_based_on(self, around: Surroundings) -> None:
         """Add what is based, directly or not, on a layer that is known, wherever that lies."""
-        everywhere = {os.path.dirname(file) for file in self.backing} | set(directories)
-        found = {overlay: below for directory in everywhere for overlay, below in overlays_in(directory)}
-        added = True
-        while added:
-            added = False
-            for overlay, below in found.items():
-                if overlay not in self.backing and below in self.backing:
-                    self.walk_path(overlay, "qcow2")
-                    added = True
+        around.files.look_into({os.path.dirname(file) for file in self.backing} | around.users.directories)
+        waiting = list(self.backing)
+        while waiting:
+            file = waiting.pop()
+            for overlay in around.files.above(file):
+                if overlay not in self.backing and is_based_on(overlay, file):
+                    self.backing[overlay] = file
+                    waiting.append(overlay)

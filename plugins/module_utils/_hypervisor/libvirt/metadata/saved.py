@@ -18,7 +18,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import etree, parse
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks, source_path
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import (
+    Disk,
+    disks,
+    image_disks,
+    source_path,
+)
 
 _SECURE = 1  # VIR_DOMAIN_SNAPSHOT_XML_SECURE: without it a redefinition would lose passwords
 
@@ -53,6 +58,14 @@ class Saved:
     def overlays(self) -> tuple[str, ...]:
         """The overlays it names, those of a revert too."""
         return (*(disk.overlay for disk in self.disks if disk.overlay), *self.reverted_to)
+
+    @property
+    def also_defined(self) -> tuple[str, ...]:
+        """Images that the VM's definition named at the snapshot and that the VM was not on: it ran on others."""
+        inactive = self.xml.find("inactiveDomain")
+        known = {disk.source for disk in self.domain_disks}
+        found = () if inactive is None else image_disks(inactive)
+        return tuple(str(disk.source) for disk in found if disk.source not in known)
 
 
 def read_saved(native: Any) -> list[Saved]:

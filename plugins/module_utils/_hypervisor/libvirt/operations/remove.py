@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
     check_chains,
+    check_frozen,
     check_idle,
     mixed_chain,
     refuse_writers,
@@ -24,6 +25,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live import abort_commit
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import see_merged, settle
@@ -37,6 +39,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
 
@@ -52,6 +55,7 @@ def plan_removal(
         if one.kind == "mixed":
             raise mixed_chain(handle.name, f"snapshot {one.name!r} is partly inside its images and partly not")
     check_chains(handle)
+    check_frozen(handle, every)
     forest = handle.survey(names, noted(handle.record(), going, every))
     for orphan in forest.layers.backing.keys() & set(orphans):
         forest.layers.done(Drop(orphan))
@@ -60,7 +64,13 @@ def plan_removal(
     _require_room(handle, forest, found)
     memory = tuple(one.memory_file for one in going if one.memory_file and os.path.exists(one.memory_file))
     files = tuple(forest.spelled.get(file, file) for file in gone(found))
-    return RemovalPlan(vm, snapshots, (*files, *memory), notes)
+    kept = _kept(handle.name, forest, every, names)
+    return RemovalPlan(vm, snapshots, (*files, *memory), (*notes, *map(str, kept)), kept)
+
+
+def _kept(vm: str, forest: Forest, every: list[Saved], names: Collection[str]) -> tuple[Leftover, ...]:
+    """Return the overlays that no snapshot that stays names, and that stay all the same."""
+    return tuple(one for one in leftovers(vm, forest, every) if one.snapshot is None or one.snapshot in names)
 
 
 def noted(record: Record, going: list[Saved], every: list[Saved]) -> Record:
@@ -96,11 +106,9 @@ def _notes(forest: Forest, going: list[Saved]) -> tuple[str, ...]:
     for one in going:
         for part in one.disks:
             state = os.path.realpath(part.state)
-            others = [file for file in forest.layers.above(state) if file not in forest.layers.ours]
-            if part.overlay and others:
-                notes.append(f"{part.state} stays a layer of its own, because {', '.join(others)} is based on it")
-            if part.overlay and state in forest.layers.fixed:
-                notes.append(f"{part.state} stays a layer of its own, because it holds snapshots inside")
+            why = forest.why.get(state, "it holds snapshots inside")
+            if part.overlay and state in forest.layers.fixed and state not in forest.detached:
+                notes.append(f"{part.state} stays a layer of its own, because {why}")
     return tuple(notes)
 
 
@@ -197,6 +205,7 @@ def close_record(handle: DomainHandle) -> None:
         record,
         snapshots={key: note for key, note in record.snapshots.items() if key in keys},
         overlays=tuple(file for file in record.overlays if known.get(file) is not None),
+        made={file: made for file, made in record.made.items() if os.path.lexists(file)},
         former=tuple(
             file for file in record.former if file in known and file not in forest.layers.states | forest.layers.present
         ),

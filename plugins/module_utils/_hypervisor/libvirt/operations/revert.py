@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
     check_chains,
+    check_frozen,
     check_idle,
     mixed_chain,
 )
@@ -29,12 +30,14 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     libvirt,
     parse,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import identity
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
     create_overlay,
     is_empty,
     read_chain,
     read_image,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import settle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
@@ -48,6 +51,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Made
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import gone, steps
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import file_name
@@ -77,12 +81,16 @@ def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, po
         _check_internal(handle, target, disks)
         return RevertPlan(vm, snapshot, (), (), final)
     _check_states(handle, target)
+    every = handle.saved()
+    check_frozen(handle, every)
     overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
     notes = _memory_notes(vm.name, target, final)
     forest = handle.survey()
     if not _is_needed(vm, snapshot, forest, target, final):
         return RevertPlan(vm, snapshot, (), (), final, False, notes)
-    return RevertPlan(vm, snapshot, overlays, _dropped(forest, target), final, True, notes)
+    dropped = _dropped(forest, target)
+    kept = tuple(one for one in leftovers(vm.name, forest, every) if one.snapshot is None)
+    return RevertPlan(vm, snapshot, overlays, dropped, final, True, (*notes, *map(str, kept)), kept)
 
 
 def _final(vm: VirtualMachine, power: str) -> str:
@@ -219,7 +227,8 @@ class Reversion:
             self._undo()
             raise
         journal = replace(journal, committed=True)
-        handle.write(replace(noted, journal=journal), durable=True)
+        made = {os.path.realpath(file): Made(disk, identity(file)) for disk, file in overlays.items()}
+        handle.write(replace(noted, journal=journal, made={**noted.made, **made}), durable=True)
         self._finish(journal, target)
 
     def resume(self, journal: Journal) -> Recovery:

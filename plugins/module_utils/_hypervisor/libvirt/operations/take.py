@@ -18,13 +18,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt, parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import identity
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
     create_overlay,
     own_like,
     read_image,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import open_now
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import named_on_host
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.freeze import frozen
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import (
@@ -39,6 +39,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
+    Made,
     Records,
     SnapshotNote,
     snapshot_key,
@@ -108,7 +109,9 @@ class Take:
         planned, record = plan.snapshot, self._records.read(plan.vm.id)
         note = SnapshotNote(freeze.held, True, planned.protected, dict(planned.labels))
         key = snapshot_key(found.name, found.created_at)
-        self._records.write(plan.vm.id, replace(record, snapshots={**record.snapshots, key: note}, journal=None))
+        made = {os.path.realpath(str(one.file)): Made(one.target, identity(str(one.file))) for one in planned.disks}
+        noted = replace(record, snapshots={**record.snapshots, key: note}, made={**record.made, **made}, journal=None)
+        self._records.write(plan.vm.id, noted)
         return replace(from_saved(found, {key: note}), parent=planned.parent, current=True)
 
     def _make_overlays(self, plan: SnapshotPlan) -> None:
@@ -170,14 +173,18 @@ class Take:
 
 
 def remove_unused(handle: DomainHandle, files: Iterable[str]) -> None:
-    """Delete those of a take's files that came to no use: neither a domain of this host nor a snapshot names them."""
-    existing = [file for file in files if os.path.exists(file)]
+    """Delete those of a take's files that came to no use: no VM of this host, no snapshot and no other image needs them."""
+    existing = {os.path.realpath(file): file for file in files if os.path.exists(file)}
     if not existing:
         return
-    with translated("the host", "reading what its domains use"):
-        used = set(named_on_host(handle.connection))
-    layers = handle.survey().layers
-    handle.unlink(file for file in existing if (real := os.path.realpath(file)) not in used and not layers.above(real))
+    layers, users = handle.survey().layers, handle.around().users
+    named = {os.path.realpath(file) for one in handle.saved() for file in (*one.overlays, str(one.memory_file))}
+    needed = layers.present | layers.states | named
+    handle.unlink(
+        file
+        for real, file in existing.items()
+        if real not in needed and not layers.above(real) and not users.of(real, handle.id.uuid)
+    )
 
 
 def resume_take(handle: DomainHandle, journal: Journal) -> Recovery:

@@ -1,0 +1,58 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Overlays that are of no use to their VM any more and that are kept, because their data may be somebody's."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from typing import Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
+
+
+def leftovers(vm: str, forest: Forest, snapshots: Iterable[Saved]) -> Iterator[Leftover]:
+    """Yield what nothing of the VM needs, with the reason why it stays; ``snapshots`` are all there were."""
+    layers = forest.layers
+    named = {os.path.realpath(str(part.overlay)): (one.name, part.target) for one in snapshots for part in one.disks}
+    for file in sorted(layers.ours - layers.states - layers.present):
+        if file not in forest.why or layers.above(file):
+            continue
+        snapshot, target = named.get(file, (None, None))
+        target = forest.detached.get(file) or target
+        if file in forest.detached and not forest.used_by_others(file):
+            yield _detached(vm, file, target, snapshot)
+        else:
+            why = "shared" if file in forest.shared else "other"
+            yield Leftover(file, why, forest.why[file], target, _last_written(file), snapshot)
+
+
+def _detached(vm: str, file: str, target: Optional[str], snapshot: Optional[str]) -> Leftover:
+    written = _last_written(file)
+    reason = f"it was {target or 'a disk'} of {vm}, which no longer has that disk, and was last written {written}"
+    command = [
+        "virsh",
+        "attach-disk",
+        vm,
+        file,
+        target or "TARGET",
+        "--driver",
+        "qemu",
+        "--subdriver",
+        "qcow2",
+        "--config",
+    ]
+    return Leftover(file, "detached", reason, target, written, snapshot, shlex.join(command))
+
+
+def _last_written(file: str) -> Optional[str]:
+    try:
+        written = os.stat(file).st_mtime
+    except OSError:
+        return None
+    return datetime.fromtimestamp(int(written), timezone.utc).isoformat()
