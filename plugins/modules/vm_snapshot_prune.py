@@ -110,9 +110,9 @@ notes:
   - A snapshot whose age is not known stays where O(older_than) or O(keep_last) decides. The result counts it.
   - A VM with a snapshot that cannot be removed fails before it is touched, for instance one that mixes kinds
     (C(error_code=mixed_chain)). O(protect) leaves that snapshot out.
-  - With O(backend=qx_node), O(older_than), O(keep_last), O(orphans), O(detached) and O(exclusive_dirs) are refused, because the agent tells neither when a
-    snapshot was taken nor which files there are. O(names) needs O(include_foreign=true) there, because it does not tell who
-    took a snapshot either, nor whether one is protected.
+  - With O(backend=qx_node), O(older_than), O(keep_last), O(orphans), O(detached) and O(exclusive_dirs) are refused, because the
+    agent tells neither when a snapshot was taken nor which files there are. O(names) needs O(include_foreign=true) there,
+    because it does not tell who took a snapshot either, nor whether one is protected.
 seealso:
   - module: limiquantix.kvm.vm_snapshot
   - module: limiquantix.kvm.vm_snapshot_info

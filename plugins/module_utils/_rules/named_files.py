@@ -38,12 +38,7 @@ class NamedVolume:
 
 def named_files(root: Any, without_disks: bool = False) -> Iterator[NamedFile]:
     """Yield every file that an element names, at whatever depth; ``without_disks`` leaves out the VM's own images."""
-    written = {id(source) for source, writes in _disk_sources(root) if writes}
-    passed = set(_inside_disks(root)) if without_disks else set()
-    for element in root.iter("*"):
-        if id(element) in passed:
-            continue
-        writes = id(element) in written
+    for element, writes in _elements(root, False, without_disks):
         for text in (*element.attrib.values(), element.text or ""):
             for path in _paths(text):
                 yield NamedFile(path, writes)
@@ -51,25 +46,21 @@ def named_files(root: Any, without_disks: bool = False) -> Iterator[NamedFile]:
 
 def named_volumes(root: Any) -> Iterator[NamedVolume]:
     """Yield every volume that an element names."""
-    written = {id(source) for source, writes in _disk_sources(root) if writes}
-    for source in root.iter("source"):
-        pool, volume = source.get("pool"), source.get("volume")
+    for element, writes in _elements(root, False, False):
+        pool, volume = element.get("pool"), element.get("volume")
         if pool and volume:
-            yield NamedVolume(pool, volume, id(source) in written)
+            yield NamedVolume(pool, volume, writes)
 
 
-def _disk_sources(root: Any) -> Iterator[tuple[Any, bool]]:
-    for disk in root.iter("disk"):
-        image = disk.get("device", "disk") in _IMAGES and disk.find("target") is not None
-        source = disk.find("source")
-        if source is not None:
-            yield source, image and disk.find("readonly") is None
-
-
-def _inside_disks(root: Any) -> Iterator[int]:
-    for disk in root.iter("disk"):
-        if disk.get("device", "disk") in _IMAGES:
-            yield from map(id, disk.iter("*"))
+def _elements(element: Any, writes: bool, without_disks: bool) -> Iterator[tuple[Any, bool]]:
+    """Yield an element and all below it, each with whether it is what a VM writes to; comments are none."""
+    image = element.tag == "disk" and element.get("device", "disk") in _IMAGES
+    if not isinstance(element.tag, str) or (image and without_disks):
+        return
+    yield element, writes
+    written = image and element.find("target") is not None and element.find("readonly") is None
+    for child in element:
+        yield from _elements(child, written and child.tag == "source", without_disks)
 
 
 def _paths(text: str) -> Iterator[str]:

@@ -161,7 +161,13 @@ class LibvirtHypervisor(Hypervisor):
         if vm.snapshots:
             handle = self._handle(vm.id)
             check_frozen(handle, handle.saved())
-        return plan_snapshot(vm, xml, request, self._version, self._records.read(vm.id).making)
+        plan = plan_snapshot(vm, xml, request, self._version, self._records.read(vm.id).making)
+        return plan if vm.snapshots else replace(plan, notes=(*plan.notes, *self._left_by_others(vm)))
+
+    def _left_by_others(self, vm: VirtualMachine) -> tuple[str, ...]:
+        with translated(vm.name, "reading the disks"):
+            reader = StorageReader(self._connection, self._records, self._host_files)
+            return reader.left_by_others(vm, _xml(vm), self._lookup(vm.id))
 
     def room(self, directory: str) -> Room:
         try:

@@ -149,9 +149,7 @@ class DomainHandle:
 
     def unlink(self, files: Iterable[str]) -> None:
         """Delete files that nothing needs any more, and tell the storage pools. Raises ``file_in_use``."""
-        going, directories = list(files), set()
-        for file in going:
-            self._refuse_users(os.path.realpath(file))
+        going, directories = self._in_order(files), set()
         for file, pid in still_open(going).items():
             raise KvmError(
                 "file_in_use",
@@ -177,20 +175,34 @@ class DomainHandle:
             with suppress(libvirt.libvirtError):  # no pool there, or one that is busy and will refresh itself
                 self.connection.storagePoolLookupByTargetPath(directory).refresh(0)
 
-    def _refuse_users(self, file: str) -> None:
-        """Raise ``file_in_use`` where anybody else needs a file that is about to be deleted, looked at once more."""
+    def _in_order(self, files: Iterable[str]) -> list[str]:
+        """Return what is about to be deleted, an overlay before what it is based on; looked at for the last time.
+
+        Raises ``file_in_use`` where anybody else needs one of them.
+        """
+        going = {os.path.realpath(file): file for file in files}
         around = self.around()
-        around.files.look_into([os.path.dirname(file)])
-        users = [str(user) for user in around.users.of(file, self.id.uuid)]
-        users += [one for one in around.files.above(file) if is_based_on(one, file)]
-        if users:
-            raise KvmError(
-                "file_in_use",
-                f"{file}, which {self.name} does not need any more, is needed by {' and '.join(dict.fromkeys(users))}.",
-                "No file was deleted. Run the task again: it looks at what is there first.",
-                file=file,
-                users=users,
-            )
+        around.files.look_into({os.path.dirname(file) for file in going})
+        above = {file: [one for one in around.files.above(file) if is_based_on(one, file)] for file in going}
+        for file in going:
+            users = [str(user) for user in around.users.of(file, self.id.uuid)]
+            users += [one for one in above[file] if one not in going]
+            if users:
+                raise _needed(self.name, file, list(dict.fromkeys(users)))
+        ordered: list[str] = []
+        while len(ordered) < len(going):
+            ordered += [file for file in going if file not in ordered and set(above[file]).issubset(ordered)]
+        return [going[file] for file in ordered]
+
+
+def _needed(vm: str, file: str, users: list[str]) -> KvmError:
+    return KvmError(
+        "file_in_use",
+        f"{file}, which {vm} does not need any more, is needed by {' and '.join(users)}.",
+        "No file was deleted. Run the task again: it looks at what is there first.",
+        file=file,
+        users=users,
+    )
 
 
 def true_current(snapshots: list[Saved], forest: Forest, called: str | None) -> str | None:

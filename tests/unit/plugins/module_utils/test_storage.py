@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Optional
 
 import pytest
 

@@ -64,6 +64,23 @@ class StorageReader:
             problems=tuple(found),
         )
 
+    def left_by_others(self, vm: VirtualMachine, xml: Any, native: Any) -> tuple[str, ...]:
+        """Return what to tell of overlays on the images of a VM without snapshots that nothing uses: they stay for ever."""
+        record = self._records.read(vm.id)
+        chains = [read(disk) for disk in image_disks(xml)]
+        strangers = self._strangers(vm, native, chains, {*record.overlays, *record.former})
+        made = [file for file in strangers if self._is_made_here(file, vm, record)]
+        others = [file for file in strangers if file not in made]
+        why = f"based on an image of {vm.name} that no VM and no snapshot uses, and while they are there layers cannot be merged"
+        notes = []
+        if made:
+            how = f"To delete what is of no use, run vm_snapshot_prune with vms: {vm.name} and orphans: true"
+            notes.append(f"there are overlays {why}: {', '.join(made)}. {how}")
+        if others:
+            how = "This collection did not make them and never deletes them: look at them, and delete by hand what is of no use"
+            notes.append(f"there are overlays {why}: {', '.join(others)}. {how}")
+        return tuple(notes)
+
     def _strangers(self, vm: VirtualMachine, native: Any, chains: Iterable[Chain], overlays: Set[str]) -> list[str]:
         files = self._host_files
         layers = [image for chain in chains for image in chain.images]

@@ -89,7 +89,7 @@ def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, po
     if not _is_needed(vm, snapshot, forest, target, final):
         return RevertPlan(vm, snapshot, (), (), final, False, notes)
     dropped = _dropped(forest, target)
-    kept = tuple(one for one in leftovers(vm.name, forest, every) if one.snapshot is None)
+    kept = tuple(one for one in leftovers(vm.name, forest, every) if one.snapshot is None or one.why == "detached")
     return RevertPlan(vm, snapshot, overlays, dropped, final, True, (*notes, *map(str, kept)), kept)
 
 
