@@ -191,7 +191,9 @@ class DomainHandle:
                 raise _needed(self.name, file, list(dict.fromkeys(users)))
         ordered: list[str] = []
         while len(ordered) < len(going):
-            ordered += [file for file in going if file not in ordered and set(above[file]).issubset(ordered)]
+            left = [file for file in going if file not in ordered]
+            # Headers that name each other in a circle are none of ours, and must not hold up anything.
+            ordered += [file for file in left if set(above[file]).issubset(ordered)] or left
         return [going[file] for file in ordered]
 
 

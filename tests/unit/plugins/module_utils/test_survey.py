@@ -1,0 +1,127 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which layers stay because somebody else may need them, and what is said of that."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Optional
+
+import pytest
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Made, Record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Drop, Layers, Merge, steps
+
+pytest.importorskip("lxml")
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import (
+    HostFiles,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import (
+    identity,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import (
+    leftovers,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import (
+    Forest,
+    Surroundings,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import (
+    User,
+    Users,
+)
+
+
+class Host:
+    """A VM whose disk is base <- one <- top after its snapshot `one` is gone, with a neighbour to be added."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.users = Users()
+        self.backing: dict[str, Optional[str]] = {}
+        for name, below in (("base", None), ("one", "base"), ("top", "one")):
+            self.add(name, below)
+        self.record = Record()
+
+    def add(self, name: str, below: Optional[str]) -> None:
+        (self.folder / name).touch()
+        self.backing[self.file(name)] = self.file(below) if below else None
+
+    def file(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def forest(self, present: tuple[str, ...] = ("top",), ours: tuple[str, ...] = ("one", "top")) -> Forest:
+        own = {self.file(name) for name in ("base", *ours)}
+        tops = {f"vd{chr(97 + number)}": self.file(name) for number, name in enumerate(present)}
+        former = {self.file("base")}
+        layers = Layers(dict(self.backing), set(), set(tops.values()), own - {self.file("base")}, former)
+        forest = Forest(layers, tops, running=False)
+        around = Surroundings(HostFiles(), self.users, "own")
+        forest.leave_to_others(own, (), around)
+        forest.keep(self.record, around)
+        return forest
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_alone_the_layers_are_merged(host: Host) -> None:
+    assert steps(host.forest().layers)[0] == Merge(host.file("one"), host.file("base"), (host.file("top"),))
+
+
+@pytest.mark.parametrize("name", ["base", "one"])
+def test_what_another_vm_uses_stays_with_all_that_is_under_it(host: Host, name: str) -> None:
+    host.users.add(host.file(name), User("VM rescue", "other", True, False))
+    forest = host.forest()
+    assert steps(forest.layers) == []
+    assert "VM rescue uses it" in forest.why[host.file("base")]
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_the_vm_itself_is_nobody_else_unless_it_uses_an_image_for_something_else(host: Host, images: bool) -> None:
+    host.users.add(host.file("base"), User("VM own", "own", images, False))
+    assert bool(steps(host.forest().layers)) is images
+
+
+def test_a_link_does_not_hide_who_uses_a_file(host: Host) -> None:
+    os.link(host.file("base"), host.file("hard"))
+    host.users.add(host.file("hard"), User("VM rescue", "other", True, False))
+    assert steps(host.forest().layers) == []
+
+
+def test_what_cannot_be_known_is_left_alone(host: Host) -> None:
+    host.users.unknown[str(host.folder)] = "/home/alice cannot be read"
+    forest = host.forest()
+    assert steps(forest.layers) == []
+    assert "nobody can tell" in forest.why[host.file("base")]
+
+
+def test_a_strangers_overlay_far_above_protects_every_layer_under_it(host: Host) -> None:
+    host.add("clone", "top")
+    assert steps(host.forest().layers) == []
+
+
+def test_an_overlay_of_a_disk_that_is_gone_is_kept_and_told(host: Host) -> None:
+    host.add("other-base", None)
+    host.record = Record(made={host.file("one"): Made("vdb"), host.file("top"): Made("vdb")})
+    forest = host.forest(present=("other-base",))
+    assert steps(forest.layers) == []
+    found = list(leftovers("web", forest, ()))
+    assert [(one.file, one.why, one.target) for one in found] == [(host.file("top"), "detached", "vdb")]
+    assert f"attach-disk web {host.file('top')} vdb" in str(found[0])
+
+
+def test_another_file_of_the_same_name_is_not_deleted_and_may_be_merged(host: Host) -> None:
+    host.add("side", "base")
+    noted = identity(host.file("side"))
+    assert noted
+    host.record = Record(made={host.file("side"): Made("vda", [noted[0] + 1, noted[1]])})
+    forest = host.forest(ours=("one", "top", "side"))
+    assert Drop(host.file("side")) not in steps(forest.layers)
+    assert "another file" in forest.why[host.file("side")]
+    host.record = Record(made={host.file("side"): Made("vda", noted)})
+    assert Drop(host.file("side")) in steps(host.forest(ours=("one", "top", "side")).layers)
