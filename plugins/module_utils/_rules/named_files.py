@@ -21,9 +21,10 @@ _PIECES = re.compile(r"""[=,"':]""")
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A file that some XML names; ``writes`` where it is a disk that the VM may write to."""
+    """A file that some XML names: ``image`` in one of a VM's own disks, ``writes`` as the one that disk writes to."""
 
     path: str
+    image: bool = False
     writes: bool = False
 
 
@@ -36,38 +37,38 @@ class NamedVolume:
     writes: bool = False
 
 
-def named_files(root: Any, without_disks: bool = False) -> Iterator[NamedFile]:
-    """Yield every file that an element names, at whatever depth; ``without_disks`` leaves out the VM's own images."""
-    for element, writes in _elements(root, False, without_disks):
-        for text in (*element.attrib.values(), element.text or ""):
-            for path in _paths(text):
-                yield NamedFile(path, writes)
+def named_files(root: Any) -> Iterator[NamedFile]:
+    """Yield every file that an element names, at whatever depth."""
+    for element, image, writes in _elements(root):
+        for text in (*element.attrib.values(), element.text):
+            if text and "/" in text:
+                for path in _paths(text.strip()):
+                    yield NamedFile(path, image, writes)
 
 
 def named_volumes(root: Any) -> Iterator[NamedVolume]:
     """Yield every volume that an element names."""
-    for element, writes in _elements(root, False, False):
+    for element, _image, writes in _elements(root):
         pool, volume = element.get("pool"), element.get("volume")
         if pool and volume:
             yield NamedVolume(pool, volume, writes)
 
 
-def _elements(element: Any, writes: bool, without_disks: bool) -> Iterator[tuple[Any, bool]]:
-    """Yield an element and all below it, each with whether it is what a VM writes to; comments are none."""
-    image = element.tag == "disk" and element.get("device", "disk") in _IMAGES
-    if not isinstance(element.tag, str) or (image and without_disks):
+def _elements(element: Any, image: bool = False, writes: bool = False) -> Iterator[tuple[Any, bool, bool]]:
+    """Yield an element and all below it, with whether it is in a VM's own disk, and what that writes to; no comments."""
+    if not isinstance(element.tag, str):
         return
-    yield element, writes
-    written = image and element.find("target") is not None and element.find("readonly") is None
+    disk = element.tag == "disk" and element.get("device", "disk") in _IMAGES
+    yield element, image or disk, writes
+    written = disk and element.find("target") is not None and element.find("readonly") is None
     for child in element:
-        yield from _elements(child, written and child.tag == "source", without_disks)
+        yield from _elements(child, image or disk, written and child.tag == "source")
 
 
 def _paths(text: str) -> Iterator[str]:
-    text = text.strip()
     if text.startswith("/"):
         yield text
-    elif "/" in text:
-        for piece in _PIECES.split(text.replace(",,", _COMMA)):
-            if piece.startswith("/"):
-                yield piece.replace(_COMMA, ",")
+        return
+    for piece in _PIECES.split(text.replace(",,", _COMMA)):
+        if piece.startswith("/"):
+            yield piece.replace(_COMMA, ",")

@@ -11,6 +11,7 @@ its own directory unknown, and unknown is not nobody.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -29,7 +30,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.named_files
     named_volumes,
 )
 
-_HAS_SNAPSHOT, _HAS_CHECKPOINT, _HAS_MANAGED_SAVE = 4096, 16384, 256  # virConnectListAllDomainsFlags
+# virConnectListAllDomainsFlags
+_ACTIVE, _PERSISTENT, _HAS_SNAPSHOT, _HAS_CHECKPOINT, _HAS_MANAGED_SAVE = 1, 4, 4096, 16384, 256
 _INACTIVE = 2  # VIR_DOMAIN_XML_INACTIVE
 _GONE = (42, 72, 80)  # virterror.h: no domain, no snapshot, no checkpoint: removed at this very moment
 _DEFINITIONS = "/etc/libvirt/qemu/{}.xml"
@@ -55,19 +57,35 @@ class Users:
     def __init__(self) -> None:
         self._by_path: dict[str, list[User]] = {}
         self._by_file: dict[tuple[int, int], list[User]] = {}
+        self._links: dict[str, str] = {}  # directories as they are named, and really
         self.directories: set[str] = set()
         self.unknown: dict[str, str] = {}
 
     def add(self, path: str, user: User, image: bool = True) -> None:
         """Note that somebody uses a file."""
-        real = os.path.realpath(path)
+        real, key = self._resolved(path)
         self._by_path.setdefault(real, []).append(user)
-        key = file_key(real)
         if key:
             self._by_file.setdefault(key, []).append(user)
         directory = os.path.dirname(real)
         if image and not directory.startswith(_NO_IMAGES_IN):
             self.directories.add(directory)
+
+    def _resolved(self, path: str) -> tuple[str, Optional[tuple[int, int]]]:
+        """Return a file's real path and what tells it from others; a host's files lie in few directories, resolved once."""
+        named, name = os.path.split(path)
+        if name in ("", ".", ".."):
+            return os.path.realpath(path), file_key(path)
+        if named not in self._links:
+            self._links[named] = os.path.realpath(named)
+        real = os.path.join(self._links[named], name)
+        try:
+            status = os.lstat(real)
+        except OSError:
+            return real, None
+        if stat.S_ISLNK(status.st_mode):
+            return os.path.realpath(real), file_key(real)
+        return real, (status.st_dev, status.st_ino)
 
     def of(self, file: str, but: str = "") -> list[User]:
         """Return who uses a file, less the VM of the UUID ``but`` where it does so as one of its own images."""
@@ -105,29 +123,26 @@ class _Reader:
         self._users.directories.update(
             map(os.path.realpath, filter(self._mounts.answers, volumes.directories(connection)))
         )
-        for native in connection.listAllDomains(0):
-            self._add_domain(native)
         for flag, texts, what in (
-            (_HAS_SNAPSHOT, _snapshots, "a snapshot"),
-            (_HAS_CHECKPOINT, _checkpoints, "a checkpoint"),
-            (_HAS_MANAGED_SAVE, _managed_save, "the saved memory"),
+            (_ACTIVE, _running, ""),
+            (_PERSISTENT, _definition, ""),
+            (_HAS_SNAPSHOT, _snapshots, "a snapshot of "),
+            (_HAS_CHECKPOINT, _checkpoints, "a checkpoint of "),
+            (_HAS_MANAGED_SAVE, _managed_save, "the saved memory of "),
         ):
             for native in connection.listAllDomains(flag):
                 for text in _there(texts, native):
-                    self._add_text(text, f"{what} of VM {native.name()}", native.UUIDString(), past=True)
+                    self._add_text(text, f"{what}VM {native.name()}", native.UUIDString(), past=bool(what))
         self._add_sessions()
         return self._users
 
-    def _add_domain(self, native: Any) -> None:
-        for text in _there(_definitions, native):
-            self._add_text(text, f"VM {native.name()}", native.UUIDString())
-
     def _add_text(self, text: str, name: str, uuid: str, past: bool = False) -> None:
         root = parse(text)
-        elsewhere = {named.path for named in named_files(root, without_disks=True)}
-        for named in named_files(root):
+        found = set(named_files(root))
+        elsewhere = {named.path for named in found if not named.image}
+        for named in found:
             self._add(named, User(name, uuid, past or named.path not in elsewhere, named.writes and not past))
-        for volume in named_volumes(root):
+        for volume in named_volumes(root) if "volume=" in text else ():
             self._add_volume(volume, User(name, uuid, True, volume.writes and not past))
 
     def _add(self, named: NamedFile, user: User) -> None:
@@ -140,7 +155,7 @@ class _Reader:
         path = volumes.volume_path(self._connection, named.pool, named.volume)
         path = path or volumes.likely_path(self._connection, named.pool, named.volume)
         if path:
-            self._add(NamedFile(path, named.writes), user)
+            self._add(NamedFile(path, True, named.writes), user)
 
     def _add_sessions(self) -> None:
         pools = {
@@ -162,7 +177,7 @@ class _Reader:
             for volume in named_volumes(root):
                 directory = pools.get(volume.pool)
                 if directory:
-                    self._add(NamedFile(os.path.join(directory, volume.volume), volume.writes), user)
+                    self._add(NamedFile(os.path.join(directory, volume.volume), True, volume.writes), user)
 
 
 def _there(texts: Any, native: Any) -> Iterator[str]:
@@ -173,19 +188,24 @@ def _there(texts: Any, native: Any) -> Iterator[str]:
             raise
 
 
-def _definitions(native: Any) -> Iterator[str]:
+def _running(native: Any) -> Iterator[str]:
+    yield _described(native, 0)
+
+
+def _definition(native: Any) -> Iterator[str]:
+    yield _described(native, _INACTIVE)
+
+
+def _described(native: Any, flags: int) -> str:
     try:
-        if native.isActive():
-            yield native.XMLDesc(0)
-        if native.isPersistent():
-            yield native.XMLDesc(_INACTIVE)
+        return str(native.XMLDesc(flags))
     except libvirt.libvirtError as error:
         if error.get_error_code() in _GONE:
             raise
         # It does not answer now (libvirt 11.0 to 11.4 while it comes in by migration); its definition is a file.
         try:
             with open(_DEFINITIONS.format(native.name()), encoding="utf-8") as file:
-                yield file.read()
+                return file.read()
         except OSError:
             raise error from None
 
