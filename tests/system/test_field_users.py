@@ -176,6 +176,26 @@ def test_a_detached_disk_that_somebody_reads(make_vm: MakeVm) -> None:
         vm.host.run(["kill", pid])
 
 
+@pytest.mark.parametrize("name", ["the overlay", "the image under it"])
+def test_a_layer_that_somebody_reads_is_refused_before_anything(make_vm: MakeVm, name: str) -> None:
+    vm = filled(make_vm("fuweb", "vda", directory=HOME))
+    overlay = vm.active_file("vda")
+    file = overlay if name == "the overlay" else f"{HOME}/fuweb.qcow2"
+    command = f"qemu-nbd -r -t -k {HOME}/nbd -f qcow2 {file}"
+    pid = vm.host.run(f"setsid {command} >/dev/null 2>&1 </dev/null & echo $!").stdout.strip()
+    wait_for("the server", lambda: vm.exists(f"{HOME}/nbd"))
+    try:
+        entry = agreed(vm.remove, "s1")[1]
+        assert (entry["error_code"], entry["changed"]) == ("file_in_use", False), entry["msg"]
+        assert pid in entry["msg"]
+        assert vm.snapshots() == ["s1"]
+    finally:
+        vm.host.run(["kill", pid])
+    wait_for("its end", lambda: vm.host.run(["kill", "-0", pid], check=False).returncode != 0)
+    well(agreed(vm.remove, "s1")[1])
+    rest_is_removed(vm)
+
+
 # A definition of before the snapshot came back: what was written since is on no disk of the VM any more
 
 CHANGES: dict[str, Callable[[FieldVm], Action]] = {

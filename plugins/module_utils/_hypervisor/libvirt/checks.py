@@ -208,6 +208,12 @@ def frozen_image_written(vm: str, image: str, snapshot: str, user: User) -> KvmE
     )
 
 
+def in_use(vm: str, file: str, why: str, remedy: str) -> KvmError:
+    """Return the error of a layer that somebody beside the VM has in use."""
+    message = f"A layer of {vm} cannot be merged now: {file} is in use, {why}."
+    return KvmError("file_in_use", message, f"Nothing was changed. {remedy} Then run the task again.", file=file)
+
+
 def mixed_chain(vm: str, reason: str) -> KvmError:
     """Return the error of snapshots inside images and overlays that are in each other's way."""
     return KvmError(

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Optional
 
 _CLOSING_SECONDS = 5.0  # QEMU lets go of a merged layer a moment after libvirt has told so
 _PAUSE = 0.1
@@ -33,6 +34,12 @@ def writers(files: Iterable[str]) -> dict[str, int]:
     return open_now(wanted, writing=True) if _locked().intersection(map(_inode, wanted)) else {}
 
 
+def locked(files: Iterable[str], but: Optional[int] = None) -> dict[str, int]:
+    """Return those images that a process other than ``but`` has open with a lock, as all of QEMU's programs do."""
+    wanted, locks = list(files), _locked()
+    return open_now([file for file in wanted if _inode(file) in locks], but=but)
+
+
 def _inode(file: str) -> str:
     try:
         return str(os.stat(file).st_ino)
@@ -49,8 +56,8 @@ def _locked() -> set[str]:
         return set()
 
 
-def open_now(files: Iterable[str], writing: bool = False) -> dict[str, int]:
-    """Return those of the files that a process has open (for ``writing``), with that process."""
+def open_now(files: Iterable[str], writing: bool = False, but: Optional[int] = None) -> dict[str, int]:
+    """Return those of the files that a process other than ``but`` has open (for ``writing``), with that process."""
     wanted: dict[tuple[int, int], str] = {}
     for file in files:
         with suppress(OSError):
@@ -60,6 +67,8 @@ def open_now(files: Iterable[str], writing: bool = False) -> dict[str, int]:
     if not wanted:
         return found
     for pid in filter(str.isdigit, os.listdir("/proc")):
+        if pid == str(but):
+            continue
         with suppress(OSError):  # it has ended, or is somebody else's and we are not root
             for descriptor in os.scandir(f"/proc/{pid}/fd"):
                 with suppress(OSError):

@@ -22,6 +22,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     parse,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks import sessions, volumes
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.holders import loops
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.mounts import Mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.named_files import (
     NamedFile,
@@ -134,6 +135,8 @@ class _Reader:
                 for text in _there(texts, native):
                     self._add_text(text, f"{what}VM {native.name()}", native.UUIDString(), past=bool(what))
         self._add_sessions()
+        for device, file in loops():
+            self._users.add(file, User(f"loop device {device}", "", False, False), image=False)
         return self._users
 
     def _add_text(self, text: str, name: str, uuid: str, past: bool = False) -> None:

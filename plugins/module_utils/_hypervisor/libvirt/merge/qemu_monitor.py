@@ -35,9 +35,17 @@ def written(vm: str, native: Any) -> set[str] | None:
     """
     if native.state()[0] != _RUNNING:
         return None  # one that was restored and has not run yet opens its images later
+    pid = qemu_pid(vm)
+    with suppress(OSError):
+        return None if pid is None else set(_open_for_writing(str(pid)))
+    return None
+
+
+def qemu_pid(vm: str) -> int | None:
+    """Return the process of a running VM; None where that cannot be known."""
     for pattern in _PID_FILES:
         with suppress(OSError, ValueError), open(pattern.format(vm), encoding="utf-8") as file:
-            return set(_open_for_writing(str(int(file.read()))))
+            return int(file.read())
     return None
 
 

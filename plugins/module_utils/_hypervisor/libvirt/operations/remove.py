@@ -19,15 +19,19 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     check_chains,
     check_frozen,
     check_idle,
+    in_use,
     mixed_chain,
     refuse_writers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.holders import mounted_from
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import locked
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live import abort_commit
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import qemu_pid
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import see_merged, settle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import forget
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
@@ -62,6 +66,7 @@ def plan_removal(
     notes = _notes(forest, going)
     found = steps(forest.layers)
     _require_room(handle, forest, found)
+    _refuse_open(handle, found)
     memory = tuple(one.memory_file for one in going if one.memory_file and os.path.exists(one.memory_file))
     files = tuple(forest.spelled.get(file, file) for file in gone(found))
     kept = _kept(handle.name, forest, every, names)
@@ -128,6 +133,21 @@ def _require_room(handle: DomainHandle, forest: Forest, found: list[Step]) -> No
                 "Nothing was changed. Make room first.",
                 free_bytes=free,
                 wanted_bytes=grows,
+            )
+
+
+def _refuse_open(handle: DomainHandle, found: list[Step]) -> None:
+    """Raise ``file_in_use`` where a process or a mount beside the VM has a layer that is about to be merged."""
+    running = handle.active()
+    own = qemu_pid(handle.name) if running else None
+    files = {file for step in found if isinstance(step, Merge) for file in (step.top, step.base)}
+    for file, pid in locked(files, but=own).items() if own or not running else ():
+        raise in_use(handle.name, file, f"process {pid} has it open", f"Look what it is: ps -fp {pid}.")
+    for file in sorted(files):
+        point = mounted_from(file, handle.around().files.mounts)
+        if point:
+            raise in_use(
+                handle.name, file, f"it is mounted on this host at {point}", f"Unmount it first: umount {point}."
             )
 
 
