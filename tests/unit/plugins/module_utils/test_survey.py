@@ -15,6 +15,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Drop, Layers, Merge, steps
 
 pytest.importorskip("lxml")
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks import mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import (
     HostFiles,
 )
@@ -125,3 +126,15 @@ def test_another_file_of_the_same_name_is_not_deleted_and_may_be_merged(host: Ho
     assert "another file" in forest.why[host.file("side")]
     host.record = Record(made={host.file("side"): Made("vda", noted)})
     assert Drop(host.file("side")) in steps(host.forest(ours=("one", "top", "side")).layers)
+
+
+def test_on_shared_storage_nothing_is_deleted_and_layers_are_merged(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.add("side", "base")
+    monkeypatch.setattr(mounts, "_read", lambda: iter([mounts.Mount("/", "nfs4", "0:1")]))
+    forest = host.forest(ours=("one", "top", "side"))
+    assert Drop(host.file("side")) not in steps(forest.layers)
+    assert [(one.file, one.why) for one in leftovers("web", forest, ())] == [(host.file("side"), "shared")]
+    host.backing.pop(host.file("side"))
+    assert isinstance(steps(host.forest().layers)[0], Merge)
