@@ -188,7 +188,9 @@ class LibvirtHypervisor(Hypervisor):
         return Take(handle, self._uri, self._records, self._guard, _xml(plan.vm)).run(plan, deadline)
 
     def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
-        return plan_revert(self._handle(vm.id), vm, snapshot, power)
+        handle = self._handle(vm.id)
+        with handle.seen_once():
+            return plan_revert(handle, vm, snapshot, power)
 
     def revert(self, plan: RevertPlan, deadline: Deadline) -> tuple[str, ...]:
         Reversion(self._handle(plan.vm.id), Pace(0, deadline)).run(plan)
@@ -197,7 +199,9 @@ class LibvirtHypervisor(Hypervisor):
     def plan_removal(
         self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
     ) -> RemovalPlan:
-        return plan_removal(self._handle(vm.id), vm, tuple(snapshots), orphans)
+        handle = self._handle(vm.id)
+        with handle.seen_once():
+            return plan_removal(handle, vm, tuple(snapshots), orphans)
 
     def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:
         Removal(self._handle(plan.vm.id), Pace(bandwidth, deadline)).run(plan.snapshots[0])

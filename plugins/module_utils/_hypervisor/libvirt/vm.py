@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Callable, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
@@ -64,21 +64,38 @@ class DomainHandle:
         self.version = version
         self._records = records
         self._host_files = host_files
+        self._seen: Optional[dict[str, Any]] = None
+
+    @contextmanager
+    def seen_once(self) -> Iterator[None]:
+        """Ask libvirt each question once for the block, which changes nothing: all is decided by one reading."""
+        self._seen = {}
+        try:
+            yield
+        finally:
+            self._seen = None
+
+    def _once(self, what: str, doing: str, read: Callable[[], Any]) -> Any:
+        if self._seen is not None and what in self._seen:
+            return self._seen[what]
+        with translated(self.name, doing):
+            found = read()
+        if self._seen is not None:
+            self._seen[what] = found
+        return found
 
     def active(self) -> bool:
         """Whether the domain has a QEMU process."""
-        with translated(self.name, "asking whether it runs"):
-            return bool(self.native.isActive())
+        return bool(self._once("active", "asking whether it runs", self.native.isActive))
 
     def xml(self) -> Any:
         """Return the domain as it runs, or as it is defined where it does not."""
-        with translated(self.name, "reading the VM"):
-            return parse(self.native.XMLDesc(0))
+        return self._once("xml", "reading the VM", lambda: parse(self.native.XMLDesc(0)))
 
     def definition(self) -> Any:
         """Return the domain as its next start will have it."""
-        with translated(self.name, "reading its definition"):
-            return parse(self.native.XMLDesc(_INACTIVE | _SECURE))
+        flags = _INACTIVE | _SECURE
+        return self._once("definition", "reading its definition", lambda: parse(self.native.XMLDesc(flags)))
 
     def disk(self, target: str) -> Disk:
         """Return a disk as the domain has it now."""
@@ -91,8 +108,8 @@ class DomainHandle:
 
     def saved(self) -> list[Saved]:
         """Return all its snapshots as libvirt keeps them."""
-        with translated(self.name, "reading its snapshots"):
-            return read_saved(self.native)
+        found: list[Saved] = self._once("saved", "reading its snapshots", lambda: read_saved(self.native))
+        return found
 
     def record(self) -> Record:
         """Return what this collection notes of it."""
