@@ -51,7 +51,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
     plan_snapshot,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle, gone_layers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
     Record,
     Records,
@@ -146,9 +146,13 @@ class LibvirtHypervisor(Hypervisor):
         errors = list(frozen_written(handle, every))
         with suppress(KvmError):  # a chain that cannot be read is told of already
             found = replace(found, leftovers=tuple(leftovers(vm.name, handle.survey(), every)))
+        gone = [
+            f"its definition names {file}, which is gone, so {vm.name} would not start: remove a snapshot, and it is mended"
+            for file in gone_layers(handle.definition())
+        ]
         return replace(
             found,
-            problems=(*found.problems, *(error.message for error in errors)),
+            problems=(*found.problems, *(error.message for error in errors), *gone),
             definition_changed=tuple(one.details["disk"] for one in errors if one.error_code == "definition_changed"),
         )
 

@@ -37,7 +37,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     read_saved,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import (
+    Disk,
+    disks,
+    image_disks,
+    source_path,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
 
@@ -151,6 +156,23 @@ class DomainHandle:
         with translated(self.name, "defining it on its new images"):
             self.connection.defineXML(etree.tostring(root, encoding="unicode"))
 
+    def forget_layers(self, merged: str = "") -> None:
+        """Take layers that were merged, or are gone, out of the chains that its definition tells: it would not start.
+
+        Libvirt (9.0 and later) writes chains into the definition when a snapshot is taken of a running VM, and believes them.
+        """
+        root = self.definition()
+        stale = [one for one in root.iter("backingStore") if _is_gone(one, merged)]
+        for layer in stale:
+            below = layer.find("backingStore")
+            if below is None:
+                layer.getparent().remove(layer)
+            else:
+                layer.getparent().replace(layer, below)
+        if stale:
+            with translated(self.name, "taking a merged layer out of its definition"):
+                self.connection.defineXML(etree.tostring(root, encoding="unicode"))
+
     def agree(self, forest: Forest, moved: Mapping[str, tuple[str, str]]) -> None:
         """Make libvirt's notes on its snapshots agree with its layers; what they name no more is noted as ours still."""
         found = self.saved()
@@ -212,6 +234,16 @@ class DomainHandle:
             # Headers that name each other in a circle are none of ours, and must not hold up anything.
             ordered += [file for file in left if set(above[file]).issubset(ordered)] or left
         return [going[file] for file in ordered]
+
+
+def gone_layers(domain: Any) -> list[str]:
+    """Return the files that the chains in a VM's definition name and that are not there."""
+    return [str(source_path(one)) for one in domain.iter("backingStore") if _is_gone(one)]
+
+
+def _is_gone(layer: Any, merged: str = "") -> bool:
+    path = source_path(layer)
+    return path is not None and (os.path.realpath(path) == merged or not os.path.lexists(path))
 
 
 def _needed(vm: str, file: str, users: list[str]) -> KvmError:

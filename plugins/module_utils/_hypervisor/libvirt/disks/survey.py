@@ -63,6 +63,7 @@ class Forest:
             based_on={file: self.layers.above(file) for file in self.layers.backing},
             spelled=self.spelled,
             moved=moved,
+            ours=self.layers.ours,
         )
 
     def leave_to_others(self, own: Collection[str], snapshots: Iterable[Saved], around: Surroundings) -> None:

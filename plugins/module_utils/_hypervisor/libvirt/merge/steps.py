@@ -41,10 +41,12 @@ def settle(handle: DomainHandle, forest: Forest, merging: bool, pace: Pace, star
         while (step := forest.layers.next_step(merging)) is not None:
             if isinstance(step, Drop):
                 started()
+                handle.forget_layers(step.file)
                 handle.unlink([step.file])
                 forest.layers.done(step)
             else:
                 _merge(handle, forest, step, pace, started)
+        handle.forget_layers()  # of a version before this one
     finally:
         handle.note_percent(None)
 
@@ -69,6 +71,7 @@ def _merge(handle: DomainHandle, forest: Forest, step: Merge, pace: Pace, starte
     if moved_tops:
         # Libvirt has done so for a running VM, unless it was killed just then.
         _define(handle, moved_tops, (forest.spelled[step.top], forest.format(step.top)))
+    handle.forget_layers(step.top)
     handle.agree(forest, {step.top: base})
     _require_unused(handle, step.top)
     handle.unlink([step.top])
@@ -91,6 +94,7 @@ def see_merged(handle: DomainHandle, forest: Forest, top: str, base: str) -> Non
         catch_up(handle)
     image = (forest.spelled[base], forest.format(base))
     handle.define({target: image for target, file in forest.tops.items() if file == base})
+    handle.forget_layers(top)
     handle.agree(forest, {top: image})
 
 

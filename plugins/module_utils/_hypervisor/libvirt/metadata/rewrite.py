@@ -16,7 +16,7 @@ What virsh does with the overlays that a snapshot names (``disks``) depends on w
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -40,13 +40,15 @@ class OnDisk:
     """What lies on disk for a VM, by real paths.
 
     ``chains`` has each disk's layers by target, active first; ``based_on`` what is based on an image; ``spelled`` how
-    libvirt is to be told a path. ``moved`` are images that were merged away, with the path and format that took over.
+    libvirt is to be told a path. ``moved`` are images that were merged away, with the path and format that took over. Only
+    ``ours`` may be named as a snapshot's overlay: what is named may be deleted later, by this collection and by virsh.
     """
 
     chains: Mapping[str, Sequence[str]]
     based_on: Mapping[str, Sequence[str]]
     spelled: Mapping[str, str]
     moved: Mapping[str, tuple[str, str]]
+    ours: Collection[str]
 
 
 def current_name(native: Any) -> str | None:
@@ -132,6 +134,7 @@ def _overlay(part: SavedDisk, disk: OnDisk, reverts: bool) -> str | None:
     branches = disk.based_on.get(state, ())
     leading = [above for above, below in zip(chain, chain[1:]) if below == state]
     aside = [one for one in branches if one not in leading]
+    ours_aside = [one for one in aside if one in disk.ours]
     named = os.path.realpath(str(part.overlay))
     if leading and not reverts and not aside and set(disk.based_on.get(leading[0], ())).difference(chain):
         # Such a libvirt merges the overlay and deletes it, whatever else is based on that.
@@ -141,10 +144,14 @@ def _overlay(part: SavedDisk, disk: OnDisk, reverts: bool) -> str | None:
     if leading:
         # A delete by libvirt before 9.9 would write into what the other branch is based on: it refuses what is not in
         # the VM's chain.
-        return named if named in aside else aside[0]
+        return named if named in aside else _one_of(ours_aside, named)
     if named in branches or not os.path.lexists(named):
         return None
-    return aside[0] if aside else _never_there(named)
+    return _one_of(ours_aside, named)
+
+
+def _one_of(overlays: Sequence[str], named: str) -> str:
+    return overlays[0] if overlays else _never_there(named)
 
 
 def _never_there(path: str) -> str:

@@ -12,7 +12,9 @@ is what an external memory file is.
 from __future__ import annotations
 
 import os
+import shlex
 import time
+from collections.abc import Collection
 from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
@@ -76,7 +78,8 @@ def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, po
     if target.kind == "mixed":
         raise mixed_chain(vm.name, f"snapshot {target.name!r} is partly inside its images and partly not")
     disks = {disk.target: disk for disk in image_disks(handle.xml())}
-    _check_disks(vm.name, target, disks)
+    made = {os.path.realpath(file) for one in handle.saved() for file in one.overlays}
+    _check_disks(vm.name, target, disks, made.union(handle.record().overlays, handle.record().made))
     if target.kind == "internal":
         _check_internal(handle, target, disks)
         return RevertPlan(vm, snapshot, (), (), final)
@@ -99,35 +102,46 @@ def _final(vm: VirtualMachine, power: str) -> str:
     return vm.state if vm.state in (_RUNNING, _PAUSED) else _OFF
 
 
-def _check_disks(vm: str, target: Saved, disks: dict[str, Disk]) -> None:
-    """Raise ``disks_changed`` where the VM has not the disks that it had."""
+def _check_disks(vm: str, target: Saved, disks: dict[str, Disk], overlays: Collection[str]) -> None:
+    """Raise ``disks_changed`` where the VM has not the disks that it had; ``overlays`` are all that were made of its disks."""
     then = {disk.target for disk in target.domain_disks if disk.source and disk.device in ("disk", "lun")}
     covered = {part.target for part in target.disks}
     changes = [f"{name} was removed" for name in sorted(covered - disks.keys())]
     changes += [f"{name} was added" for name in sorted(disks.keys() - then) if not disks[name].readonly]
-    for part in target.disks:
-        if part.target in disks and not changes:
-            roots = [
-                _root(part.state, part.format),
-                _root(str(disks[part.target].source), disks[part.target].format),
-            ]
-            if roots[0] and roots[1] and roots[0] != roots[1]:
-                changes.append(
-                    f"{part.target} is another disk now: it goes back to {roots[1]}, then it did to {roots[0]}"
-                )
     if changes:
-        raise KvmError(
-            "disks_changed",
-            f"The disks of {vm} are not those it had at snapshot {target.name!r}: {'; '.join(changes)}.",
-            "Nothing was changed, and the VM was not stopped. Attach or detach disks so that they are as they were.",
-        )
+        remedy = "Attach or detach disks so that they are as they were."
+        raise _disks_changed(vm, target.name, "; ".join(changes), remedy)
+    for part in target.disks:
+        before, now = _chain(part.state, part.format), _chain(str(disks[part.target].source), disks[part.target].format)
+        # A pull leaves the overlay and nothing under it: that is the same disk still.
+        if before and now and before[-1] != now[-1] and not set(now).intersection(overlays):
+            change = f"{part.target} is another disk now: it goes back to {now[-1]}, then it did to {before[-1]}"
+            raise _disks_changed(vm, target.name, change, _other_image(vm, part))
 
 
-def _root(file: str, image_format: str) -> str | None:
+def _disks_changed(vm: str, snapshot: str, change: str, remedy: str) -> KvmError:
+    return KvmError(
+        "disks_changed",
+        f"The disks of {vm} are not those it had at snapshot {snapshot!r}: {change}.",
+        f"Nothing was changed, and the VM was not stopped. {remedy}",
+    )
+
+
+def _other_image(vm: str, part: SavedDisk) -> str:
+    """Return the way back to a snapshot of a disk that was moved or exchanged: the image that it is on now is kept by it."""
+    new = f"{os.path.splitext(part.state)[0]}.again.qcow2"
+    command = shlex.join(["qemu-img", "create", "-f", "qcow2", "-F", part.format, "-b", part.state, new])
+    return (
+        f"To go back to what {part.state} holds all the same, give {vm} a new overlay on it in place of disk {part.target} "
+        f"({command}, then virsh edit {vm}); the image it is on now stays as it is."
+    )
+
+
+def _chain(file: str, image_format: str) -> list[str]:
     try:
-        return os.path.realpath(read_chain(file, image_format)[-1].file)
+        return [os.path.realpath(image.file) for image in read_chain(file, image_format)]
     except (OSError, ValueError):
-        return None  # said where chains are checked
+        return []  # said where chains are checked
 
 
 def _check_states(handle: DomainHandle, target: Saved) -> None:
