@@ -94,6 +94,14 @@ class DomainHandle:
         with translated(self.name, "reading its snapshots"):
             return read_saved(self.native)
 
+    def snapshot(self, name: str) -> Saved:
+        """Return the snapshot of that name. Raises ``busy`` where somebody has just removed it."""
+        found = next((one for one in self.saved() if one.name == name), None)
+        if found is None:
+            message = f"Snapshot {name!r} of {self.name} was removed by somebody else meanwhile."
+            raise KvmError("busy", message, "Run the task again: it looks at what is there first.")
+        return found
+
     def record(self) -> Record:
         """Return what this collection notes of it."""
         return self._records.read(self.id)
