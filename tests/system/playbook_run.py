@@ -80,14 +80,19 @@ def run_on_terminal(words: Sequence[str], inventory: Path = INVENTORY, seconds: 
 
 
 def reset_fleet(fleet: Sequence[Host]) -> None:
-    """Make the VMs that every host has pristine, on all hosts at once; a host may have others, of other tests."""
+    """Make the lab's VMs pristine, on all hosts at once; a host may have others, of other tests."""
     with ThreadPoolExecutor(len(fleet)) as pool:
         list(pool.map(lambda host: reset_vm(host, *vms_of(host)), fleet))
 
 
 def vms_of(host: Host) -> list[str]:
-    """Return the VMs that the lab gives this host."""
-    return [vm for vm in VMS if host.invtsc or vm != "tsc01"]
+    """Return the VMs that the lab gives this host: those that all have, and one of its own."""
+    return [*(vm for vm in VMS if host.invtsc or vm != "tsc01"), own_vm(host)]
+
+
+def own_vm(host: Host) -> str:
+    """Return the VM that no other host has."""
+    return f"only-{host.spec.suite}"
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from lab.api import Host, hosts, reset_vm
+from lab.api import Host, all_hosts, hosts, reset_vm
 
-from .playbook_run import SNAPSHOT, VMS, Run, reset_fleet, run, run_on_terminal, vms_of
+from .playbook_run import SNAPSHOT, VMS, Run, own_vm, reset_fleet, run, run_on_terminal, vms_of
 
 TESTS = Path(__file__).resolve().parents[1]
 FIXTURE = TESTS / "fixtures" / "mock" / "fleet.json"
@@ -46,6 +46,27 @@ def mock_fleet(tmp_path: Path) -> Path:
 
 def with_variables(*variables: str) -> list[str]:
     return [*SNAPSHOT, *(word for variable in variables for word in ("-e", variable))]
+
+
+@pytest.mark.fleet
+def test_hosts_with_vms_of_their_own_and_one_without(fleet: list[Host]) -> None:
+    """Take, revert and remove over hosts that are not alike: what one has the others have not, and one has nothing."""
+    empty = next((host for host in all_hosts() if host.spec.vms == ()), None) or pytest.skip("hv-empty is not up")
+    own = {(host.name, own_vm(host)) for host in fleet}
+    for host in fleet:
+        reset_vm(host, own_vm(host))
+    named = ",".join(sorted(vm for _host, vm in own))
+    words = ["snapshot_hosts=hypervisors:empty", "snapshot_name=which", "snapshot_confirm=yes"]
+    for name in ("snapshot", "revert", "remove"):
+        done = run(playbook(name, *words, f"snapshot_vms={named},nothing-*"))
+        assert done.status == 0, done.output
+        assert {where for where, vm in done.vms().items() if not vm["failed"]} == own
+        assert (done.results[empty.name]["vms"], done.results[empty.name]["changed"]) == ([], False)
+    before = {host.name: host.virsh("snapshot-list", own_vm(host), "--name") for host in fleet}
+    done = run(playbook("snapshot", *words, f"snapshot_vms={named},only-nobody"))
+    assert (done.status != 0, done.output.count("fatal: ")) == (True, 1)
+    assert "No host has a VM only-nobody" in flat(done)
+    assert {host.name: host.virsh("snapshot-list", own_vm(host), "--name") for host in fleet} == before
 
 
 def playbook(name: str, *variables: str) -> list[str]:
@@ -138,7 +159,6 @@ def test_nobody_is_asked_and_nobody_waited_for(mock_fleet: Path, terminal: bool)
     ],
 )
 def test_a_terminal_is_nobody(mock_fleet: Path, name: str, variables: list[str], says: str | None) -> None:
-    take(mock_fleet, "a", "b")
     before = states(mock_fleet)
     done = run_on_terminal(playbook(name, *variables), mock_fleet)
     assert (done.status == 0) == (says is None), done.output
