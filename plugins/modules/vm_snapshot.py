@@ -195,6 +195,12 @@ EXAMPLES = r"""
     disks: [vda]
     overlay_dir: /srv/overlays
 
+- name: Some of these on this host, the others on another one
+  limiquantix.kvm.vm_snapshot:
+    vms: [db01, db02, db03]
+    name: pre-patch
+    missing: skip
+
 - name: Back to where it was, keeping what there is now
   limiquantix.kvm.vm_snapshot:
     vm: web01
