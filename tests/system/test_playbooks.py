@@ -293,6 +293,14 @@ def test_a_slip_is_refused_by_its_name(mock_fleet: Path, name: str, where: str) 
     assert (done.results, states(mock_fleet)) == ({}, before)
 
 
+def test_a_slip_would_send_the_agent_to_every_host(mock_fleet: Path) -> None:
+    done = run(playbook("deploy_agent", "qx_node_host=mock-1", "qx_node_keep_release=2"), mock_fleet)
+    assert done.status != 0
+    for slip, meant in (("qx_node_host", "qx_node_hosts"), ("qx_node_keep_release", "qx_node_keep_releases")):
+        assert f"{slip} is not a variable of this playbook; did you mean {meant}?" in flat(done)
+    assert "TASK [Build once" not in done.output
+
+
 def test_variables_of_others_are_none_of_ours(mock_fleet: Path) -> None:
     inventory = json.loads(mock_fleet.read_text())
     inventory["hypervisors"]["vars"].update(snapshot_lvm_action="snapshot", snapshot_lvm_vg="vg0", vms=["a"], name="x")
