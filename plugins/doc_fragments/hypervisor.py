@@ -66,6 +66,15 @@ options:
       - What changes a VM is answered only when it is done, so that may take as long as O(timeout) allows.
     type: int
     default: 30
+  missing:
+    description:
+      - What to do about a name or UUID in C(vms) that no VM of this host has. A glob or V(!pattern) that matches nothing is never
+        an error, nor is a host without VMs, because a play over many hosts asks each of them for the same.
+      - V(fail) fails with C(error_code=vm_not_found), before anything is changed.
+      - V(skip) names it in C(missing) of the result and goes on with the others, as with a VM that goes away meanwhile.
+    type: str
+    choices: [fail, skip]
+    default: fail
   parallel:
     description:
       - How many VMs are handled at once, each over a connection of its own.

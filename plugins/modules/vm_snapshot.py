@@ -37,7 +37,8 @@ options:
     description:
       - The VMs, as names, UUIDs, shell globs such as V(web-*), or V(!pattern) to leave some out.
       - With V(!pattern) only, all the others are meant.
-      - A name or glob that matches no VM is an error, and nothing is changed then.
+      - A VM whose very name has C(*), C(?) or C([) in it is meant as it is written.
+      - A name or UUID that no VM of the host has is an error before anything is changed, unless O(missing=skip).
     type: list
     elements: str
     required: true
@@ -194,6 +195,12 @@ EXAMPLES = r"""
     disks: [vda]
     overlay_dir: /srv/overlays
 
+- name: Some of these on this host, the others on another one
+  limiquantix.kvm.vm_snapshot:
+    vms: [db01, db02, db03]
+    name: pre-patch
+    missing: skip
+
 - name: Back to where it was, keeping what there is now
   limiquantix.kvm.vm_snapshot:
     vm: web01
@@ -246,6 +253,14 @@ details:
   description: Values behind the message of an error that concerns the whole task.
   returned: when there are any
   type: dict
+missing:
+  description:
+    - The names and UUIDs that no VM of this host has, as they stand in O(vms), and VMs that went away before their turn.
+    - After C(error_code=vm_not_found) of the whole task too.
+  returned: always
+  type: list
+  elements: str
+  sample: [web02]
 vms:
   description: One entry for each selected VM.
   returned: unless the task as a whole is refused
@@ -502,12 +517,12 @@ def main() -> None:
     disk_only = not params["include_memory"] if params["state"] == "present" else None
     try:
         action, wording = wanted(params)
-        limits = Limits(params["parallel"], params["timeout"], params["running_only"])
+        limits = Limits(params["parallel"], params["timeout"], params["running_only"], params["missing"])
         with open_hypervisor(params) as hypervisor:
             vms = run(hypervisor, params["vms"], action, limits, module.check_mode)
     except KvmError as error:
         nothing: dict[str, Any] = {"changed": False, "disk_only": disk_only, "diff": [], "vms": []}
-        module.fail_json(**nothing, **error.to_failure())
+        module.fail_json(**nothing, missing=error.details.get("names", []), **error.to_failure())
     result = outcome(wording, vms, module.check_mode)
     if result.pop("failed", False):
         module.fail_json(**result)

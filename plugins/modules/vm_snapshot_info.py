@@ -32,7 +32,8 @@ options:
     description:
       - The VMs, as names, UUIDs, shell globs such as V(web-*), or V(!pattern) to leave some out.
       - The default is all VMs of the host, and none there is no error. With V([]) none are meant.
-      - A name or glob that matches no VM is an error.
+      - A VM whose very name has C(*), C(?) or C([) in it is meant as it is written.
+      - A name or UUID that no VM of the host has is an error, unless O(missing=skip).
     type: list
     elements: str
     aliases: [vm]
@@ -123,6 +124,14 @@ details:
   description: Values behind the message of an error that concerns the whole task.
   returned: when there are any
   type: dict
+missing:
+  description:
+    - The names and UUIDs that no VM of this host has, as they stand in O(vms), and VMs that went away before their turn.
+    - After C(error_code=vm_not_found) of the whole task too.
+  returned: always
+  type: list
+  elements: str
+  sample: [web02]
 vms:
   description: One entry for each selected VM.
   returned: unless the task as a whole is refused
@@ -440,9 +449,11 @@ def main() -> None:
     params = module.params
     try:
         with open_hypervisor(params) as hypervisor:
-            vms = gather(hypervisor, params["vms"], params["names"], params["parallel"], params["timeout"])
+            limits = (params["parallel"], params["timeout"])
+            vms = gather(hypervisor, params["vms"], params["names"], *limits, missing=params["missing"])
     except KvmError as error:
-        module.fail_json(changed=False, vms=[], **error.to_failure())
+        missing = error.details.get("names", [])
+        module.fail_json(changed=False, vms=[], missing=missing, **error.to_failure())
     found = result(vms)
     if found.pop("failed", False):
         module.fail_json(**found)

@@ -37,7 +37,8 @@ options:
     description:
       - The VMs, as names, UUIDs, shell globs such as V(web-*), or V(!pattern) to leave some out.
       - With V(!pattern) only, all the others are meant.
-      - A name or glob that matches no VM is an error, and nothing is changed then.
+      - A VM whose very name has C(*), C(?) or C([) in it is meant as it is written.
+      - A name or UUID that no VM of the host has is an error before anything is changed, unless O(missing=skip).
     type: list
     elements: str
     required: true
@@ -181,6 +182,14 @@ details:
   description: Values behind the message of an error that concerns the whole task.
   returned: when there are any
   type: dict
+missing:
+  description:
+    - The names and UUIDs that no VM of this host has, as they stand in O(vms), and VMs that went away before their turn.
+    - After C(error_code=vm_not_found) of the whole task too.
+  returned: always
+  type: list
+  elements: str
+  sample: [web02]
 vms:
   description: One entry for each selected VM.
   returned: unless the task as a whole is refused
@@ -297,11 +306,12 @@ def main() -> None:
     params = module.params
     try:
         action = Prune(retention(params), datetime.now(timezone.utc), params["bandwidth"])
-        limits = Limits(params["parallel"], params["timeout"], params["running_only"])
+        limits = Limits(params["parallel"], params["timeout"], params["running_only"], params["missing"])
         with open_hypervisor(params) as hypervisor:
             vms = run(hypervisor, params["vms"], action, limits, module.check_mode)
     except KvmError as error:
-        module.fail_json(changed=False, disk_only=None, diff=[], vms=[], **error.to_failure())
+        nothing: dict[str, Any] = {"changed": False, "disk_only": None, "diff": [], "vms": []}
+        module.fail_json(**nothing, missing=error.details.get("names", []), **error.to_failure())
     pruned = result(vms, module.check_mode)
     if pruned.pop("failed", False):
         module.fail_json(**pruned)

@@ -105,10 +105,10 @@ def _done(where: dict[str, Any], vms: list[str], action: Action[Any], check: boo
         return run(hypervisor, vms, action, limits, check)
 
 
-def info(where: dict[str, Any], vms: list[str]) -> dict[str, Any]:
+def info(where: dict[str, Any], vms: list[str], missing: str = "fail") -> dict[str, Any]:
     """Do what vm_snapshot_info does."""
     with open_hypervisor({**where, "parallel": 4, "timeout": 60}) as hypervisor:
-        return info_result(gather(hypervisor, vms, None, 4, 60))
+        return info_result(gather(hypervisor, vms, None, 4, 60, missing=missing))
 
 
 def hold(where: dict[str, Any], vm: str) -> dict[str, Any]:

@@ -277,11 +277,48 @@ def test_two_runs_at_once_take_one_snapshot(world: World, name: str) -> None:
     assert names(world, "files01").count(name) == 1
 
 
-@pytest.mark.parametrize("patterns", [["nobody"], ["no-*"], ["web01", "nobody"], ["web01", "!web*"], [""]])
-def test_unknown_vms(world: World, name: str, patterns: list[str]) -> None:
-    result = world.snapshot(patterns, name)
+NOBODY = "99999999-AAAA-4aaa-8aaa-999999999999"
+
+
+@pytest.mark.parametrize("patterns", [["nobody"], ["off01", "nobody"], [NOBODY, "off01"], ["nobody", "no-*", "!off01"]])
+@pytest.mark.parametrize("check", [True, False])
+def test_a_name_that_is_not_here(world: World, name: str, patterns: list[str], check: bool) -> None:
+    result = world.snapshot(patterns, name, check=check)
     assert (result["failed"], result["error_code"], result["vms"]) == (True, "vm_not_found", [])
-    assert name not in names(world, "web01")
+    assert result["details"]["names"] == [one for one in patterns if one in ("nobody", NOBODY)]
+    assert name not in names(world, "off01")
+
+
+@pytest.mark.parametrize("patterns", [["no-*"], ["off01", "!off*"], ["!*"]])
+def test_nothing_that_is_meant_is_nothing_to_do(world: World, name: str, patterns: list[str]) -> None:
+    for result in (world.snapshot(patterns, name), world.revert(patterns, name), world.remove(patterns, name)):
+        assert "failed" not in result
+        assert (result["changed"], result["vms"], result["missing"]) == (False, [], [])
+        assert result["msg"].endswith(" of 0 VMs: nothing to do")
+    assert name not in names(world, "off01")
+
+
+def test_what_may_be_missing_is_told(world: World, name: str) -> None:
+    patterns = ["nobody", "off01", NOBODY, "no-*"]
+    for call, word in (
+        (world.snapshot, "taken"),
+        (world.snapshot, "unchanged"),
+        (world.revert, "unchanged"),
+        (world.remove, "removed"),
+    ):
+        result = call(patterns, name, missing="skip")
+        assert "failed" not in result, result["msg"]
+        assert ([vm["vm"] for vm in result["vms"]], result["missing"]) == (["off01"], ["nobody", NOBODY])
+        assert result["msg"].endswith(f"of 1 VM: 1 {word}. Not on this host: nobody, {NOBODY}")
+    alone = world.remove(["nobody"], name, missing="skip")
+    assert (alone["changed"], alone["vms"], alone["missing"]) == (False, [], ["nobody"])
+
+
+@pytest.mark.parametrize("patterns", [[""], ["off01", ""], ["*", "!"]])
+def test_what_an_empty_variable_becomes_is_not_every_vm(world: World, name: str, patterns: list[str]) -> None:
+    result = world.snapshot(patterns, name, missing="skip")
+    assert (result["failed"], result["error_code"], result["vms"]) == (True, "bad_request", [])
+    assert name not in names(world, "off01")
 
 
 def test_vms_by_uuid_glob_and_exclusion(world: World, name: str) -> None:
@@ -289,6 +326,7 @@ def test_vms_by_uuid_glob_and_exclusion(world: World, name: str) -> None:
     for patterns, expected in (
         ([uuid_of_off01.upper()], ["off01"]),
         (["o?f*", "off01"], ["off01"]),
+        (["off01", uuid_of_off01, "off01", "of*"], ["off01"]),
         (["*01", "!db01", "!web*", "!tsc01"], ["files01", "off01"]),
     ):
         result = world.snapshot(patterns, name, check=True)

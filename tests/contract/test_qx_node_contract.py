@@ -76,10 +76,20 @@ def test_names_that_survive(agent: AgentWorld, good: str) -> None:
     unchanged(agent.ask("snapshot", "off01", name=good))
 
 
-@pytest.mark.parametrize("patterns", [["nobody"], ["no-*"], ["web01", "nobody"], ["web01", "!web*"]])
-def test_unknown_vms(agent: AgentWorld, patterns: list[str]) -> None:
+@pytest.mark.parametrize("patterns", [["nobody"], ["web01", "nobody"]])
+def test_a_name_that_is_not_here(agent: AgentWorld, patterns: list[str]) -> None:
     result = agent.ask("snapshot", patterns, name="s")
     assert (result["failed"], result["error_code"], result["vms"]) == (True, "vm_not_found", [])
+    result = agent.ask("snapshot", patterns, name="s", missing="skip")
+    assert ([vm["vm"] for vm in result["vms"]], result["missing"]) == (patterns[:-1], ["nobody"])
+    assert "failed" not in result
+
+
+@pytest.mark.parametrize("patterns", [["no-*"], ["web01", "!web*"]])
+def test_nothing_that_is_meant_is_nothing_to_do(agent: AgentWorld, patterns: list[str]) -> None:
+    result = agent.ask("snapshot", patterns, name="s")
+    assert (result["changed"], result["vms"], result["missing"]) == (False, [], [])
+    assert "failed" not in result
 
 
 def test_a_vm_that_another_run_holds(agent: AgentWorld) -> None:

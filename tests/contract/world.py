@@ -177,7 +177,7 @@ class World(ABC):
 
 def _task(vms: Any, check: bool, options: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a call: the limits of the task apart from what it wants."""
-    limits = {key: options.pop(key) for key in ("parallel", "timeout", "running_only") if key in options}
+    limits = {key: options.pop(key) for key in ("parallel", "timeout", "running_only", "missing") if key in options}
     return {"vms": [vms] if isinstance(vms, str) else vms, "check": check, "limits": limits, **options}
 
 

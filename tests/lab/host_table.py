@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Optional
 
 from .commands import LabError
 
@@ -19,7 +20,7 @@ class HostSpec:
     # Whether it is one of the fleet that the tests of snapshots work on. For those another init is no other hypervisor.
     snapshots: bool = True
     agent: bool = False  # whether the role of the host agent is tested on it: one host of each init
-    vms: tuple[str, ...] = ()  # those of domains.py that it has; empty: all
+    vms: Optional[tuple[str, ...]] = None  # those of domains.py that it has; None: all that name no other host
 
     @property
     def image(self) -> str:
@@ -36,6 +37,8 @@ HOSTS = (
     HostSpec("hv-bookworm", "bookworm", 12, agent=True),  # libvirt 9.0, QEMU 7.2, Python 3.11
     HostSpec("hv-trixie", "trixie", 13),  # libvirt 11.3, QEMU 10.0, Python 3.13
     HostSpec("hv-openrc", "bookworm", 14, OPENRC, snapshots=False, agent=True, vms=("db01", "tsc01")),
+    # For playbooks over a fleet: a host that has no VM. The image is hv-bookworm's.
+    HostSpec("hv-empty", "bookworm", 15, snapshots=False, vms=()),
 )
 
 FLEET = tuple(spec for spec in HOSTS if spec.snapshots)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -130,7 +131,8 @@ def _forget_propagation(spec: HostSpec) -> None:
 def on_host(spec: HostSpec, *arguments: str, timeout: float = 300) -> str:
     """Run on_host/provision.py there and return what it prints."""
     refresh_scripts(spec)
-    provision = ["python3", "-B", "/opt/lab/provision.py", *(["--only", ",".join(spec.vms)] if spec.vms else [])]
+    only = [] if spec.vms is None else ["--only", shlex.quote(",".join(spec.vms))]  # ssh would lose an empty word
+    provision = ["python3", "-B", "/opt/lab/provision.py", *only]
     return run([*ssh.command(spec.name), *provision, *arguments], timeout=timeout).stdout
 
 

@@ -34,6 +34,7 @@ def write() -> None:
     text += _group("hypervisors", "The fleet that the tests of snapshots work on.", [spec.name for spec in fleet])
     text += _group("invtsc", "Those whose KVM runs tsc01, the VM that cannot have a memory snapshot.", invtsc)
     text += _group("agents", "One of each init, for the agent's role.", [spec.name for spec in usable if spec.agent])
+    text += _group("empty", "Hosts without a VM.", [spec.name for spec in usable if spec.vms == ()])
     text += _group("openrc", "Hosts without systemd.", [spec.name for spec in usable if spec.init == OPENRC])
     new = INVENTORY.with_suffix(".new")
     new.write_text(text)

@@ -71,7 +71,7 @@ class Planted:
 
     def _call(self, what: str, fault: str, vms: list[str], user: str = "root", **options: Any) -> dict[str, Any]:
         where = {**_WHERE, "uri": options.pop("uri", _WHERE["uri"])}
-        limits = {key: options.pop(key) for key in ("parallel", "timeout") if key in options}
+        limits = {key: options.pop(key) for key in ("parallel", "timeout", "missing") if key in options}
         check = options.pop("check", False)
         call = f"driver.{what}({where!r}, {vms!r}, {check!r}, limits={limits!r}, **{options!r})"
         code = f"""{_PRELUDE}

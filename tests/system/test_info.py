@@ -252,8 +252,10 @@ def test_every_vm_and_check_mode(host: Host) -> None:
 
 
 def test_unknown_vm(host: Host) -> None:
-    result = run_module(host, "vm_snapshot_info", {"vms": ["nobody-*"]})
+    result = run_module(host, "vm_snapshot_info", {"vms": ["nobody"]})
 
     assert result["failed"]
     assert result["error_code"] == "vm_not_found"
-    assert result["vms"] == []
+    assert (result["vms"], result["missing"]) == ([], ["nobody"])
+    may_be_missing = run_module(host, "vm_snapshot_info", {"vms": ["nobody", "nobody-*"], "missing": "skip"})
+    assert (may_be_missing["failed"], may_be_missing["missing"]) == (False, ["nobody"])

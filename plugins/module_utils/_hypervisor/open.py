@@ -25,6 +25,7 @@ def hypervisor_arguments() -> dict[str, Any]:
         "client_key": {"type": "path", "no_log": False},
         "token": {"type": "str", "no_log": True},
         "http_timeout": {"type": "int", "default": 30},
+        "missing": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},
         "parallel": {"type": "int", "default": 4},
         "timeout": {"type": "int", "default": 600},
     }

@@ -13,7 +13,8 @@ from typing import Any
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import name_matches
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet import Fleet
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.selection import select
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import missing_text
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.selection import Selection, select
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
@@ -108,10 +109,11 @@ _NOTHING_KNOWN: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class VmInfo:
-    """One VM of the task: its facts, or why they could not be read."""
+    """One VM of the task: its facts, or why they could not be read; ``missing`` where it is not here, and need not be."""
 
     domain: DomainId
     facts: VmFacts | KvmError
+    missing: bool = False
 
     def to_result(self) -> dict[str, Any]:
         """Return the VM's entry in ``vms``, with the same keys whatever happened."""
@@ -137,18 +139,39 @@ class VmInfo:
 
 
 def gather(
-    hypervisor: Hypervisor, patterns: Sequence[str] | None, names: Sequence[str] | None, parallel: int, timeout: int
+    hypervisor: Hypervisor,
+    patterns: Sequence[str] | None,
+    names: Sequence[str] | None,
+    parallel: int,
+    timeout: int,
+    *,
+    missing: str = "fail",
 ) -> list[VmInfo]:
-    """Read every selected VM (None: all there are) and of its snapshots those that ``names`` match (None: all)."""
-    domains = hypervisor.domains()
-    if patterns is not None:
-        domains = select(domains, patterns) if patterns else []
+    """Read every selected VM (None: all there are) and of its snapshots those that ``names`` match (None: all).
+
+    Where VMs may be missing (``skip``), those are among what is returned.
+    """
+    meant = _meant(hypervisor, patterns, missing)
     fleet = Fleet(hypervisor, parallel, timeout)
     try:
-        found = fleet.each(domains, partial(_read, names=names))
+        found = fleet.each(meant.domains, partial(_read, names=names))
     finally:
         fleet.close()
-    return [VmInfo(domain, facts) for domain, facts in zip(domains, found)]
+    # Of all VMs there are, one that has just gone away is none.
+    may_go = missing == "skip" or patterns is None
+    read = [VmInfo(domain, facts, may_go and _is_gone(facts)) for domain, facts in zip(meant.domains, found)]
+    return [*read, *(VmInfo(DomainId(name, ""), KvmError("vm_not_found", ""), True) for name in meant.missing)]
+
+
+def _meant(hypervisor: Hypervisor, patterns: Sequence[str] | None, missing: str) -> Selection:
+    if patterns is not None and not patterns:
+        return Selection(())
+    domains = hypervisor.domains()
+    return Selection(tuple(domains)) if patterns is None else select(domains, patterns, missing)
+
+
+def _is_gone(facts: VmFacts | KvmError) -> bool:
+    return isinstance(facts, KvmError) and facts.error_code == "vm_not_found"
 
 
 def _read(hypervisor: Hypervisor, domain: DomainId, names: Sequence[str] | None) -> VmFacts:
@@ -186,7 +209,14 @@ def tree(snapshots: Sequence[Snapshot], chosen: Sequence[Snapshot]) -> list[dict
 
 def result(vms: Sequence[VmInfo]) -> dict[str, Any]:
     """Return the whole result of a task; ``failed`` and ``error_code`` are in it when a VM could not be read."""
-    whole: dict[str, Any] = {"changed": False, "msg": _summary(vms), "vms": [vm.to_result() for vm in vms]}
+    missing = [vm.domain.name for vm in vms if vm.missing]
+    vms = [vm for vm in vms if not vm.missing]
+    whole: dict[str, Any] = {
+        "changed": False,
+        "msg": _summary(vms) + missing_text(missing),
+        "missing": missing,
+        "vms": [vm.to_result() for vm in vms],
+    }
     codes = {vm.facts.error_code for vm in vms if isinstance(vm.facts, KvmError)}
     if codes:
         whole.update(failed=True, error_code=codes.pop() if len(codes) == 1 else "several")

@@ -22,7 +22,8 @@ class VmOutcome:
     ``power`` is its state before and after; ``present`` the snapshot it was reverted to, whose tree may be as before;
     ``removed`` the snapshots and ``files_removed`` the files that went (or would), ``kept`` the snapshots, and the files by
     their paths, that were in question and stay, ``orphans_removed`` the overlays that nothing used; ``recovered`` what
-    was finished or undone first that an interrupted run had left.
+    was finished or undone first that an interrupted run had left. ``missing`` is one that is not on this host, or not any
+    more, and may be so.
     """
 
     domain: DomainId
@@ -39,6 +40,7 @@ class VmOutcome:
     kept: tuple[str, ...] = ()
     orphans_removed: tuple[str, ...] = ()
     recovered: str = ""
+    missing: bool = False
 
     @property
     def changed(self) -> bool:
@@ -97,17 +99,30 @@ class Wording:
 
 def outcome(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> dict[str, Any]:
     """Return the whole result of a task; ``failed`` and ``error_code`` are in it when a VM failed."""
+    missing = [vm.domain.name for vm in vms if vm.missing]
+    vms = [vm for vm in vms if not vm.missing]
     result: dict[str, Any] = {
         "changed": any(vm.changed for vm in vms),
         "disk_only": wording.disk_only,
-        "msg": _summary(wording, vms, check_mode),
+        "msg": _summary(wording, vms, check_mode) + missing_text(missing),
         "diff": [_diff(vm) for vm in vms if vm.changed],
+        "missing": missing,
         "vms": [vm.to_result() for vm in vms],
     }
     codes = {vm.error.error_code for vm in vms if vm.error}
     if codes:
         result.update(failed=True, error_code=codes.pop() if len(codes) == 1 else "several")
     return result
+
+
+def missing_vm(name: str) -> VmOutcome:
+    """Return the outcome of a VM that is not here, and need not be."""
+    return VmOutcome(DomainId(name, ""), (), (), None, "it is not on this host", missing=True)
+
+
+def missing_text(missing: Sequence[str]) -> str:
+    """Return the sentence on what is not here, to be put behind others."""
+    return f". Not on this host: {', '.join(missing)}" if missing else ""
 
 
 def tree_text(snapshots: Sequence[Snapshot]) -> str:
@@ -154,7 +169,7 @@ def _summary(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> st
     counts = Counter("failed" if vm.error else "done" if vm.changed else "unchanged" for vm in vms)
     done = f"would be {wording.done}" if check_mode else wording.done
     words = {"done": done, "unchanged": "unchanged", "failed": "FAILED"}
-    parts = [f"{counts[key]} {word}" for key, word in words.items() if counts[key]]
+    parts = [f"{counts[key]} {word}" for key, word in words.items() if counts[key]] or ["nothing to do"]
     text = f"{wording.subject} of {len(vms)} VM{'s' if len(vms) != 1 else ''}: {', '.join(parts)}"
     failures = [f"{vm.domain.name}: {vm.msg}" for vm in vms if vm.error]
     if not failures:

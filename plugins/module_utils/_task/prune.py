@@ -114,6 +114,6 @@ def _with_orphans(plan: Pruning, removal: VmOutcome, orphans: tuple[str, ...], w
 def result(vms: Sequence[VmOutcome], check_mode: bool) -> dict[str, Any]:
     """Return the whole result of a task: `outcome` and, for each VM, which orphans went."""
     whole = outcome(Wording("pruning", "pruned"), vms, check_mode)
-    for entry, vm in zip(whole["vms"], vms):
+    for entry, vm in zip(whole["vms"], (vm for vm in vms if not vm.missing)):
         entry["orphans_removed"] = list(vm.orphans_removed)
     return whole

@@ -13,7 +13,7 @@ from typing import Generic, Optional, TypeVar, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet import Fleet
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome, missing_vm
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.selection import select
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -25,11 +25,12 @@ Plan = TypeVar("Plan")
 
 @dataclass(frozen=True)
 class Limits:
-    """How much at once, how long for one VM (seconds), and which VMs are left alone."""
+    """How much at once, how long for one VM (seconds), which VMs are left alone, and what one that is not here is."""
 
     parallel: int = 4
     timeout: int = 600
     running_only: bool = False
+    missing: str = "fail"
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,12 @@ _Decision = Union[Plan, Nothing, _Unsettled, _Unseen, KvmError]
 def run(
     hypervisor: Hypervisor, patterns: Sequence[str], action: Action[Plan], limits: Limits, check_mode: bool
 ) -> list[VmOutcome]:
-    """Return what became of every selected VM; raise only what is wrong with the task as a whole."""
-    domains = select(hypervisor.domains(), patterns)
+    """Return what became of every selected VM; raise only what is wrong with the task as a whole.
+
+    Where ``limits`` let VMs be missing, those are among what is returned.
+    """
+    meant = select(hypervisor.domains(), patterns, limits.missing)
+    domains = meant.domains
     fleet = Fleet(hypervisor, limits.parallel, limits.timeout)
     try:
         decisions: Sequence[_Decision[Plan]] = [_Unseen()] * len(domains)
@@ -95,20 +100,21 @@ def run(
         plans = [one for one in decisions if not isinstance(one, (Nothing, _Unsettled, _Unseen, KvmError))]
         refused = action.refuse(hypervisor, plans)
         settled = [refused.get(domain.uuid, decision) for domain, decision in zip(domains, decisions)]
-        work = partial(_predict, action=action) if check_mode else partial(_act, action=action, limits=limits)
+        work = partial(_predict if check_mode else _act, action=action, limits=limits)
         outcomes = fleet.each(list(zip(domains, settled)), work)
     finally:
         fleet.close()
-    return [
+    became = [
         _failure(domain, result) if isinstance(result, KvmError) else result
         for domain, result in zip(domains, outcomes)
     ]
+    return [*became, *(missing_vm(name) for name in meant.missing)]
 
 
 def _decide(
     hypervisor: Hypervisor, domain: DomainId, action: Action[Plan], limits: Limits
 ) -> Union[Plan, Nothing, _Unsettled]:
-    vm = hypervisor.inspect(domain)
+    vm = _look(hypervisor, domain)
     if vm.operation and not _left_alone(vm, limits):
         return _Unsettled(vm)
     try:
@@ -118,6 +124,15 @@ def _decide(
         if now and (now.operation or _taken(now) != _taken(vm)):  # what was refused was half of another run's work
             return _Unsettled(now)
         raise
+
+
+def _look(hypervisor: Hypervisor, domain: DomainId) -> VirtualMachine:
+    """Read a VM. Raises ``vm_not_found`` where it went away, or has another name than the task selected it by."""
+    vm = hypervisor.inspect(domain)
+    if vm.name != domain.name:
+        message = f"{domain.name} is not on this host any more: it has just been renamed to {vm.name}."
+        raise KvmError("vm_not_found", message, "Nothing was changed. Run the task again if it is still meant.")
+    return vm
 
 
 def _taken(vm: VirtualMachine) -> list[tuple[str, Optional[str]]]:
@@ -134,12 +149,14 @@ def _decide_on(
     return Nothing(vm, f"left alone: {vm.state}") if _left_alone(vm, limits) else action.decide(hypervisor, vm)
 
 
-def _predict(_hypervisor: Hypervisor, item: tuple[DomainId, _Decision[Plan]], action: Action[Plan]) -> VmOutcome:
+def _predict(
+    _hypervisor: Hypervisor, item: tuple[DomainId, _Decision[Plan]], action: Action[Plan], limits: Limits
+) -> VmOutcome:
     domain, decision = item
     if isinstance(decision, _Unsettled):
         return _unsettled(decision.vm)
     if isinstance(decision, (Nothing, KvmError)):
-        return _settled(domain, decision)
+        return _settled(domain, decision, limits)
     if isinstance(decision, _Unseen):
         raise AssertionError("a check looks at every VM first")
     return action.predict(decision)
@@ -150,11 +167,14 @@ def _act(
 ) -> VmOutcome:
     domain, decision = item
     if isinstance(decision, (Nothing, KvmError)):
-        return _settled(domain, decision)
+        return _settled(domain, decision, limits)
     deadline = Deadline(limits.timeout)
     with hypervisor.lock(domain, deadline):
         # Another run may have had the lock since the first decision: only what is decided under it counts.
-        vm = before = hypervisor.inspect(domain)
+        try:
+            vm = before = _look(hypervisor, domain)
+        except KvmError as error:
+            return _settled(domain, error, limits)
         recovered = ""
         try:
             if vm.operation:
@@ -163,7 +183,7 @@ def _act(
                 vm = hypervisor.inspect(domain)
                 if recovery.finished and before.operation and action.is_done_by(before.operation, vm):
                     done = Nothing(vm, "that was all there was to do", vm.find(before.operation.snapshot))
-                    return _after_recovery(_settled(domain, done), before, recovered)
+                    return _after_recovery(_settled(domain, done, limits), before, recovered)
             return _after_recovery(_act_on(hypervisor, vm, action, limits, deadline), before, recovered)
         except KvmError as error:
             return _after_recovery(_failure(domain, error, before, _now(hypervisor, domain)), before, recovered)
@@ -173,7 +193,11 @@ def _act_on(
     hypervisor: Hypervisor, vm: VirtualMachine, action: Action[Plan], limits: Limits, deadline: Deadline
 ) -> VmOutcome:
     decision = _decide_on(hypervisor, vm, action, limits)
-    return _settled(vm.id, decision) if isinstance(decision, Nothing) else action.act(hypervisor, decision, deadline)
+    return (
+        _settled(vm.id, decision, limits)
+        if isinstance(decision, Nothing)
+        else action.act(hypervisor, decision, deadline)
+    )
 
 
 def _after_recovery(outcome: VmOutcome, before: VirtualMachine, recovered: str) -> VmOutcome:
@@ -203,9 +227,10 @@ def _unsettled(vm: VirtualMachine) -> VmOutcome:
     return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg, recovered=msg)
 
 
-def _settled(domain: DomainId, decision: Union[Nothing, KvmError]) -> VmOutcome:
+def _settled(domain: DomainId, decision: Union[Nothing, KvmError], limits: Limits) -> VmOutcome:
     if isinstance(decision, KvmError):
-        return _failure(domain, decision)
+        may_be_missing = limits.missing == "skip" and decision.error_code == "vm_not_found"
+        return missing_vm(domain.name) if may_be_missing else _failure(domain, decision)
     vm = decision.vm
     return VmOutcome(
         domain=domain,

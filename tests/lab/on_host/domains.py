@@ -75,6 +75,7 @@ class Vm:
     invtsc: bool = False
     memory_mib: int = 32
     pause_ms: int = 100  # the guest's, between two writes; at 5 ms it takes a quarter of a processor, at 25 ms a tenth
+    host: str = ""  # the only host that has it; empty: every host
 
     @property
     def log(self) -> Path:
@@ -121,6 +122,11 @@ VMS = (
     Vm("off01", _GUEST_DISK, guest=True, running=False, memory_mib=192),
     Vm("files01", _FILES_DISKS),
     Vm("tsc01", invtsc=True),
+    # Hosts are not alike: each has one that no other has.
+    *(
+        Vm(f"only-{host[3:]}", (Disk("vda", size="32M"),), running=False, memory_mib=16, host=host)
+        for host in ("hv-bullseye", "hv-bookworm", "hv-trixie")
+    ),
 )
 
 

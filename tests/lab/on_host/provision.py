@@ -6,7 +6,7 @@ provision.py reset [VM…]       back to pristine, all files of the VMs made ane
 provision.py fleet COUNT       that many tiny running VMs; 0 removes them
 provision.py state             the VMs and their states as JSON
 
-With --only VM,VM before these words the host has no other VMs than those.
+With --only VM,VM before these words the host has no other VMs than those; with --only "" none.
 """
 
 from __future__ import annotations
@@ -247,11 +247,11 @@ def states(connection: Any) -> dict[str, str]:
 
 
 def main(action: str, *arguments: str) -> None:
-    here: Sequence[Vm] = VMS
+    here: Sequence[Vm] = [vm for vm in VMS if vm.host in {"", platform.node()}]
     if action == "--only":
         only, action, *rest = arguments
         arguments = tuple(rest)
-        here = [vm for vm in VMS if vm.name in only.split(",")]
+        here = [vm for vm in here if vm.name in only.split(",")]
     libvirt.registerErrorHandler(lambda *_: None, None)
     connection = libvirt.open("qemu:///system")
     if action == "ensure":

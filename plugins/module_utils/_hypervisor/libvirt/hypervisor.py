@@ -122,7 +122,7 @@ class LibvirtHypervisor(Hypervisor):
             xml = parse(native.XMLDesc(0))
             record = self._records.read(domain)
             return _Inspected(
-                id=DomainId(native.name(), domain.uuid),
+                id=DomainId(xml.findtext("name"), domain.uuid),  # native.name() is the one it was looked up by
                 state=_STATES.get(state, "unknown"),
                 persistent=bool(native.isPersistent()),
                 guest_agent=agent_connected(xml),

@@ -116,6 +116,14 @@ class DomainHandle:
         found: list[Saved] = self._once("saved", "reading its snapshots", lambda: read_saved(self.native))
         return found
 
+    def snapshot(self, name: str) -> Saved:
+        """Return the snapshot of that name. Raises ``busy`` where somebody has just removed it."""
+        found = next((one for one in self.saved() if one.name == name), None)
+        if found is None:
+            message = f"Snapshot {name!r} of {self.name} was removed by somebody else meanwhile."
+            raise KvmError("busy", message, "Run the task again: it looks at what is there first.")
+        return found
+
     def record(self) -> Record:
         """Return what this collection notes of it."""
         return self._records.read(self.id)

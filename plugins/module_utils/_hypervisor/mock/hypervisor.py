@@ -10,7 +10,7 @@ It keeps VMs, images and snapshots, and refuses what libvirt refuses, by the sam
       "vms": [
         {
           "name": "web01",            # required, the only one of that name
-          "uuid": "…",                # made from the name by default
+          "uuid": "…",                # made from the name and the path of this file by default
           "state": "running",         # paused, shutoff, crashed, pmsuspended
           "persistent": true,         # false: a transient domain
           "memory_mib": 1024,

@@ -122,7 +122,7 @@ class StateFile:
         except ValueError as error:
             raise _malformed(self._path, f"it is no JSON: {error}") from error
         try:
-            return _complete(state)
+            return _complete(state, self._path)
         except ValueError as error:
             raise _malformed(self._path, str(error)) from error
 
@@ -164,7 +164,7 @@ def _malformed(path: str, reason: str) -> KvmError:
     return KvmError("bad_request", f"The mock's state file {path} cannot be used: {reason}.", remedy, path=path)
 
 
-def _complete(state: Any) -> dict[str, Any]:
+def _complete(state: Any, where: str) -> dict[str, Any]:
     """Check a state and fill in its defaults; raise `ValueError` naming the place that is wrong."""
     _check(state, _TOP, "the file", required=("vms",))
     state.setdefault("files", {})
@@ -175,16 +175,17 @@ def _complete(state: Any) -> dict[str, Any]:
     for path, entry in state["directories"].items():
         _check(entry, _DIRECTORY, f"directories[{path!r}]")
     for number, vm in enumerate(state["vms"]):
-        _complete_vm(vm, f"vms[{number}]", state["files"])
+        _complete_vm(vm, f"vms[{number}]", state["files"], where)
     for key in ("name", "uuid"):
         _check_unique((vm[key] for vm in state["vms"]), f"two VMs have the {key}")
     return dict(state)
 
 
-def _complete_vm(vm: Any, place: str, files: dict[str, Any]) -> None:
+def _complete_vm(vm: Any, place: str, files: dict[str, Any], where: str) -> None:
     _check(vm, _VM, place, required=("name", "disks"))
     place = f"VM {vm['name']!r}"
-    vm.setdefault("uuid", str(uuid.uuid5(uuid.NAMESPACE_DNS, vm["name"])))
+    # Of the file too: two hypervisors that were copied from one file have VMs of their own.
+    vm.setdefault("uuid", str(uuid.uuid5(uuid.NAMESPACE_URL, f"file://{where}#{vm['name']}")))
     for key, allowed in (("state", STATES), ("agent", AGENTS)):
         if vm.setdefault(key, allowed[0]) not in allowed:
             raise ValueError(f"{place}: {key} is {vm[key]!r}, and must be one of {', '.join(allowed)}")

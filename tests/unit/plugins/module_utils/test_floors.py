@@ -33,7 +33,7 @@ FLOORS = (
     ),
     ("module_utils/_hypervisor/open",),
     ("module_utils/_task", "module_utils/_node_agent"),
-    ("modules", "doc_fragments"),
+    ("modules", "doc_fragments", "filter"),
 )
 FILES = sorted(path for path in PLUGINS.rglob("*.py") if path.name != "__init__.py")
 MODULE_IN_TEXT = re.compile(r"from (" + re.escape(PACKAGE) + r"[\w.]+) import (\w+)")

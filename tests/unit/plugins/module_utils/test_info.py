@@ -16,7 +16,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import ChainLayer, DiskChain, Storage
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import (
     machine,
     snapshot,
@@ -153,10 +153,44 @@ def test_a_host_without_vms_is_no_error(tmp_path: Path) -> None:
     assert result([])["msg"] == "0 VMs, 0 snapshots"
 
 
-def test_a_pattern_without_a_match_is_one(tmp_path: Path) -> None:
+def test_a_pattern_without_a_match_is_none(tmp_path: Path) -> None:
+    assert result(gathered(tmp_path, ["no*", "!x"], None, "web01"))["msg"] == "0 VMs, 0 snapshots"
+
+
+def test_a_name_without_a_vm_is_one(tmp_path: Path) -> None:
     with pytest.raises(KvmError) as caught:
         gathered(tmp_path, ["nobody"], None, "web01")
     assert caught.value.error_code == "vm_not_found"
+
+
+def test_what_may_be_missing_is_told(tmp_path: Path) -> None:
+    with MockHypervisor(state_file(tmp_path, machine("web01"))) as hypervisor:
+        found = result(gather(hypervisor, ["nobody", "web01"], None, 2, 30, missing="skip"))
+    assert (found["missing"], [vm["vm"] for vm in found["vms"]]) == (["nobody"], ["web01"])
+    assert found["msg"] == "1 VM, 0 snapshots. Not on this host: nobody"
+    assert "failed" not in found
+
+
+@pytest.mark.parametrize(
+    ("patterns", "missing", "code"),
+    [(None, "fail", None), (["*"], "skip", None), (["*"], "fail", "vm_not_found"), (["web01"], "fail", "vm_not_found")],
+)
+def test_a_vm_that_goes_away_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patterns: list[str] | None, missing: str, code: str | None
+) -> None:
+    path = state_file(tmp_path, machine("web01"))
+    original = MockHypervisor.domains
+
+    def and_one_more(self: MockHypervisor) -> list[DomainId]:
+        return [*original(self), DomainId("gone", "gone")]
+
+    monkeypatch.setattr(MockHypervisor, "domains", and_one_more)
+    with MockHypervisor(path) as hypervisor:
+        wanted = ["gone"] if patterns == ["web01"] else patterns
+        found = result(gather(hypervisor, wanted, None, 2, 30, missing=missing))
+    assert found.get("error_code") == code
+    assert found["missing"] == ([] if code else ["gone"])
+    assert [vm["vm"] for vm in found["vms"] if not vm["failed"]] == ([] if patterns == ["web01"] else ["web01"])
 
 
 @pytest.mark.parametrize(

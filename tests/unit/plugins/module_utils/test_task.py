@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.hypervisor import MockHypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome, Wording, outcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Limits
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import run as run_task
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
@@ -109,6 +109,71 @@ def test_the_task_as_a_whole(tmp_path: Path, patterns: list[str]) -> None:
         run(path, name="a/b")
     assert caught.value.error_code == "bad_name"
     assert run(path)[0].changed
+
+
+def test_what_may_be_missing_is_told_and_stops_nobody(tmp_path: Path) -> None:
+    path = state_file(tmp_path, machine("a"), machine("b"))
+    limits = Limits(missing="skip")
+    for check_mode, word in ((True, "would be taken"), (False, "taken")):
+        done = run_task(MockHypervisor(path), ["nobody", "a", "n*"], Present(SnapshotRequest("s")), limits, check_mode)
+        result = outcome(Wording("snapshot", "taken"), done, check_mode)
+        assert (result["changed"], result["missing"], result.get("failed")) == (True, ["nobody"], None)
+        assert [(vm["vm"], vm["changed"]) for vm in result["vms"]] == [("a", True)]
+        assert result["msg"] == f"snapshot of 1 VM: 1 {word}. Not on this host: nobody"
+
+
+@pytest.mark.parametrize("patterns", [["n*"], ["!*"], ["*", "!a"]])
+def test_nothing_that_is_meant_is_nothing_to_do(tmp_path: Path, patterns: list[str]) -> None:
+    path = state_file(tmp_path, machine("a"))
+    result = outcome(
+        Wording("snapshot", "taken"),
+        run_task(MockHypervisor(path), patterns, Present(SnapshotRequest("s")), Limits(), False),
+        False,
+    )
+    assert (result["changed"], result["vms"], result["missing"], result["diff"]) == (False, [], [], [])
+    assert result["msg"] == "snapshot of 0 VMs: nothing to do"
+    assert "failed" not in result
+
+
+def _goes_away(path: str, monkeypatch: pytest.MonkeyPatch, when: str, change: Any) -> None:
+    """Change the first VM of a state file right before a call of the hypervisor."""
+    original = getattr(MockHypervisor, when)
+
+    def changed_before(self: MockHypervisor, *arguments: Any) -> Any:
+        monkeypatch.setattr(MockHypervisor, when, original)
+        state = json.loads(Path(path).read_text())
+        change(state["vms"])
+        Path(path).write_text(json.dumps(state))
+        return original(self, *arguments)
+
+    monkeypatch.setattr(MockHypervisor, when, changed_before)
+
+
+@pytest.mark.parametrize("when", ["inspect", "plan", "lock"])
+@pytest.mark.parametrize("change", [lambda vms: vms.pop(0), lambda vms: vms[0].update(name="z", uuid="same")])
+def test_a_vm_that_goes_away_before_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, change: Any
+) -> None:
+    """Also one that has another name by now: that is not the VM that was asked for."""
+    for missing, code in (("fail", "vm_not_found"), ("skip", "")):
+        path = state_file(tmp_path, machine("a", uuid="same"), machine("b"))
+        with monkeypatch.context() as planted:
+            _goes_away(path, planted, when, change)
+            first, second = do(path, Present(SnapshotRequest("s")), parallel=1, missing=missing)
+        assert codes([first, second]) == [code, ""]
+        assert (first.changed, first.missing, second.changed) == (False, missing == "skip", True)
+        assert "is not on this host" in first.msg
+
+
+def test_one_that_goes_away_in_the_middle_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = state_file(tmp_path, machine("a"))
+
+    def gone(*_arguments: Any) -> Any:
+        raise KvmError("vm_not_found", "a is not on this host any more.")
+
+    monkeypatch.setattr(MockHypervisor, "take", gone)
+    (outcome_,) = do(path, Present(SnapshotRequest("s")), missing="skip")
+    assert (codes([outcome_]), outcome_.missing) == (["vm_not_found"], False)
 
 
 def test_a_rerun_of_a_crashed_vm_is_no_mismatch(tmp_path: Path) -> None:

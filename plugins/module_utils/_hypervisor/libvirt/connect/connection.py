@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Callable, TypeVar
 from urllib.parse import urlsplit
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
@@ -20,8 +20,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 # virterror.h; written out since old bindings lack some of the names.
 _INTERNAL_ERROR, _RPC, _NO_CONNECT, _INVALID_ARG, _SYSTEM_ERROR = 1, 39, 5, 8, 38
 _AUTH = (29, 45, 79, 88, 94)  # operation denied, authentication failed, cancelled, access denied, unavailable
-_NO_DOMAIN, _OPERATION_INVALID, _OPERATION_TIMEOUT = 42, 55, 68
+_NO_DOMAIN, _OPERATION_INVALID, _OPERATION_TIMEOUT, _NO_SNAPSHOT = 42, 55, 68, 72
 _OPEN_SECONDS = 30
+_READS = 20  # of snapshots that others remove meanwhile, one after another and each slower than a read
+
+Answer = TypeVar("Answer")
 
 
 def open_connection(uri: str) -> Any:
@@ -71,6 +74,25 @@ def _connection_error(uri: str, error: Any) -> KvmError:
         return KvmError("permission_denied", f"No permission to use libvirt at {uri}: {text}.", remedy)
     remedy = "Is libvirtd (or virtqemud) running? systemctl start libvirtd, or rc-service libvirtd start. "
     return KvmError("connection_failed", f"Cannot reach libvirt at {uri}: {text}.", remedy + "Nothing was changed.")
+
+
+def read_again(read: Callable[[], Answer]) -> Answer:
+    """Return what ``read`` reads of a domain's snapshots. Raises `libvirtError`.
+
+    A list and the look at each that is in it are not one moment: where one went away in between, all is read again.
+    """
+    for _try in range(_READS - 1):
+        try:
+            return read()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != _NO_SNAPSHOT:
+                raise
+    return read()
+
+
+def snapshot_texts(native: Any, flags: int = 0) -> list[str]:
+    """Return the XML of each snapshot of a domain. Raises `libvirtError`."""
+    return read_again(lambda: [one.getXMLDesc(flags) for one in native.listAllSnapshots(0)])
 
 
 @contextmanager

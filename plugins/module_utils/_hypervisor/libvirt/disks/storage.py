@@ -12,6 +12,9 @@ import os
 from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
+    snapshot_texts,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import (
     Chain,
@@ -101,8 +104,8 @@ class StorageReader:
         # A snapshot that is taken meanwhile has files before it has a name. Whether a run is at work must be asked first:
         # one that has ended by then has left a snapshot that names them.
         expected = set(self._records.read(vm.id).making) if self._records.held(vm.id) else set()
-        for snapshot in native.listAllSnapshots(0):
-            expected.update(os.path.realpath(named.path) for named in named_files(parse(snapshot.getXMLDesc(0))))
+        for text in snapshot_texts(native):
+            expected.update(os.path.realpath(named.path) for named in named_files(parse(text)))
         return [file for file in strangers if file not in expected]
 
     def _is_made_here(self, file: str, vm: VirtualMachine, record: Record) -> bool:
@@ -126,8 +129,8 @@ class StorageReader:
 
 
 def _reverted(native: Any) -> Iterator[str]:
-    for snapshot in native.listAllSnapshots(0):
-        for element in parse(snapshot.getXMLDesc(0)).iterfind("revertDisks"):
+    for text in snapshot_texts(native):
+        for element in parse(text).iterfind("revertDisks"):
             yield from (os.path.realpath(named.path) for named in named_files(element))
 
 

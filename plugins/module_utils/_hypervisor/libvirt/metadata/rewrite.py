@@ -20,6 +20,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import read_again
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import etree, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
     Saved,
@@ -53,7 +54,7 @@ class OnDisk:
 
 def current_name(native: Any) -> str | None:
     """Return the name of the snapshot that libvirt calls current. Raises `libvirtError`."""
-    return native.snapshotCurrent(0).getName() if native.hasCurrentSnapshot(0) else None
+    return read_again(lambda: native.snapshotCurrent(0).getName() if native.hasCurrentSnapshot(0) else None)
 
 
 def forget(native: Any, name: str) -> None:
@@ -62,6 +63,10 @@ def forget(native: Any, name: str) -> None:
     The children go to their new parent first: libvirt 9.0 rewrites the states of all that are based on a snapshot even
     when only its metadata goes, as if its layers were merged already.
     """
+    read_again(lambda: _forget(native, name))  # somebody's virsh may remove it, or a child, at this very moment
+
+
+def _forget(native: Any, name: str) -> None:
     going = next((one for one in native.listAllSnapshots(0) if one.getName() == name), None)
     if going is None:
         return

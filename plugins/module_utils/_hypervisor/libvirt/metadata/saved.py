@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
+    snapshot_texts,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import etree, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import (
     Disk,
@@ -70,7 +73,7 @@ class Saved:
 
 def read_saved(native: Any) -> list[Saved]:
     """Return all snapshots of a domain. Raises `libvirtError`."""
-    return [saved(parse(snapshot.getXMLDesc(_SECURE))) for snapshot in native.listAllSnapshots(0)]
+    return [saved(parse(text)) for text in snapshot_texts(native, _SECURE)]
 
 
 def saved(root: Any) -> Saved:

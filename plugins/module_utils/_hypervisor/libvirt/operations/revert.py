@@ -73,7 +73,7 @@ _RUNNING, _PAUSED, _OFF = "running", "paused", "shutoff"
 def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
     """Return the plan. Raises as `Hypervisor.plan_revert` says."""
     check_idle(handle, vm)
-    target = next(one for one in handle.saved() if one.name == snapshot.name)
+    target = handle.snapshot(snapshot.name)
     final = _final(vm, power)
     if target.kind == "mixed":
         raise mixed_chain(vm.name, f"snapshot {target.name!r} is partly inside its images and partly not")
@@ -223,7 +223,7 @@ class Reversion:
     def run(self, plan: RevertPlan) -> None:
         """Revert. Raises as `Hypervisor.revert` says."""
         handle, name = self._handle, plan.snapshot.name
-        target = next(one for one in handle.saved() if one.name == name)
+        target = handle.snapshot(name)
         if target.kind == "internal":
             self._revert_internal(target, plan.power)
             return
