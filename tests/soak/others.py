@@ -8,6 +8,7 @@ None of it asks the collection: definitions by virsh, images by qemu-img and qem
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import json
 import os
@@ -17,8 +18,10 @@ from dataclasses import fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Optional
+from uuid import uuid4
 
 import libvirt
+import libvirt_qemu
 import on_host
 from lxml import etree
 from on_host import APART, REGION, ROOT, command, virsh
@@ -75,7 +78,7 @@ def world(vm: str, formats: dict[str, str]) -> dict[str, Any]:
     _UUIDS.clear()
     _HEADERS.clear()
     on_host.reset(vm, formats)
-    os.makedirs(POOL_FOLDER)
+    os.makedirs(POOL_FOLDER, exist_ok=True)
     if POOL not in virsh("pool-list", "--all", "--name").split():
         virsh("pool-define-as", POOL, "dir", "--target", POOL_FOLDER)
     virsh("pool-start", POOL, check=False)
@@ -198,7 +201,7 @@ def create_again(vm: str, name: str, new_uuid: bool, metadata: bool) -> dict[str
     texts += [one.getXMLDesc(libvirt.VIR_DOMAIN_SNAPSHOT_XML_SECURE) for one in listed]
     names = [one.getName() for one in listed]
     virsh("undefine", vm, "--snapshots-metadata")
-    other = command("uuidgen").strip() if new_uuid else uuid
+    other = str(uuid4()) if new_uuid else uuid
     texts = [text.replace(uuid, other).replace(f"<name>{vm}</name>", f"<name>{name}</name>") for text in texts]
     redefine(texts[0])
     for text, one in zip(texts[1:], names):
@@ -325,6 +328,9 @@ def survey(vm: str, files: list[list[str]]) -> dict[str, Any]:
     """Return where a VM's disks are, what its snapshots name and hold, what the files hold, and what info says."""
     domain = _domain(vm)
     live = _disks(domain.XMLDesc(0))
+    for number in range(len(live)) if domain.isActive() else ():  # what a job wrote may be in QEMU only
+        words = f'qemu-io -d /machine/peripheral/virtio-disk{number}/virtio-backend "flush"'
+        libvirt_qemu.qemuMonitorCommand(domain, words, libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP)
     snapshots = {}
     for snapshot in domain.listAllSnapshots(0):
         then = etree.fromstring(snapshot.getXMLDesc(0)).find("domain")
@@ -419,5 +425,8 @@ CALLS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    on_host.CALLS.update(CALLS)
-    on_host.main()
+    os.makedirs(ROOT, exist_ok=True)
+    with open(f"{ROOT}/.lock", "w", encoding="utf-8") as only_one:
+        fcntl.flock(only_one, fcntl.LOCK_EX)  # one that was abandoned may still be at work here
+        on_host.CALLS.update(CALLS)
+        on_host.main()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from .model import REGIONS, Choice
-from .world import ROOT, Disk, World
+from .world import ROOT, Content, Disk, World
 
 POOL_FOLDER = f"{ROOT}/pool"
 
@@ -31,6 +31,11 @@ class People(World):
         """Run qemu-img by hand."""
         self.tell(f"qemu-img {' '.join(words)}")
         self.ask("by_hand", words=list(words))
+
+    def held(self, path: str) -> Content:
+        """Return what an overlay holds."""
+        content: Content = self.ask("survey", vm=self.vm, files=[[path, "qcow2"]])["contents"][path]
+        return content
 
     def new_name(self, who: str) -> str:
         """Return a name that was never used."""
@@ -94,12 +99,25 @@ class People(World):
         self.virsh("blockjob", self.vm, self.standing.pop("job"), "--abort")
 
     def _put_disks_back(self, name: str) -> None:
+        """Attach what it had, detach what it had not; a disk that is another gets an overlay on what it was, and lies about."""
         self.off()
-        wanted = set(self.snapshots[name].content)
-        for target in sorted(set(self.main) - wanted):
+        past = self.snapshots[name]
+        for target in sorted(set(self.main) - set(past.content)):
             self._detach(target)
-        for target in sorted(wanted - set(self.main)):
+        for target in sorted(set(past.content) - set(self.main)):
             self._attach(target)
+        for target in sorted(past.content):
+            if self.elsewhere(past, target):
+                self._put_back(target, *past.files[target])
+
+    def _put_back(self, target: str, base: str, base_format: str) -> None:
+        path = f"{self.folder}/{self.new_name('put-back')}.qcow2"
+        self.qemu_img("create", "-q", "-f", "qcow2", "-b", base, "-F", base_format, path)
+        self.others[self.new_name("left")] = self.main[target]
+        disks = {one: [disk.file, disk.format] for one, disk in self.main.items()}
+        self.tell(f"virsh define, with {path} as {target}")
+        self.ask("point", vm=self.vm, disks={**disks, target: [path, "qcow2"]})
+        self.main[target] = Disk(path, "qcow2", self.held(path), self.vm, target)
 
     # Disks
 
@@ -235,13 +253,13 @@ class People(World):
         path = f"{folder}/{self.new_name('clone')}.qcow2"
         self.tell(f"{who} clone: qemu-img create -b {image[0]} {path}")
         self.ask("overlay", path=path, base=image[0], base_format=image[1])
-        content = self.ask("survey", vm=self.vm, files=[[path, "qcow2"]])["contents"][path]
+        content = self.held(path)
         self.others[who] = Disk(path, "qcow2", content, vm)
         return path
 
     def drop_other(self, choice: Choice) -> None:
         """A clone is not needed any more."""
-        clones = sorted(name for name in self.others if not name.startswith("detached"))
+        clones = sorted(name for name in self.others if not name.startswith(("detached", "left")))
         if clones:
             disk = self.others.pop(clones[choice.any % len(clones)])
             self.tell(f"{disk} goes")

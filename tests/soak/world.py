@@ -185,7 +185,7 @@ class World:
             done, code = answer["done"], answer["done"]["error_code"]
             self.must(answer["told"]["error_code"] == code, f"CHECK MODE LIES: {answer['told']}, the run: {done}")
             if not code:
-                self.tell(f"  {done['msg']} {done['notes'] or ''}")
+                self.tell(f"  {done['msg']} {done['notes'] or ''}; files removed: {done.get('files_removed')}")
                 return dict(done)
             self.tell(f"  refused: {code}: {done['msg']}")
             self.must(not answer["changed"], f"REFUSED, AND CHANGED {answer['changed']}")
@@ -205,9 +205,15 @@ class World:
             found.add("frozen active")
         past = self.snapshots.get(name)
         if kind == "revert" and past:
-            found |= {"other disks"} if set(past.content) != set(self.main) else set()
+            other = set(past.content) != set(self.main) or any(self.elsewhere(past, target) for target in past.content)
+            found |= {"other disks"} if other else set()
             found |= {"past written"} if past.written or past.spoilt else set()
         return found
+
+    def elsewhere(self, past: Past, target: str) -> bool:
+        """Whether a disk goes back to another lowest image than it did then: it was copied, or all was pulled into it."""
+        now, then = self.chains[self.main[target].file], self.chains[past.files[target][0]]
+        return now[-1][0] != then[-1][0]
 
     def obey(self, remedy: str, name: str) -> dict[str, Any]:
         """Do what a refusal says; return options that the task gets now."""
