@@ -187,6 +187,8 @@ def point(vm: str, disks: dict[str, list[str]]) -> dict[str, Any]:
         path, image_format = disks[disk.find("target").get("dev")]
         disk.find("source").set("file", path)
         disk.find("driver").set("type", image_format)
+        for backing in disk.findall("backingStore"):
+            disk.remove(backing)
     return redefine(etree.tostring(root, encoding="unicode"))
 
 
