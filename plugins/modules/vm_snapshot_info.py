@@ -49,8 +49,8 @@ notes:
   - A snapshot's overlay takes what the guest has written since. What the snapshot holds is the file below that.
   - Snapshots of a VM block its live migration and its C(virsh undefine), as long as there are any.
   - With O(backend=qx_node) there are states of VMs, and snapshots by name. What the agent does not tell is V(null), such as
-    C(look), C(memory), C(notes), C(problems), C(missing_files), C(unknown_overlays), C(orphans), C(kept) and C(definition_changed), and C(chains) is
-    empty.
+    C(look), C(memory), C(notes), C(problems), C(missing_files), C(unknown_overlays), C(orphans), C(kept) and
+    C(definition_changed), and C(chains) is empty.
 seealso:
   - module: limiquantix.kvm.vm_snapshot
   - module: limiquantix.kvm.vm_snapshot_prune

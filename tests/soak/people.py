@@ -73,11 +73,13 @@ class People(World):
 
     # What a refusal says
 
-    def obey(self, remedy: str, name: str) -> dict[str, Any]:
+    def obey(self, remedy: str, name: str, details: dict[str, Any]) -> dict[str, Any]:
         if remedy == "accept":
             return {"accept_changed": True}
         if remedy == "put_disks_back":
             self._put_disks_back(name)
+        elif remedy == "say_which_is_newest":
+            self._say_which_is_newest(details["snapshot"])
         else:
             getattr(self, remedy)()
         self.seen(by_others=True)
@@ -88,6 +90,13 @@ class People(World):
         if "old definition" in self.standing:
             self.ask("redefine", xml=self.standing.pop("old definition"))
             self.tell("virsh define NEWEST")
+
+    def _say_which_is_newest(self, snapshot: str) -> None:
+        if "old definition" in self.standing:
+            self.define_newest()
+        else:  # what it is on, and the snapshot is void
+            self.must(self.virsh("snapshot-delete", self.vm, snapshot, "--metadata"), "snapshot-delete")
+            del self.snapshots[snapshot]
 
     def undefine_rescue(self) -> None:
         """Be done with the second VM."""

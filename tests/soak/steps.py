@@ -51,6 +51,8 @@ class Steps(People):
         """Go back."""
         name = self._snapshot(choice)
         done = self.task("revert", name, power=choice.power)
+        if not done:
+            return
         past = self.snapshots[name]
         self.must(not past.spoilt or done["notes"], f"UNTOLD: reverted to what others have changed: {done}")
         self.must(set(past.content) <= set(self.main), f"reverted disks that it has not: {done}")

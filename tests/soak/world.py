@@ -32,10 +32,10 @@ class Refusal:
 REFUSALS = {
     "block_job_active": Refusal(("job",), "abort_job"),
     "chain_mismatch": Refusal(("old definition",), "define_newest"),
-    "definition_changed": Refusal(("old definition",), "define_newest"),
+    "definition_changed": Refusal(("old definition", "frozen active"), "say_which_is_newest"),
     "disks_changed": Refusal(("other disks",), "put_disks_back"),
     "file_in_use": Refusal(("rescue",), "undefine_rescue"),
-    "frozen_written": Refusal(("rescue",), "undefine_rescue"),
+    "frozen_image_written": Refusal(("rescue",), "undefine_rescue"),
     "snapshot_changed": Refusal(("past written",), "accept"),
     "snapshot_damaged": Refusal(("past written", "frozen active"), "accept"),
 }
@@ -43,6 +43,7 @@ REFUSALS = {
 Content = list[int]  # the byte of each place, then the virtual size
 ROOT = "/var/lib/libvirt/images/soak"
 REFUSED: Counter[str] = Counter()
+MOST_REFUSALS = 8
 
 
 @dataclass
@@ -177,7 +178,10 @@ class World:
     # A task of ours
 
     def task(self, kind: str, name: str = "", **options: Any) -> dict[str, Any]:
-        """Do it. Where it is refused, for a reason that stands, do as the refusal says, until it goes."""
+        """Do it. Where it is refused, for a reason that stands, do as the refusal says, until it goes.
+
+        Nothing is returned where that was to forget the very snapshot that the VM was to be reverted to.
+        """
         told: list[str] = []
         while True:
             self.tell(f"our {kind} {name} {options or ''}")
@@ -192,10 +196,12 @@ class World:
             why = self.reasons(kind, name)
             right = code in REFUSALS and why & set(REFUSALS[code].reasons)
             self.must(right, f"NOT ALIVE: refused, and what stands is {why or 'nothing'}: {done}")
-            self.must(len(told) < 4, f"NOT ALIVE: as often as one obeys, it is refused: {told}")
+            self.must(len(told) < MOST_REFUSALS, f"NOT ALIVE: as often as one obeys, it is refused: {told}")
             told.append(code)
             REFUSED[code] += 1
-            options.update(self.obey(REFUSALS[code].remedy, name))
+            options.update(self.obey(REFUSALS[code].remedy, name, done.get("details", {})))
+            if kind == "revert" and name not in self.snapshots:
+                return {}
 
     def reasons(self, kind: str = "", name: str = "") -> set[str]:
         """Return what stands for which a task may be refused."""
@@ -215,6 +221,6 @@ class World:
         now, then = self.chains[self.main[target].file], self.chains[past.files[target][0]]
         return now[-1][0] != then[-1][0]
 
-    def obey(self, remedy: str, name: str) -> dict[str, Any]:
+    def obey(self, remedy: str, name: str, details: dict[str, Any]) -> dict[str, Any]:
         """Do what a refusal says; return options that the task gets now."""
         raise NotImplementedError
