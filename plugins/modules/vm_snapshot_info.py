@@ -14,6 +14,7 @@ description:
   - Shows for each VM of a hypervisor its snapshots, the backing chain of every disk, whether its memory could be saved,
     and whether a guest agent answers.
   - Compares what libvirt says with what the image files say. What is broken is reported, and is no failure of the task.
+  - Says one word for each VM, C(look) - whether there is something to act on, something to look at, or nothing.
   - One VM that cannot be read does not hide the others. The task fails at the end then, with every VM's result in it.
 author:
   - The limiquantix.kvm founders (@limiquantix)
@@ -49,8 +50,8 @@ notes:
   - A snapshot's overlay takes what the guest has written since. What the snapshot holds is the file below that.
   - Snapshots of a VM block its live migration and its C(virsh undefine), as long as there are any.
   - With O(backend=qx_node) there are states of VMs, and snapshots by name. What the agent does not tell is V(null), such as
-    C(memory), C(problems), C(missing_files), C(unknown_overlays), C(orphans), C(kept) and C(definition_changed), and C(chains) is
-    empty.
+    C(look), C(memory), C(notes), C(problems), C(missing_files), C(unknown_overlays), C(orphans), C(kept) and
+    C(definition_changed), and C(chains) is empty.
 seealso:
   - module: limiquantix.kvm.vm_snapshot
   - module: limiquantix.kvm.vm_snapshot_prune
@@ -84,6 +85,13 @@ EXAMPLES = r"""
     vms: web-*
     names: pre-*
 
+- name: Say which VMs somebody must act on, and why
+  ansible.builtin.debug:
+    msg: "{{ item.vm }}: {{ item.problems | default([item.msg], true) | join(' ') }}"
+  loop: "{{ snapshots.vms | selectattr('look', 'eq', 'act') }}"
+  loop_control:
+    label: "{{ item.vm }}"
+
 - name: Say where a run is at work, or was interrupted
   ansible.builtin.debug:
     msg: "{{ item.vm }}: {{ item.msg }}"
@@ -114,7 +122,7 @@ msg:
   description: What is there, in one line.
   returned: always
   type: str
-  sample: "3 VMs, 4 snapshots. Trouble with web01 (1 missing file)"
+  sample: "3 VMs, 4 snapshots. Act on web01 (1 missing file). Look at db01 (1 unknown overlay)"
 error_code:
   description: A stable name of what went wrong. V(several) when VMs could not be read for different reasons.
   returned: failure
@@ -155,9 +163,19 @@ vms:
       description: Values behind the error.
       type: dict
     msg:
-      description: The VM in one line, with its trouble counted, or why it could not be read.
+      description: The VM in one line, C(look) first and what was found counted, or why it could not be read.
       type: str
-      sample: "running, 3 snapshots, deepest chain 4 layers. Removing snapshot 'pre-patch', 42 %"
+      sample: "ok: running, 3 snapshots, deepest chain 4 layers. Removing snapshot 'pre-patch', 42 %"
+    look:
+      description:
+        - One word for the VM, the worst that holds.
+        - V(act) - data is at risk, or a task would be refused until somebody has acted. There are C(problems) or
+          C(missing_files), a run was interrupted, or the VM could not be read.
+        - V(look) - there is something to know, in C(unknown_overlays) or C(notes).
+        - V(ok) - nothing of that was found.
+        - V(null) - the hypervisor does not tell.
+      type: str
+      sample: ok
     state:
       description: V(running), V(paused), V(shutoff), V(crashed), V(pmsuspended) or V(unknown).
       type: str
@@ -377,7 +395,7 @@ vms:
       description:
         - What is wrong with the chains, a sentence each - a layer that cannot be read, libvirt and the files saying
           different things, a running VM whose definition has another file for its next start, an image with a snapshot's state
-          that this VM or another one is defined to write to.
+          that this VM or another one is defined to write to, a VM that an I/O error has paused.
       type: list
       elements: str
     kept:
@@ -413,6 +431,10 @@ vms:
         - Disks that the VM is defined to have on an image which one of its snapshots has frozen, because somebody put back an
           older definition or merged overlays by other means. C(problems) says where the newer data may be.
         - Until that is solved, taking, reverting and removing fail with C(error_code=definition_changed).
+      type: list
+      elements: str
+    notes:
+      description: What somebody should know of the VM's disks although nothing is wrong with them, a sentence each.
       type: list
       elements: str
 """

@@ -6,19 +6,22 @@
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import dataclass
-from typing import Any, Callable
+from random import Random
+from typing import Any
 
 from contract.world import Driver
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 Content = dict[str, list[int]]
 MOST_SNAPSHOTS = 7
 REGIONS = 3
-_DISKS = {"one": {"vda": "qcow2"}, "raw": {"vda": "raw"}, "two": {"vda": "qcow2", "vdb": "raw"}}
+_POWER = ("restore", "restore", "running", "shutoff")
+DISKS = {"one": {"vda": "qcow2"}, "raw": {"vda": "raw"}, "two": {"vda": "qcow2", "vdb": "raw"}}
 _TAKES = ("take", "take_by_virsh")
 _OF_SNAPSHOTS = ("revert", "remove", "remove_subtree")
+# SOAK_WITHOUT=step,step: what a lab that others use cannot have, or what is known to fail.
+LEFT_OUT = os.environ.get("SOAK_WITHOUT", "").split(",")
 # As often as they stand here.
 _WORK = [
     *(4 * ["write"]),
@@ -30,6 +33,7 @@ _WORK = [
     *(2 * ["switch_power"]),
     "restart_libvirtd",
 ]
+_WORK = [step for step in _WORK if step not in LEFT_OUT]
 
 
 @dataclass(frozen=True)
@@ -42,24 +46,24 @@ class Choice:
     power: str
 
 
-_CHOICES = st.builds(
-    Choice,
-    any=st.integers(0, 100),
-    region=st.integers(0, REGIONS - 1),
-    pattern=st.integers(1, 255),
-    power=st.sampled_from(["restore", "restore", "running", "shutoff"]),
-)
+def choice_of(chance: Random) -> Choice:
+    """Return what chance chose.
+
+    Not hypothesis: of one example a run, which is all that real hypervisors have time for, 6.1xx makes the simplest there is,
+    whatever the seed: 24 times the first kind of step.
+    """
+    return Choice(chance.randrange(101), chance.randrange(REGIONS), chance.randint(1, 255), chance.choice(_POWER))
 
 
-class SnapshotsOfOneVm(RuleBasedStateMachine):
-    """Random work on one VM; ``driver`` and ``steps`` are set by the test."""
+class SnapshotsOfOneVm:
+    """Random work on one VM."""
 
-    driver: Driver
-    done: Callable[[], None]
     vm = "soak"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, driver: Driver, chance: Random) -> None:
+        self.driver = driver
+        self.chance = chance
+        self.story: list[str] = []
         self.present: Content = {}
         self.snapshots: dict[str, Content] = {}
         self.running = False
@@ -76,19 +80,24 @@ class SnapshotsOfOneVm(RuleBasedStateMachine):
         assert not result.get("failed"), result
         return result
 
-    @initialize(disks=st.sampled_from(sorted(_DISKS)))
-    def fresh(self, disks: str) -> None:
-        self.ask("reset", vm=self.vm, formats=_DISKS[disks])
-        self.present = {target: [0] * REGIONS for target in _DISKS[disks]}
+    def fresh(self) -> None:
+        disks = self.chance.choice(sorted(DISKS))
+        self.story.append(f"fresh: {disks}")
+        self.ask("reset", vm=self.vm, formats=DISKS[disks])
+        self.present = {target: [0] * REGIONS for target in DISKS[disks]}
+        self.all_is_as_it_must_be()
 
-    @rule(work=st.sampled_from(_WORK), choice=_CHOICES)
-    def step(self, work: str, choice: Choice) -> None:
-        """One rule for all the work: as rules of their own hypothesis leaves out some for a whole run."""
+    def step(self) -> str:
+        """Do one thing, look after it, and tell what it was."""
+        work, choice = self.chance.choice(_WORK), choice_of(self.chance)
         if work in _OF_SNAPSHOTS and not self.snapshots:
             work = "take"
         if work in _TAKES and len(self.snapshots) == MOST_SNAPSHOTS:
             work = "remove"
+        self.story.append(f"{work} {choice}")
         getattr(self, work)(choice)
+        self.all_is_as_it_must_be()
+        return work
 
     def write(self, choice: Choice) -> None:
         target, region, pattern = sorted(self.present)[choice.any % len(self.present)], choice.region, choice.pattern
@@ -129,10 +138,7 @@ class SnapshotsOfOneVm(RuleBasedStateMachine):
     def restart_libvirtd(self, _choice: Choice) -> None:
         self.ask("restart_libvirtd")
 
-    @invariant()
     def all_is_as_it_must_be(self) -> None:
-        if not self.present:
-            return
         seen = self.ask("look", vm=self.vm)
         assert seen["present"] == self.present, ("the present", seen, self.present)
         assert seen["snapshots"] == self.snapshots, ("the snapshots", seen, self.snapshots)
@@ -145,7 +151,6 @@ class SnapshotsOfOneVm(RuleBasedStateMachine):
         assert not any(trouble), seen
         if seen["current"]:
             self._virsh_deletes_the_right_files(seen)
-        self.done()
 
     def _virsh_deletes_the_right_files(self, seen: dict[str, Any]) -> None:
         """What `snapshot-revert` of a libvirt that can would delete is what the VM is on, and nothing that is needed."""

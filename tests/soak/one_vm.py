@@ -23,8 +23,9 @@ def working_on(host: Host) -> Iterator[Driver]:
     """Give what works there, to be asked for the calls of on_host.py."""
     world = LibvirtWorld(host)
     try:
-        host.put(f"{world.home}/on_host.py", Path(__file__).with_name("on_host.py").read_text(encoding="utf-8"))
-        command = f"PYTHONPATH={world.home} exec python3 {world.home}/on_host.py"
+        for name in ("on_host.py", "others.py"):
+            host.put(f"{world.home}/{name}", Path(__file__).with_name(name).read_text(encoding="utf-8"))
+        command = f"PYTHONPATH={world.home} exec python3 {world.home}/others.py"
         driver = Driver([*ssh.command(host.name), command], {})
         try:
             yield driver

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from contract.world import Driver
+
+from .model import Choice
+from .steps import Steps
 
 VM = "soak"
 _TAKE = (
@@ -123,6 +127,61 @@ def test_libvirtd_killed_at_any_moment(bench: Bench, work: str, step: str, milli
         again = bench.ask("module", **options)
     assert not again.get("failed"), (told, again["msg"], again["vms"])
     all_is_well(bench, options, running and "file_in_use" not in told, written=4 if writes else 3)
+
+
+@pytest.mark.parametrize(("work", "step"), [(work, step) for work, step, fault in _CASES if fault == "module"])
+def test_killed_beside_others(soaked: tuple[str, Driver], work: str, step: str) -> None:
+    """A clone through a pool, one of a user's session daemon and a disk that was detached all keep what they hold."""
+    options, _steps, running = _WORK[work]
+    world = beside_others(soaked[1], running)
+    said = world.ask("spoilt", step=step, fault="module", options=options)
+    assert said["killed"], said
+    world.again(options)
+    world.seen()
+    world.ask("unmake", vm=VM)
+
+
+class Interrupted(Steps):
+    """A world in which a run is killed."""
+
+    def again(self, options: dict[str, Any]) -> None:
+        """Do what was interrupted once more, and note what must be true then."""
+        name, state = options["name"], options.get("state", "present")
+        if state == "present":
+            self.task("take", name)
+            self.taken(name, proven=True)
+        elif state == "absent":
+            self.task("remove", name)
+            del self.snapshots[name]
+        else:
+            self.task("revert", name)
+            for target, content in self.snapshots[name].content.items():
+                self.main[target].content = list(content)
+
+
+def beside_others(driver: Driver, running: bool) -> Interrupted:
+    """Make a VM with s1 and s2, and others on images of both."""
+    world = Interrupted(driver)
+    world.fresh({"vda": "qcow2", "vdb": "raw"})
+    chosen = Choice(0, 0, 1, "restore")
+    for number, name in enumerate(("s1", "s2"), 1):
+        for any_disk in range(len(world.main)):
+            world.write(replace(chosen, any=any_disk, pattern=number))
+        world.task("take", name)
+        world.taken(name, proven=True)
+        world.seen()
+        if name == "s1":
+            world.attach_new(chosen)
+    world.write(replace(chosen, any=2, pattern=3))
+    world.detach(replace(chosen, any=1))
+    assert "detached vdc" in world.others
+    world.clone_in_pool(replace(chosen, any=0))
+    world.clone_of_user(replace(chosen, any=1))
+    if running:
+        world.start()
+    world.write(replace(chosen, pattern=3))
+    world.seen(by_others=True)
+    return world
 
 
 def obey(bench: Bench, entry: dict[str, Any]) -> str:

@@ -11,6 +11,14 @@ from functools import partial
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.look import (
+    ACT,
+    LOOK,
+    Finding,
+    findings,
+    told,
+    word,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import name_matches
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet import Fleet
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import missing_text
@@ -41,21 +49,20 @@ class VmFacts:
         ]
 
     @property
-    def trouble(self) -> str:
-        """What is wrong, counted; "" where nothing is."""
-        counts = (
-            (len(self.storage.problems), "problem"),
-            (len(self.missing_files), "missing file"),
-            (len(self.storage.unknown_overlays), "unknown overlay"),
-            (len(self.storage.leftovers), "kept overlay"),
-            (1 if self.vm.interrupted else 0, "interrupted operation"),
-        )
-        return ", ".join(_count(number, noun) for number, noun in counts if number)
+    def look(self) -> str | None:
+        """The one word for it all."""
+        return word(self.vm, self.storage)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What there is to act on or to look at, counted."""
+        return findings(self.vm, self.storage)
 
     def to_result(self) -> dict[str, Any]:
         """Return what an entry of ``vms`` holds of a VM that could be read."""
         vm = self.vm
         known = {
+            "look": self.look,
             "state": vm.state,
             "persistent": vm.persistent,
             "guest_agent": vm.guest_agent,
@@ -74,6 +81,7 @@ class VmFacts:
             "problems": list(self.storage.problems),
             "kept": [one.to_result() for one in self.storage.leftovers],
             "definition_changed": list(self.storage.definition_changed),
+            "notes": list(self.storage.notes),
         }
         return {**known, **self._untold()}
 
@@ -88,8 +96,9 @@ class VmFacts:
         return result
 
 
-_OF_STORAGE = ("unknown_overlays", "orphans", "missing_files", "problems", "kept", "definition_changed")
+_OF_STORAGE = ("unknown_overlays", "orphans", "missing_files", "problems", "notes", "kept", "definition_changed")
 _NOTHING_KNOWN: dict[str, Any] = {
+    "look": ACT,  # no task on it would get any further
     "state": None,
     "persistent": None,
     "guest_agent": None,
@@ -104,6 +113,7 @@ _NOTHING_KNOWN: dict[str, Any] = {
     "problems": [],
     "kept": [],
     "definition_changed": [],
+    "notes": [],
 }
 
 
@@ -230,7 +240,8 @@ def _line(facts: VmFacts) -> str:
         line += f", deepest chain {_count(deepest, 'layer')}"
     if facts.vm.operation:
         line += f". {_at_work(facts.vm.operation)}"
-    return f"{line}. Trouble: {facts.trouble}" if facts.trouble else line
+    line = ". ".join(filter(None, (line, told(facts.findings))))
+    return f"{facts.look}: {line}" if facts.look else line
 
 
 def _at_work(operation: Operation) -> str:
@@ -246,13 +257,18 @@ def _at_work(operation: Operation) -> str:
 def _summary(vms: Sequence[VmInfo]) -> str:
     read = [vm.facts for vm in vms if isinstance(vm.facts, VmFacts)]
     text = f"{_count(len(vms), 'VM')}, {_count(sum(len(facts.snapshots) for facts in read), 'snapshot')}"
-    troubled = [f"{facts.vm.name} ({facts.trouble})" for facts in read if facts.trouble]
-    if troubled:
-        text += f". Trouble with {_first(troubled, ', ')}"
+    for name, verb in ((ACT, "Act on"), (LOOK, "Look at")):
+        meant = [f"{facts.vm.name} ({_counted(facts.findings, name)})" for facts in read if facts.look == name]
+        if meant:
+            text += f". {verb} {_first(meant, ', ')}"
     failed = [f"{vm.domain.name}: {vm.facts.full_message}" for vm in vms if isinstance(vm.facts, KvmError)]
     if failed:
         text += f". {len(failed)} FAILED. {_first(failed, ' ')}"
     return text
+
+
+def _counted(found: Sequence[Finding], name: str) -> str:
+    return ", ".join(str(finding) for finding in found if finding.word == name)
 
 
 def _first(texts: Sequence[str], separator: str) -> str:

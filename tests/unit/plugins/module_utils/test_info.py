@@ -89,7 +89,7 @@ def test_one_that_cannot_be_read_hides_no_other() -> None:
     entry, other = whole["vms"]
     assert set(entry) == set(other)
     assert (entry["failed"], entry["error_code"], entry["details"]) == (True, "timeout", {"seconds": 9})
-    assert (entry["state"], entry["memory"], entry["snapshots"]) == (None, None, [])
+    assert (entry["look"], entry["state"], entry["memory"], entry["snapshots"]) == ("act", None, None, [])
     assert (other["failed"], other["error_code"], len(other["snapshots"])) == (False, None, 5)
 
 
@@ -104,11 +104,12 @@ def test_trouble_is_counted_and_is_no_failure() -> None:
     broken = replace(TREE[1], missing_files=("/vm/left.qcow2", "/vm/left.memory"))
     storage = Storage((), unknown_overlays=("/vm/x",), problems=("disk vda: a", "disk vdb: b"))
     whole = result([VmInfo(vm().id, facts(snapshots=(TREE[0], broken), storage=storage))])
-    trouble = "2 problems, 2 missing files, 1 unknown overlay"
+    trouble = "2 problems, 2 missing files"
     assert "failed" not in whole
-    assert whole["msg"] == f"1 VM, 2 snapshots. Trouble with web01 ({trouble})"
+    assert whole["msg"] == f"1 VM, 2 snapshots. Act on web01 ({trouble})"
     (entry,) = whole["vms"]
-    assert entry["msg"] == f"running, 2 snapshots, deepest chain 0 layers. Trouble: {trouble}"
+    assert entry["look"] == "act"
+    assert entry["msg"] == f"act: running, 2 snapshots, deepest chain 0 layers. Act: {trouble}. Look: 1 unknown overlay"
     assert entry["missing_files"] == [
         {"snapshot": "left", "file": "/vm/left.qcow2"},
         {"snapshot": "left", "file": "/vm/left.memory"},
@@ -212,14 +213,15 @@ def test_which_snapshots(tmp_path: Path, wanted: list[str] | None, found: list[s
         (
             Operation("revert", "s", "then"),
             "The revert to snapshot 's' that began at then was interrupted: the next run of vm_snapshot or "
-            "vm_snapshot_prune on this VM finishes or undoes it first. Trouble: 1 interrupted operation",
+            "vm_snapshot_prune on this VM finishes or undoes it first. Act: 1 interrupted operation",
             True,
         ),
     ],
 )
 def test_what_is_done_on_it(operation: Operation, said: str, interrupted: bool) -> None:
     (entry,) = result([VmInfo(vm().id, facts(operation=operation))])["vms"]
-    assert entry["msg"] == f"running, 0 snapshots, deepest chain 0 layers. {said}"
+    word = "act" if interrupted else "ok"
+    assert (entry["look"], entry["msg"]) == (word, f"{word}: running, 0 snapshots, deepest chain 0 layers. {said}")
     assert entry["operation"] == {
         "kind": operation.kind,
         "snapshot": "s",
@@ -241,3 +243,14 @@ def test_orphans_are_told_beside_unknown_overlays() -> None:
     storage = Storage((), unknown_overlays=("/vm/used", "/vm/lost"), orphans=("/vm/lost",))
     found = facts(storage=storage).to_result()
     assert (found["unknown_overlays"], found["orphans"]) == (["/vm/used", "/vm/lost"], ["/vm/lost"])
+
+
+def test_what_there_is_to_look_at_is_told_apart_from_what_to_act_on() -> None:
+    noted = VmInfo(vm("noted").id, facts("noted", storage=Storage((), notes=("a backup's layer", "another"))))
+    broken = VmInfo(vm("broken").id, facts("broken", storage=Storage((), problems=("disk vda: a",))))
+    sound = VmInfo(vm("sound").id, facts("sound"))
+    whole = result([noted, broken, sound])
+    assert whole["msg"] == "3 VMs, 0 snapshots. Act on broken (1 problem). Look at noted (2 notes)"
+    assert [entry["look"] for entry in whole["vms"]] == ["look", "act", "ok"]
+    assert whole["vms"][0]["notes"] == ["a backup's layer", "another"]
+    assert whole["vms"][2]["msg"] == "ok: running, 0 snapshots, deepest chain 0 layers"

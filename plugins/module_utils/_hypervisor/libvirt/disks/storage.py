@@ -58,6 +58,7 @@ class StorageReader:
             unknown = unknown_layers(vm.name, chains, overlays)
         strangers = self._strangers(vm, native, chains, overlays.union(unknown))
         found = [text for chain in chains for text in problems(chain)]
+        found += _stopped_by_its_disks(vm, native)
         if vm.active and vm.persistent:
             found += _other_definition(xml, native)
         return Storage(
@@ -132,6 +133,20 @@ def _reverted(native: Any) -> Iterator[str]:
     for text in snapshot_texts(native):
         for element in parse(text).iterfind("revertDisks"):
             yield from (os.path.realpath(named.path) for named in named_files(element))
+
+
+def _stopped_by_its_disks(vm: VirtualMachine, native: Any) -> list[str]:
+    """Tell that QEMU has paused the VM because of a disk: it stays so until somebody resumes it."""
+    if vm.state != "paused" or native.state()[1] != libvirt.VIR_DOMAIN_PAUSED_IOERROR:
+        return []
+    full = libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE
+    disks = [
+        f"{target} ({'no room left' if code == full else 'error'})" for target, code in native.diskErrors().items()
+    ]
+    return [
+        f"{vm.name} is paused because of an I/O error of its disks {', '.join(sorted(disks)) or '(libvirt does not say which)'}: "
+        f"make room or repair the storage, then: virsh resume {vm.name}"
+    ]
 
 
 def _other_definition(running: Any, native: Any) -> list[str]:
