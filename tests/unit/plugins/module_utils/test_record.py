@@ -65,7 +65,8 @@ def test_what_is_written_is_read(records: Records, durable: bool) -> None:
         "[]",
         "null",
         '{"journal": {"kind": "take"}}',
-        '{"snapshots": {"s": {"unknown": 1}}}',
+        '{"images": {"/vm/a": {"since": 1}}}',
+        '{"schema": "new"}',
         '{"snapshots": []}',
     ],
 )

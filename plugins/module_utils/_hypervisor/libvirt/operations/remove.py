@@ -25,6 +25,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.holders import mounted_from
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import looked_at
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
@@ -169,7 +170,7 @@ class Removal:
         if going and going[0].kind == "internal":
             self._remove_internal(snapshot.name)
         journal = Journal("remove", snapshot.name, snapshot.created_at, now(), files)
-        handle.write(replace(noted(before, going, every), journal=journal), durable=True)
+        handle.write(replace(noted(looked_at(before, every), going, every), journal=journal), durable=True)
         try:
             self._settle(journal)
         except KvmError as error:
@@ -220,9 +221,10 @@ def close_record(handle: DomainHandle) -> None:
     """End the operation under way, and forget of layers and snapshots what is of no use any more."""
     forest, record = handle.survey(), handle.record()
     known = forest.layers.backing
-    keys = {snapshot_key(one.name, one.created_at) for one in handle.saved()}
+    saved = handle.saved()
+    keys = {snapshot_key(one.name, one.created_at) for one in saved}
     kept = replace(
-        record,
+        looked_at(record, saved),
         snapshots={key: note for key, note in record.snapshots.items() if key in keys},
         overlays=tuple(file for file in record.overlays if known.get(file) is not None),
         made={file: made for file, made in record.made.items() if os.path.lexists(file)},
