@@ -47,7 +47,7 @@ class ImageNote:
     """What is noted of one frozen image.
 
     ``since`` is the number of the first snapshot for which it proves something; for those before ``changed_before`` the image
-    is changed, since ``changed_at``. ``states`` are the keys of snapshots whose state it was. ``writing``: this collection
+    is changed, since ``changed_at``; for others nothing is proven, for the reason ``why``. ``states`` are the keys of snapshots whose state it was. ``writing``: this collection
     is about to write to it, or has just done so.
     """
 
@@ -55,6 +55,7 @@ class ImageNote:
     since: int
     changed_before: int = 0
     changed_at: str = ""
+    why: str = ""
     states: tuple[str, ...] = ()
     writing: bool = False
 
@@ -109,7 +110,7 @@ def earlier(note: ImageNote, serial: int, created_at: str) -> Past:
         return Past()
     if serial < note.changed_before and (serial or note.changed_at > created_at):
         return Past(CHANGED, (changed_by_others(note.changed_at),))
-    return not_noted(serial)
+    return Past(UNPROVEN, (note.why,)) if note.why else not_noted(serial)
 
 
 def inside() -> Past:
@@ -152,7 +153,7 @@ def noted_anew(note: Optional[ImageNote], found: Identity, serial: int, differen
         return note
     if difference_is.past == CHANGED:
         return replace(note, identity=found, since=serial, changed_before=serial, changed_at=found.date)
-    return replace(note, identity=found, since=serial)
+    return replace(note, identity=found, since=serial, why="; ".join(difference_is.reasons))
 
 
 def before_merge(images: Mapping[str, ImageNote], top: str, base: str, above: Collection[str]) -> dict[str, ImageNote]:
@@ -176,6 +177,7 @@ def _merged(base: Optional[ImageNote], top: Optional[ImageNote]) -> Optional[Ima
         since=max(base.since, top.since),
         changed_before=worse.changed_before,
         changed_at=worse.changed_at,
+        why=base.why or top.why,
         states=top.states,
         writing=True,
     )
