@@ -183,6 +183,8 @@ def test_a_file_that_took_its_place(make_vm: MakeVm) -> None:
     vm.host.run(f"rm {BASE}")
     create_image(vm.host, BASE)
     refused(vm, "s1")
+    vm.host.run(f"yes | head -c 1M > {BASE}")
+    assert pasts(vm) == {"s1": "changed"}
 
 
 def test_what_was_changed_stays_changed_when_it_is_merged(make_vm: MakeVm) -> None:

@@ -47,8 +47,8 @@ class ImageNote:
     """What is noted of one frozen image.
 
     ``since`` is the number of the first snapshot for which it proves something; for those before ``changed_before`` the image
-    is changed, since ``changed_at``; for others nothing is proven, for the reason ``why``. ``states`` are the keys of snapshots whose state it was. ``writing``: this collection
-    is about to write to it, or has just done so.
+    is changed, since ``changed_at``; for others nothing is proven, for the reason ``why``. ``states`` are the keys of
+    snapshots whose state it was. ``writing``: this collection is about to write to it, or has just done so.
     """
 
     identity: Identity
@@ -158,10 +158,14 @@ def noted_anew(note: Optional[ImageNote], found: Identity, serial: int, differen
 
 def before_merge(images: Mapping[str, ImageNote], top: str, base: str, above: Collection[str]) -> dict[str, ImageNote]:
     """Return the notes that say which images a merge is about to write to: ``base``, and the headers of those ``above``."""
-    marked = {file: replace(images[file], writing=True) for file in above if file in images}
     into = _merged(images.get(base), images.get(top))
     kept = {file: note for file, note in images.items() if file != base}
-    return {**kept, **marked, **({base: into} if into else {})}
+    return {**being_written(kept, above), **({base: into} if into else {})}
+
+
+def being_written(images: Mapping[str, ImageNote], files: Collection[str]) -> dict[str, ImageNote]:
+    """Return the notes that say which files this collection is about to write to, whatever that will make of them."""
+    return {file: replace(note, writing=True) if file in files else note for file, note in images.items()}
 
 
 def _merged(base: Optional[ImageNote], top: Optional[ImageNote]) -> Optional[ImageNote]:

@@ -5,8 +5,10 @@
 
 QEMU writes the last to an image as it switches to the overlay: it opens it for reading only then, and puts down bitmaps,
 lazy refcounts and caches first. After libvirt has answered nothing is written there, neither as the VM is suspended, saved,
-stopped, killed or started again, nor by chown, with any cache mode, discard or copy-on-read (tried on libvirt 9.0 with
-QEMU 7.2 and 11.3 with 10.0). Only `virsh checkpoint-delete` is another writer (see `mapping`).
+stopped, killed or started again, nor by chown, with any cache mode, discard or copy-on-read (tried on libvirt 7.0 with QEMU
+5.2, 9.0 with 7.2 and 11.3 with 10.0). Only `virsh checkpoint-delete` is another writer (see `mapping`), since 9.0 at the
+latest; 7.0 has no checkpoints. A snapshot that others changed may be removed: a merge leaves what is read through the upper
+layer as it is, and what was found out about the lower one is true of the merged one.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from datetime import datetime
 from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image, read_image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.mapping import read_inside
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.mounts import Mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
@@ -60,7 +62,8 @@ class Frozen:
         self._record = record
         self._gone = {key for note in record.images.values() for key in note.states}.difference(listed)
         self._active = active
-        self._images: dict[str, Optional[Image]] = {}
+        self._links: dict[tuple[str, str], tuple[str, Optional[tuple[str, str]]]] = {}
+        self._facts: dict[str, tuple[Optional[ImageNote], Past]] = {}
         self._looked: dict[str, Past] = {}
         self._mounts: Optional[Mounts] = None
 
@@ -127,21 +130,25 @@ class Frozen:
         return next((note for note in notes.values() if _is_copy(note.identity, status)), None)
 
     def _file(self, file: str, form: str, serial: int, created_at: str) -> Past:
-        reason = self.unprovable(file)
-        if reason:
-            return Past(UNPROVEN, (reason,))
-        try:
-            note = self.note(file)
-            if note is None:
-                return not_noted(serial)
-            now = Past() if note.writing else self._look(file, form, note)
-        except UNREADABLE as error:
-            return Past(UNPROVEN, (f"cannot be read: {error}",))
-        if now.past == UNCHANGED:
+        if file not in self._facts:
+            self._facts[file] = self._fact(file, form)
+        note, now = self._facts[file]
+        if now.past == UNCHANGED and note:
             return earlier(note, serial, created_at)
-        if now.past == CHANGED and not serial and identity(file, _MEMORY).date <= created_at:
+        if now.past == UNCHANGED or (now.past == CHANGED and not serial and identity(file, _MEMORY).date <= created_at):
             return not_noted(serial)
         return now
+
+    def _fact(self, file: str, form: str) -> tuple[Optional[ImageNote], Past]:
+        """Return the note of a file, and what is other than noted."""
+        reason = self.unprovable(file)
+        if reason:
+            return None, Past(UNPROVEN, (reason,))
+        try:
+            note = self.note(file)
+            return note, self._look(file, form, note) if note and not note.writing else Past()
+        except UNREADABLE as error:
+            return None, Past(UNPROVEN, (f"cannot be read: {error}",))
 
     def _look(self, file: str, form: str, note: ImageNote) -> Past:
         if file not in self._looked:
@@ -149,27 +156,31 @@ class Frozen:
             if same(note.identity, found):
                 self._looked[file] = Past()
             else:
-                found = identity(file, form, mapped=note.identity.mapping is not None)
+                with suppress(*UNREADABLE):  # what is no image any more was changed
+                    found = identity(file, form, mapped=note.identity.mapping is not None)
                 self._looked[file] = difference(note, found, self._gone, file in self._active)
         return self._looked[file]
 
     def _layers(self, file: str, form: str) -> Iterator[tuple[str, str]]:
-        following: Optional[str] = file
+        following = (file, form)
         for _depth in range(MOST_LAYERS):
-            real = os.path.realpath(str(following))
-            yield real, form
-            image = self._image(str(following), real, form)
-            if image is None or image.backing_file is None:
+            if following not in self._links:
+                self._links[following] = _link(*following)
+            real, below = self._links[following]
+            yield real, following[1]
+            if below is None:
                 return
-            following, form = image.backing_file, image.backing_format or "raw"
+            following = below
 
-    def _image(self, file: str, real: str, form: str) -> Optional[Image]:
-        if real not in self._images:
-            try:
-                self._images[real] = read_image(file, form)
-            except UNREADABLE:
-                self._images[real] = None  # what cannot be read is said of the file itself
-        return self._images[real]
+
+def _link(file: str, form: str) -> tuple[str, Optional[tuple[str, str]]]:
+    """Return the real path of an image, and what it is backed by; what cannot be read is said of the file itself."""
+    real = os.path.realpath(file)
+    with suppress(*UNREADABLE):
+        image = read_image(file, form)
+        if image.backing_file is not None:
+            return real, (image.backing_file, image.backing_format or "raw")
+    return real, None
 
 
 def identity(file: str, form: str, *, synced: bool = False, mapped: bool = False) -> Identity:

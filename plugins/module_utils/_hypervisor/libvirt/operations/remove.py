@@ -40,6 +40,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, snapshot_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Drop, Merge, Step, gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import being_written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
@@ -166,11 +167,14 @@ class Removal:
         every = handle.saved()
         going = [one for one in every if one.name == snapshot.name]
         before = handle.record()
+        record = looked_at(before, every)
         files = tuple(one.memory_file for one in going if one.memory_file)
         if going and going[0].kind == "internal":
             self._remove_internal(snapshot.name)
+            inside = {os.path.realpath(part.state) for part in going[0].disks}
+            record = replace(record, images=being_written(record.images, inside))
         journal = Journal("remove", snapshot.name, snapshot.created_at, now(), files)
-        handle.write(replace(noted(looked_at(before, every), going, every), journal=journal), durable=True)
+        handle.write(replace(noted(record, going, every), journal=journal), durable=True)
         try:
             self._settle(journal)
         except KvmError as error:
