@@ -222,23 +222,26 @@ def test_what_qemu_writes_late(make_vm: MakeVm) -> None:
     vm = make_vm("pastv", directory=HOME)
     vm.host.run(f"qemu-img create -q -f qcow2 -o lazy_refcounts=on {BASE} 64M")
     vm.start()
-    vm.virsh("checkpoint-create-as", "c1")
+    bitmaps = vm.host.name != "hv-bullseye"  # libvirt 7.0 has no checkpoints
+    if bitmaps:
+        vm.virsh("checkpoint-create-as", "c1")
     for number in (1, 2):
         vm.write("vda", number)
         well(vm.take(f"s{number}"))
     vm.write("vda", 3)
     vm.virsh("suspend")
     vm.virsh("resume")
-    vm.virsh("checkpoint-create-as", "c2")
+    if bitmaps:
+        vm.virsh("checkpoint-create-as", "c2")
     assert pasts(vm) == {"s1": "unchanged", "s2": "unchanged"}
     vm.off()
     vm.start()
     assert pasts(vm) == {"s1": "unchanged", "s2": "unchanged"}
-    vm.virsh("checkpoint-delete", "c1")
-    assert set(pasts(vm).values()) <= {"unchanged", "unproven"}
-    if pasts(vm)["s1"] == "unproven":
+    if bitmaps:
+        vm.virsh("checkpoint-delete", "c1")
+        assert pasts(vm) == {"s1": "unproven", "s2": "unproven"}
         assert "checkpoint-delete" in reasons(vm, "s1")
-    goes_back(vm, "s1", 1, "is not proven" if pasts(vm)["s1"] == "unproven" else "")
+    goes_back(vm, "s1", 1, "checkpoint-delete" if bitmaps else "")
     vm.off()
     poke(vm, BASE)
     refused(vm, "s1")
