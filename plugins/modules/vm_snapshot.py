@@ -135,6 +135,7 @@ options:
     description:
       - With O(state=reverted), go back to the snapshot also where others have written to an image or a memory file that holds
         it, so that what it holds now is not known. Without this, that is refused with C(error_code=snapshot_changed).
+      - Such a snapshot can be removed without this. What the VM and the other snapshots read stays as it is.
     type: bool
     default: false
   children:
