@@ -24,8 +24,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     refuse_writers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.holders import mounted_from
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import looked_at
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.holders import mounted_from
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
