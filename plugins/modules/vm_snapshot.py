@@ -132,6 +132,13 @@ options:
         reverted. Where there is one of that name, a number is added.
     type: bool
     default: false
+  accept_changed:
+    description:
+      - With O(state=reverted), go back to the snapshot also where others have written to an image or a memory file that holds
+        it, so that what it holds now is not known. Without this, that is refused with C(error_code=snapshot_changed).
+      - Such a snapshot can be removed without this. What the VM and the other snapshots read stays as it is.
+    type: bool
+    default: false
   children:
     description:
       - With O(state=absent), remove the snapshots that are based on this one too, leaf first.
@@ -406,6 +413,17 @@ vms:
         labels:
           description: What was noted with it.
           type: dict
+        past:
+          description:
+            - Whether the images and the memory file that hold it are as they were when it was taken.
+            - V(unchanged) is proven by what was noted of each on the host. V(changed) means that others wrote to one, so
+              that what it holds is not known. V(unproven) means that nothing was noted or could be, as of a block device.
+          type: str
+          sample: unchanged
+        past_reasons:
+          description: Why it is not V(unchanged), a sentence each.
+          type: list
+          elements: str
 """
 
 from typing import Any
@@ -446,6 +464,7 @@ def arguments() -> dict[str, Any]:
         "labels": {"type": "dict"},
         "power": {"type": "str", "choices": ["restore", "running", "paused", "shutoff"], "default": "restore"},
         "keep_current": {"type": "bool", "default": False},
+        "accept_changed": {"type": "bool", "default": False},
         "children": {"type": "bool", "default": False},
         "all_snapshots": {"type": "bool", "default": False},
         "bandwidth": {"type": "int", "default": 0},
@@ -461,7 +480,12 @@ def wanted(params: dict[str, Any]) -> tuple[Action[Any], Wording]:
         raise _bad_request("children and all_snapshots go with state: absent.")
     if params["state"] == "reverted":
         request = RevertRequest(
-            name, params["power"], params["keep_current"], params["quiesce"], params["quiesce_timeout"]
+            name=name,
+            power=params["power"],
+            keep_current=params["keep_current"],
+            quiesce=params["quiesce"],
+            quiesce_timeout=params["quiesce_timeout"],
+            accept_changed=params["accept_changed"],
         )
         return Reverted(request), Wording(f"revert to snapshot {name!r}", "reverted")
     wish = snapshot_request(params)

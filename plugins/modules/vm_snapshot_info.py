@@ -307,6 +307,17 @@ vms:
         labels:
           description: What was noted with it.
           type: dict
+        past:
+          description:
+            - Whether the images and the memory file that hold it are as they were when it was taken.
+            - V(unchanged) is proven by what was noted of each on the host. V(changed) means that others wrote to one, so
+              that what it holds is not known. V(unproven) means that nothing was noted or could be, as of a block device.
+          type: str
+          sample: unchanged
+        past_reasons:
+          description: Why it is not V(unchanged), a sentence each.
+          type: list
+          elements: str
     tree:
       description:
         - The same snapshots as a tree, a node each in the order in which the tree is drawn.
@@ -395,7 +406,8 @@ vms:
       description:
         - What is wrong with the chains, a sentence each - a layer that cannot be read, libvirt and the files saying
           different things, a running VM whose definition has another file for its next start, an image with a snapshot's state
-          that this VM or another one is defined to write to, a VM that an I/O error has paused.
+          that this VM or another one is defined to write to, an image or memory file of a snapshot that others wrote to, a VM
+          that an I/O error has paused.
       type: list
       elements: str
     kept:

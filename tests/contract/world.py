@@ -16,6 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Optional
 
@@ -137,6 +138,10 @@ class World(ABC):
     @abstractmethod
     def write(self, path: str) -> None:
         """Write something to an overlay that nobody uses at the moment, as a guest would."""
+
+    @abstractmethod
+    def spoil(self, path: str) -> None:
+        """Write to an image that a snapshot has frozen, as somebody would who knows of no snapshot."""
 
     @abstractmethod
     def fingerprint(self, path: str) -> str:
@@ -270,6 +275,11 @@ class MockWorld(World):
     def write(self, path: str) -> None:
         with self.edit() as state:
             state["files"][path]["size"] += 1 << 16
+
+    def spoil(self, path: str) -> None:
+        later = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(seconds=1)  # than all of this second
+        with self.edit() as state:
+            state["files"][path]["changed"] = later.isoformat()
 
     def fingerprint(self, path: str) -> str:
         with self.edit() as state:
@@ -452,6 +462,9 @@ class LibvirtWorld(World):
 
     def write(self, path: str) -> None:
         self.host.run(["qemu-io", "-f", "qcow2", "-c", "write -P 7 0 64k", path])
+
+    def spoil(self, path: str) -> None:
+        self.write(path)
 
     def fingerprint(self, path: str) -> str:
         return self.host.run(["sha256sum", path]).stdout.split()[0]

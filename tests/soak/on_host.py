@@ -383,7 +383,8 @@ def _info(vm: str) -> dict[str, Any]:
     with open_hypervisor(_WHERE) as hypervisor:
         entry: dict[str, Any] = info_result(gather(hypervisor, [vm], None, 1, 60))["vms"][0]
     kept = ("problems", "unknown_overlays", "missing_files", "operation", "failed", "msg")
-    return {key: entry[key] for key in kept if key in entry}
+    pasts = {one["name"]: one["past"] for one in entry["snapshots"]}
+    return {**{key: entry[key] for key in kept if key in entry}, "pasts": pasts}
 
 
 def _contents(images: list[tuple[str, str]]) -> dict[tuple[str, str], list[int]]:

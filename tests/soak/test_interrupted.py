@@ -220,6 +220,7 @@ def all_is_well(bench: Bench, options: dict[str, Any], running: bool, written: i
     held = {name: first_bytes(content) for name, content in seen["snapshots"].items()}
     assert held in (expected(options, 3), expected(options, written)), seen
     assert seen["state"] == ("running" if running else "shut off"), seen
+    assert set(seen["info"]["pasts"].values()) == {"unchanged"}, seen
     trouble = [seen[key] for key in ("orphans", "missing", "problems")]
     trouble += [seen["info"][key] for key in ("problems", "unknown_overlays", "missing_files", "operation", "failed")]
     assert not any(trouble), seen

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import check_snapshot_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import CHANGED, UNPROVEN
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import snapshot_changed
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_current, with_taken
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.room import without_room
@@ -40,10 +42,17 @@ class Reverted(Action[Revert]):
 
     def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[Revert, Nothing]:
         snapshot = _existing(vm, self._request.name)
-        plan = hypervisor.plan_revert(vm, snapshot, self._request.power)
+        plan = self._plan(hypervisor, vm, snapshot)
         if not plan.needed:
             return Nothing(vm, f"nothing was written since snapshot {snapshot.name!r}", snapshot, plan.notes)
         return Revert(plan, self._plan_keeping(hypervisor, vm) if self._request.keep_current else None)
+
+    def _plan(self, hypervisor: Hypervisor, vm: VirtualMachine, snapshot: Snapshot) -> RevertPlan:
+        """Plan it. Raises ``snapshot_changed`` too."""
+        if snapshot.told("past") == CHANGED and not self._request.accept_changed:
+            raise snapshot_changed(vm.name, snapshot)
+        plan = hypervisor.plan_revert(vm, snapshot, self._request.power)
+        return replace(plan, notes=(*plan.notes, *_past_notes(snapshot)))
 
     def is_done_by(self, operation: Operation, vm: VirtualMachine) -> bool:
         wanted = self._request
@@ -86,7 +95,7 @@ class Reverted(Action[Revert]):
             notes, kept = taken.notes, taken.snapshot
             # What is thrown away now is the overlay of the snapshot just taken.
             vm = hypervisor.inspect(reverting.vm.id)
-            reverting = hypervisor.plan_revert(vm, _existing(vm, reverting.snapshot.name), reverting.power)
+            reverting = self._plan(hypervisor, vm, _existing(vm, reverting.snapshot.name))
         notes += hypervisor.revert(reverting, deadline)
         now = hypervisor.inspect(reverting.vm.id)
         # Siblings of one second are drawn as they were foretold.
@@ -96,6 +105,15 @@ class Reverted(Action[Revert]):
         # What is known of a snapshot right after it was taken is not always told later.
         after = [kept if kept and one.untold and one.name == kept.name else one for one in after]
         return _outcome(plan, tuple(after), "reverted", notes, power=power, snapshot=now.find(reverting.snapshot.name))
+
+
+def _past_notes(snapshot: Snapshot) -> tuple[str, ...]:
+    reasons = "; ".join(snapshot.past_reasons)
+    if snapshot.told("past") == CHANGED:
+        return (f"the snapshot is not as it was, which accept_changed accepts: {reasons}",)
+    if snapshot.told("past") == UNPROVEN:
+        return (f"that the snapshot is as it was is not proven: {reasons}",)
+    return ()
 
 
 def _existing(vm: VirtualMachine, name: str) -> Snapshot:

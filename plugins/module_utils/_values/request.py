@@ -36,13 +36,17 @@ class SnapshotRequest:
 
 @dataclass(frozen=True)
 class RevertRequest:
-    """A revert as the task asks for it. ``power``: restore (as the VM was before it), running, paused or shutoff."""
+    """A revert as the task asks for it. ``power``: restore (as the VM was before it), running, paused or shutoff.
+
+    ``accept_changed``: also to what others have written to since.
+    """
 
     name: str
     power: str = "restore"
     keep_current: bool = False
     quiesce: str = "auto"
     quiesce_timeout: int = 30
+    accept_changed: bool = False
 
     @property
     def kept_as(self) -> str:

@@ -42,6 +42,7 @@ class Snapshot:
     """One snapshot of one VM, as it stands (or, in check mode, as it would stand).
 
     ``owned`` is one that this collection took; ``protected`` and ``labels`` are what it was told to note of it.
+    ``past`` tells whether what it holds is as it was, unchanged, changed or unproven, and ``past_reasons`` why it is not.
     ``untold`` names the keys that the hypervisor does not tell: their values here mean nothing, and are null in results.
     """
 
@@ -61,6 +62,8 @@ class Snapshot:
     owned: bool = False
     protected: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    past: str = "unchanged"
+    past_reasons: tuple[str, ...] = ()
     untold: tuple[str, ...] = ()
 
     def told(self, key: str) -> Any:
@@ -70,7 +73,7 @@ class Snapshot:
     def to_result(self) -> dict[str, Any]:
         """Return the ``snapshot`` of a module's result."""
         result = asdict(self)
-        for key in ("disks", "left_out", "missing_files"):
+        for key in ("disks", "left_out", "missing_files", "past_reasons"):
             result[key] = list(result[key])
         untold = result.pop("untold")
         return {**result, **dict.fromkeys(untold)}

@@ -27,6 +27,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     parse,
     require_libraries,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import Frozen
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage import StorageReader
@@ -59,7 +60,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     record_directory,
     snapshot_key,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import agent_connected
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import agent_connected, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_blockers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -225,8 +226,14 @@ class LibvirtHypervisor(Hypervisor):
 
     def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
         record = self._records.read(vm.id)
-        note = SnapshotNote(snapshot.quiesced, snapshot.owned, snapshot.protected, dict(snapshot.labels))
         key = snapshot_key(snapshot.name, snapshot.created_at)
+        note = replace(
+            record.snapshots.get(key, SnapshotNote()),
+            quiesced=snapshot.quiesced,
+            owned=snapshot.owned,
+            protected=snapshot.protected,
+            labels=dict(snapshot.labels),
+        )
         self._records.write(vm.id, replace(record, snapshots={**record.snapshots, key: note}))
 
     def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
@@ -271,7 +278,9 @@ def _snapshots(native: Any, xml: Any, record: Record) -> tuple[Snapshot, ...]:
     current = current_name(native)
     if not any(one.name == current and is_below(one, xml) for one in found):
         current = None  # libvirt calls one current for want of a true one, see metadata/rewrite.py
-    snapshots = [from_saved(one, record.snapshots) for one in found]
+    active = {os.path.realpath(str(disk.source)) for disk in image_disks(xml)}
+    frozen = Frozen(record, {snapshot_key(one.name, one.created_at) for one in found}, active)
+    snapshots = [from_saved(one, record.snapshots, frozen.past(one)) for one in found]
     return in_tree_order([replace(one, current=one.name == current) for one in snapshots])
 
 

@@ -43,6 +43,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml 
     image_disks,
     source_path,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import before_merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
 
@@ -132,11 +134,13 @@ class DomainHandle:
         """Replace what this collection notes of it."""
         self._records.write(self.id, record, durable)
 
-    def note_merging(self, merging: tuple[str, ...]) -> None:
-        """Note which layer is being merged into which."""
+    def note_merging(self, step: Merge, used: bool) -> None:
+        """Note to which images a merge is about to write and, where the upper one is ``used``, which is merged into which."""
         record = self.record()
         if record.journal:
-            self.write(replace(record, journal=replace(record.journal, merging=merging)), durable=True)
+            journal = replace(record.journal, merging=(step.top, step.base) if used else ())
+            images = before_merge(record.images, step.top, step.base, step.above)
+            self.write(replace(record, journal=journal, images=images), durable=True)
 
     def note_percent(self, percent: int | None) -> None:
         """Tell others how far a merge has got."""

@@ -45,7 +45,8 @@ It keeps VMs, images and snapshots, and refuses what libvirt refuses, by the sam
         }
       ],
       "files": {                      # images; those of the disks need no entry, null means that one is gone
-        "/vm/web01.qcow2": {"format": "qcow2", "size": 5368709120, "virtual_size": 21474836480, "backing_file": null}
+        "/vm/web01.qcow2": {"format": "qcow2", "size": 5368709120, "virtual_size": 21474836480, "backing_file": null,
+                            "changed": "2026-11-23T…"}      # when others wrote to it; left out, nobody did
       },
       "directories": {                # where a disk's image lies is there and has plenty of room, unless this differs
         "/vm": {"total": 107374182400, "free": 53687091200, "filesystem": "the same text: the same file system"},
@@ -74,7 +75,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.p
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.remove import forget, plan_removal
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.revert import go_back, plan_revert
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.state import StateFile, find_vm
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.storage import Files, storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.storage import Files, past_of, storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.take import (
     freeze_guest,
     report,
@@ -290,6 +291,7 @@ def _virtual_machine(native: Mapping[str, Any], files: Files) -> VirtualMachine:
 def _snapshot(entry: Mapping[str, Any], files: Files) -> Snapshot:
     disks = tuple(_snapshot_disk(disk, files) for disk in entry.get("disks", ()))
     memory_file = entry.get("memory_file")
+    past = past_of(entry, files)
     # The overlay of a leaf goes with a revert to elsewhere; what the snapshot holds is below it.
     needed = [disk.base for disk in disks if disk.base] + ([memory_file] if memory_file else [])
     return Snapshot(
@@ -298,6 +300,8 @@ def _snapshot(entry: Mapping[str, Any], files: Files) -> Snapshot:
             "disks": disks,
             "left_out": tuple(LeftOut(**part) for part in entry.get("left_out", ())),
             "missing_files": tuple(file for file in needed if files.get(file) is None),
+            "past": past.past,
+            "past_reasons": past.reasons,
         }
     )
 

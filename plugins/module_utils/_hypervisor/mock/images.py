@@ -84,6 +84,9 @@ def _merge(state: dict[str, Any], native: dict[str, Any], step: Merge) -> None:
     base = state["files"][step.base]
     grows = merged_bytes(state, step)
     base["size"] = base.get("size", DEFAULT_SIZE) + grows
+    changed = [entry["changed"] for entry in (base, state["files"][step.top]) if "changed" in entry]
+    if changed:
+        base["changed"] = max(changed)
     _take_room(state, step.base, grows)
     for file in step.above:
         state["files"][file]["backing_file"] = step.base

@@ -82,7 +82,13 @@ _SNAPSHOT_DISK: dict[str, _Types] = {
     "base": _TEXT_OR_NULL,
 }
 _LEFT_OUT: dict[str, _Types] = {"target": str, "reason": str}
-_FILE: dict[str, _Types] = {"format": str, "size": int, "virtual_size": int, "backing_file": _TEXT_OR_NULL}
+_FILE: dict[str, _Types] = {
+    "format": str,
+    "size": int,
+    "virtual_size": int,
+    "backing_file": _TEXT_OR_NULL,
+    "changed": str,
+}
 _DIRECTORY: dict[str, _Types] = {
     "total": int,
     "free": int,

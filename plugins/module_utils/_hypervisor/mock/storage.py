@@ -12,6 +12,14 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.s
     DEFAULT_SIZE,
     DEFAULT_VIRTUAL_SIZE,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import (
+    CHANGED,
+    Past,
+    changed_by_others,
+    inside,
+    spoilt,
+    together,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import ChainLayer, DiskChain, Storage
 
@@ -30,6 +38,20 @@ def chain_files(files: Files, source: str) -> list[str]:
         chain.append(following)
         following = files[following].get("backing_file")
     return chain
+
+
+def past_of(entry: Mapping[str, Any], files: Files) -> Past:
+    """Return what is known of the past of a snapshot: no file is as it was that others changed after it was taken."""
+    bases = [str(disk["base"]) for disk in entry.get("disks", ()) if disk.get("base")]
+    if entry.get("kind") == "internal":
+        return together((base, inside()) for base in bases)
+    memory = [entry["memory_file"]] if entry.get("memory_file") else []
+    held = dict.fromkeys([*memory, *(file for base in bases for file in _readable_chain(files, base))])
+    changed = {file: (files.get(file) or {}).get("changed", "") for file in held}
+    taken = entry.get("created_at") or ""
+    return together(
+        (file, Past(CHANGED, (changed_by_others(date),))) for file, date in changed.items() if date and date > taken
+    )
 
 
 def storage(state: Mapping[str, Any], vm: Mapping[str, Any], snapshots: Sequence[Snapshot]) -> Storage:
@@ -52,7 +74,7 @@ def storage(state: Mapping[str, Any], vm: Mapping[str, Any], snapshots: Sequence
         ),
         unknown_overlays=(*unknown, *orphans),
         orphans=orphans,
-        problems=tuple(_problems(files, shown)),
+        problems=(*_problems(files, shown), *spoilt((one.name, one.past, one.past_reasons) for one in snapshots)),
     )
 
 

@@ -24,7 +24,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 
 # Only these are kept of a snapshot; the rest is found out when it is read.
-_FOUND_OUT = ("current", "missing_files", "untold")
+_FOUND_OUT = ("current", "missing_files", "past", "past_reasons", "untold")
 
 
 def freeze_guest(plan: SnapshotPlan, agent: str, slow_seconds: float, deadline: Deadline) -> Freeze:

@@ -34,6 +34,8 @@ _NEVER_TOLD = (
     "owned",
     "protected",
     "labels",
+    "past",
+    "past_reasons",
 )
 
 

@@ -14,18 +14,24 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import Identity, ImageNote
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import record_newer
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.version import VERSION
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation
 
 _ROOT_DIRECTORY = "/var/lib/limiquantix-kvm"
 
 
 _LOCK_POLL = 0.1  # seconds
+# A record without a number is of before there were any. It is raised when a release that does not know what is new would
+# do harm by losing it: unknown keys are read over, and not written again.
+_SCHEMA = 2
 
 
 def record_directory(uri: str) -> str:
@@ -38,12 +44,16 @@ def record_directory(uri: str) -> str:
 
 @dataclass(frozen=True)
 class SnapshotNote:
-    """What is noted of a snapshot that this collection took or was told something of. ``quiesced`` None: not known."""
+    """What is noted of a snapshot that this collection took or was told something of. ``quiesced`` None: not known.
+
+    ``serial`` counts those whose images were noted (see `_rules/past.py`); 0: they were not.
+    """
 
     quiesced: Optional[bool] = None
     owned: bool = True
     protected: bool = False
     labels: dict[str, str] = field(default_factory=dict)
+    serial: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,8 @@ class Record:
 
     ``snapshots`` holds notes by `snapshot_key`. ``overlays`` are files that snapshots or reverts made and that no snapshot
     may name any more, ``former`` the states of removed snapshots (see `_rules/layers.py`), both as real paths. ``made`` has
-    every overlay that takes and reverts made, by its real path, as long as there is such a file.
+    every overlay that takes and reverts made, by its real path, as long as there is such a file. ``images`` holds notes of
+    what is frozen, by real paths, and ``serial`` the number of the last snapshot whose images were noted.
     """
 
     snapshots: dict[str, SnapshotNote] = field(default_factory=dict)
@@ -68,6 +79,8 @@ class Record:
     former: tuple[str, ...] = ()
     journal: Optional[Journal] = None
     made: dict[str, Made] = field(default_factory=dict)
+    images: dict[str, ImageNote] = field(default_factory=dict)
+    serial: int = 0
 
     @property
     def making(self) -> tuple[str, ...]:
@@ -80,14 +93,29 @@ class Record:
 def _from_json(values: dict[str, Any]) -> Record:
     journal = values.get("journal")
     if journal:
-        journal = Journal(**{**journal, "files": tuple(journal["files"]), "merging": tuple(journal["merging"])})
+        journal = {**journal, "files": tuple(journal["files"]), "merging": tuple(journal["merging"])}
     return Record(
-        snapshots={key: SnapshotNote(**note) for key, note in values.get("snapshots", {}).items()},
+        snapshots={
+            key: SnapshotNote(**_known(SnapshotNote, note)) for key, note in values.get("snapshots", {}).items()
+        },
         overlays=tuple(values.get("overlays", ())),
         former=tuple(values.get("former", ())),
-        made={path: Made(**made) for path, made in values.get("made", {}).items()},
-        journal=journal,
+        made={path: Made(**_known(Made, made)) for path, made in values.get("made", {}).items()},
+        journal=Journal(**_known(Journal, journal)) if journal else None,
+        images={file: _image_note(note) for file, note in values.get("images", {}).items()},
+        serial=int(values.get("serial", 0)),
     )
+
+
+def _image_note(values: dict[str, Any]) -> ImageNote:
+    known = Identity(**_known(Identity, values["identity"]))
+    return ImageNote(**{**_known(ImageNote, values), "identity": known, "states": tuple(values["states"])})
+
+
+def _known(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Return of what stands in a file what this release knows."""
+    names = {one.name for one in fields(kind)}
+    return {key: value for key, value in values.items() if key in names}
 
 
 def snapshot_key(name: str, created_at: str | None) -> str:
@@ -102,10 +130,13 @@ class Records:
         self._directory = directory
 
     def read(self, domain: DomainId) -> Record:
-        """Return a VM's record; an empty one where there is none."""
+        """Return a VM's record; an empty one where there is none. Raises ``record_unusable`` or ``record_newer``."""
         try:
             with open(self._path(domain, "json"), encoding="utf-8") as file:
-                return _from_json(json.load(file))
+                values = json.load(file)
+            if values.get("schema", 1) > _SCHEMA:
+                raise record_newer(domain.name, str(values.get("written_by")), VERSION)
+            return _from_json(values)
         except FileNotFoundError:
             return Record()
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -116,7 +147,7 @@ class Records:
         path = self._path(domain, "json")
         try:
             with open(path + ".new", "w", encoding="utf-8") as file:
-                json.dump(asdict(record), file)
+                json.dump({"schema": _SCHEMA, "written_by": VERSION, **asdict(record)}, file)
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())

@@ -80,7 +80,7 @@ def test_the_whole(check: bool, memory: bool, line: str) -> None:
     }  # fmt: skip
     assert set(result["vms"][0]["snapshot"]) == {
         "name", "description", "created_at", "parent", "current", "state", "kind", "include_memory", "quiesced", "disks",
-        "left_out", "memory_file", "missing_files", "owned", "protected", "labels",
+        "left_out", "memory_file", "missing_files", "owned", "protected", "labels", "past", "past_reasons",
     }  # fmt: skip
 
 

@@ -19,10 +19,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     record_directory,
     snapshot_key,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import Identity, ImageNote
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.version import VERSION
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
 
+IMAGES = {"/vm/a": ImageNote(Identity(1, 2, backing="/vm/b"), since=1, states=("s1 x",))}
 DOMAIN = DomainId("a", "some-uuid")
 JOURNAL = Journal(
     kind="revert",
@@ -65,7 +68,8 @@ def test_what_is_written_is_read(records: Records, durable: bool) -> None:
         "[]",
         "null",
         '{"journal": {"kind": "take"}}',
-        '{"snapshots": {"s": {"unknown": 1}}}',
+        '{"images": {"/vm/a": {"since": 1}}}',
+        '{"schema": "new"}',
         '{"snapshots": []}',
     ],
 )
@@ -82,6 +86,33 @@ def test_what_an_older_record_does_not_have(records: Records, tmp_path: Path) ->
     key = snapshot_key("s1", "x")
     (tmp_path / "records" / f"{DOMAIN.uuid}.json").write_text(json.dumps({"snapshots": {key: {"quiesced": True}}}))
     assert records.read(DOMAIN) == Record(snapshots={key: SnapshotNote(quiesced=True)})
+
+
+def test_what_a_release_in_between_has_added(records: Records, tmp_path: Path) -> None:
+    path = tmp_path / "records" / f"{DOMAIN.uuid}.json"
+    records.write(DOMAIN, Record(snapshots={"s1 x": SnapshotNote(serial=1)}, images=IMAGES, journal=JOURNAL, serial=1))
+    values = json.loads(path.read_text())
+    assert values["schema"] == 2
+    for place in (values, values["snapshots"]["s1 x"], values["journal"], values["images"]["/vm/a"]):
+        place["new"] = 1
+    path.write_text(json.dumps(values))
+    assert records.read(DOMAIN) == Record({"s1 x": SnapshotNote(serial=1)}, journal=JOURNAL, images=IMAGES, serial=1)
+
+
+def test_what_a_later_release_wrote(records: Records, tmp_path: Path) -> None:
+    path = tmp_path / "records" / f"{DOMAIN.uuid}.json"
+    path.write_text('{"schema": 3, "written_by": "7.0.0", "snapshots": "another kind of thing"}')
+    with pytest.raises(KvmError) as caught:
+        records.read(DOMAIN)
+    assert (caught.value.error_code, caught.value.details["written_by"]) == ("record_newer", "7.0.0")
+    assert "Update the collection" in caught.value.remedy
+
+
+def test_the_version_is_that_of_galaxy_yml() -> None:
+    galaxy = Path(__file__).resolve().parents[4] / "galaxy.yml"
+    if not galaxy.exists():
+        pytest.skip("an installed collection has none")
+    assert f"\nversion: {VERSION}\n" in galaxy.read_text()
 
 
 def test_an_operation_and_how_far_it_is(records: Records) -> None:

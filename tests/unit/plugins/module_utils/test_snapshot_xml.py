@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import Past
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
@@ -32,7 +33,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot i
 
 
 def from_xml(xml: str, notes: dict[str, SnapshotNote]) -> Snapshot:
-    return from_saved(saved(etree.fromstring(xml)), notes)
+    return from_saved(saved(etree.fromstring(xml)), notes, Past())
 
 
 def planned(folder: Path, **values: Any) -> SnapshotPlan:

@@ -55,7 +55,7 @@ def _merge(handle: DomainHandle, forest: Forest, step: Merge, pace: Pace, starte
     open_in = [target for target, top in forest.tops.items() if step.top in forest.chain(top)] if forest.running else []
     base = (forest.spelled[step.base], forest.format(step.base))
     used = bool(step.above) or step.top in forest.tops.values()
-    handle.note_merging((step.top, step.base) if used else ())
+    handle.note_merging(step, used)
     if open_in:
         commit_block(handle, open_in[0], step, pace, started)
     else:

@@ -19,6 +19,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage im
     firmware_left_out,
     nothing_to_save,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import Past
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import LeftOut, Snapshot, SnapshotDisk
 
@@ -46,7 +47,7 @@ def to_xml(plan: SnapshotPlan, targets: Sequence[str]) -> str:
     return str(etree.tostring(root, encoding="unicode"))
 
 
-def from_saved(one: Saved, notes: Mapping[str, SnapshotNote]) -> Snapshot:
+def from_saved(one: Saved, notes: Mapping[str, SnapshotNote], past: Past) -> Snapshot:
     """Return a snapshot; ``notes`` is what our own record knows of some. ``current`` is left False."""
     note = notes.get(snapshot_key(one.name, one.created_at), SnapshotNote(owned=False))
     # The overlay of a leaf goes with a revert to elsewhere; what the snapshot holds is below it.
@@ -67,6 +68,8 @@ def from_saved(one: Saved, notes: Mapping[str, SnapshotNote]) -> Snapshot:
         owned=note.owned,
         protected=note.protected,
         labels=note.labels,
+        past=past.past,
+        past_reasons=past.reasons,
     )
 
 

@@ -24,6 +24,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     refuse_writers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import looked_at
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.holders import mounted_from
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
@@ -39,6 +40,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, snapshot_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Drop, Merge, Step, gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import being_written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
@@ -165,11 +167,14 @@ class Removal:
         every = handle.saved()
         going = [one for one in every if one.name == snapshot.name]
         before = handle.record()
+        record = looked_at(before, every)
         files = tuple(one.memory_file for one in going if one.memory_file)
         if going and going[0].kind == "internal":
             self._remove_internal(snapshot.name)
+            inside = {os.path.realpath(part.state) for part in going[0].disks}
+            record = replace(record, images=being_written(record.images, inside))
         journal = Journal("remove", snapshot.name, snapshot.created_at, now(), files)
-        handle.write(replace(noted(before, going, every), journal=journal), durable=True)
+        handle.write(replace(noted(record, going, every), journal=journal), durable=True)
         try:
             self._settle(journal)
         except KvmError as error:
@@ -220,9 +225,10 @@ def close_record(handle: DomainHandle) -> None:
     """End the operation under way, and forget of layers and snapshots what is of no use any more."""
     forest, record = handle.survey(), handle.record()
     known = forest.layers.backing
-    keys = {snapshot_key(one.name, one.created_at) for one in handle.saved()}
+    saved = handle.saved()
+    keys = {snapshot_key(one.name, one.created_at) for one in saved}
     kept = replace(
-        record,
+        looked_at(record, saved),
         snapshots={key: note for key, note in record.snapshots.items() if key in keys},
         overlays=tuple(file for file in record.overlays if known.get(file) is not None),
         made={file: made for file, made in record.made.items() if os.path.lexists(file)},

@@ -18,6 +18,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt, parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import (
+    Frozen,
+    States,
+    is_soon,
+    states_of,
+    with_taken,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import identity
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
     create_overlay,
@@ -106,13 +113,15 @@ class Take:
         make_root(handle.native, plan.snapshot.name)
 
     def _write_record(self, plan: SnapshotPlan, found: Saved, freeze: Freeze) -> Snapshot:
-        planned, record = plan.snapshot, self._records.read(plan.vm.id)
-        note = SnapshotNote(freeze.held, True, planned.protected, dict(planned.labels))
-        key = snapshot_key(found.name, found.created_at)
+        planned, states = plan.snapshot, {**_states(plan), **states_of([found])}
+        record = with_taken(self._records.read(plan.vm.id), found, states)
+        note = SnapshotNote(freeze.held, True, planned.protected, dict(planned.labels), record.serial)
         made = {os.path.realpath(str(one.file)): Made(one.target, identity(str(one.file))) for one in planned.disks}
-        noted = replace(record, snapshots={**record.snapshots, key: note}, made={**record.made, **made}, journal=None)
-        self._records.write(plan.vm.id, noted)
-        return replace(from_saved(found, {key: note}), parent=planned.parent, current=True)
+        noted = {**record.snapshots, snapshot_key(found.name, found.created_at): note}
+        record = replace(record, snapshots=noted, made={**record.made, **made}, journal=None)
+        self._records.write(plan.vm.id, record)
+        past = Frozen(record, states).past(found)
+        return replace(from_saved(found, record.snapshots, past), parent=planned.parent, current=True)
 
     def _make_overlays(self, plan: SnapshotPlan) -> None:
         if not _made_by_us(plan):
@@ -197,9 +206,14 @@ def resume_take(handle: DomainHandle, journal: Journal) -> Recovery:
         remove_unused(handle, journal.files)
         handle.write(replace(record, journal=None))
         return Recovery(f"Cleared up what the interrupted take of snapshot {journal.snapshot!r} had left.", False)
-    # Whether the guest was frozen all the time is not known.
-    notes = {snapshot_key(taken.name, taken.created_at): SnapshotNote(), **record.snapshots}
-    handle.write(replace(record, snapshots=notes, journal=None))
+    key = snapshot_key(taken.name, taken.created_at)
+    if key not in record.snapshots:
+        soon = is_soon(taken)  # else somebody may have written to its images meanwhile
+        record = with_taken(record, taken, states_of(handle.saved())) if soon else record
+        # Whether the guest was frozen all the time is not known.
+        note = SnapshotNote(serial=record.serial if soon else 0)
+        record = replace(record, snapshots={**record.snapshots, key: note})
+    handle.write(replace(record, journal=None))
     return Recovery(f"The interrupted run had taken snapshot {journal.snapshot!r}.")
 
 
@@ -219,6 +233,14 @@ def _made_by_us(plan: SnapshotPlan) -> bool:
     would make them while the guest waits. Otherwise QEMU makes them itself, which is quicker than a process for each.
     """
     return plan.freeze or not plan.vm.active
+
+
+def _states(plan: SnapshotPlan) -> States:
+    """Return the states of the snapshots that the VM had before."""
+    return {
+        snapshot_key(one.name, one.created_at): {os.path.realpath(disk.base) for disk in one.disks if disk.base}
+        for one in plan.vm.snapshots
+    }
 
 
 def _files(plan: SnapshotPlan) -> tuple[str, ...]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import checked_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import foreseen
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import cover
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import (
     check_depth,
@@ -34,13 +36,18 @@ def plan_snapshot(
     check_domain(vm)
     covered, left_out = cover(vm.name, domain, request.disks)
     shallow = _SHALLOW_LIBVIRT[0] <= libvirt_version < _SHALLOW_LIBVIRT[1]
+    files: list[str] = []
     for disk in covered:
-        check_depth(vm.name, disk, len(checked_chain(vm.name, disk)), _SHALLOW_LAYERS if shallow else MOST_LAYERS)
+        chain = checked_chain(vm.name, disk)
+        check_depth(vm.name, disk, len(chain), _SHALLOW_LAYERS if shallow else MOST_LAYERS)
+        files += [image.file for image in chain]
     directories = [
         (disk, overlay_directory(vm.name, disk, os.path.realpath(str(disk.source)), request.overlay_dir))
         for disk in covered
     ]
-    return files_plan(vm, request, directories, left_out, partial(unused_path, leftovers))
+    plan = files_plan(vm, request, directories, left_out, partial(unused_path, leftovers))
+    past = foreseen(files, os.path.dirname(plan.snapshot.memory_file or ""))
+    return replace(plan, snapshot=replace(plan.snapshot, past=past.past, past_reasons=past.reasons))
 
 
 def unused_path(leftovers: Collection[str], directory: str, stem: str, suffix: str) -> str:
