@@ -96,9 +96,22 @@ options:
     description:
       - The targets (such as V(vda)) of the disks to snapshot. The default is all that can be.
       - A disk that is not named here is left out. Without O(disks), cdroms, empty drives and read-only disks are left
-        out by themselves, and a writable disk that cannot be in a snapshot is an error.
+        out by themselves, and what is to become of a writable disk that cannot be in a snapshot says O(on_uncovered).
+      - A disk whose definition says C(snapshot='no') or C(snapshot='manual') is left out too, unless it is named here.
     type: list
     elements: str
+  on_uncovered:
+    description:
+      - What to do with a VM that has a writable disk which no snapshot can hold, such as a network disk, a LUN, or one that is
+        encrypted, shared, transient, a slice of its file or on a storage pool that is not active.
+      - V(fail) fails with C(error_code=disk_not_covered) before the VM is touched.
+      - V(leave_out) takes the snapshot without that disk and says so in C(left_out). A disk named in O(disks) is never left
+        out.
+      - A VM without a disk that could be in a snapshot is nothing to do, and a note says so. Where its definition keeps all of
+        them out of snapshots, only with V(leave_out).
+    type: str
+    choices: [fail, leave_out]
+    default: fail
   overlay_dir:
     description:
       - The directory for overlays and memory files. The default is beside each disk.
@@ -162,10 +175,10 @@ notes:
   - A revert changes disks, memory and power, and never the VM's definition - what was configured since the snapshot stays.
     Only a guest that goes on from saved memory has the devices of that moment, until it is powered off.
   - Of a revert to a snapshot that covers some disks only, the other disks stay as they are.
-  - With O(backend=qx_node), O(disks), O(overlay_dir), O(protected), O(labels), O(power), O(children), O(bandwidth) and
-    O(quiesce=required) are refused, because the agent cannot do or does not confirm them. With O(quiesce=auto) it is asked to
-    freeze guests of which it says that a guest agent is connected. Every revert is done anew, because the agent does not tell
-    whether anything was written since.
+  - With O(backend=qx_node), O(disks), O(on_uncovered), O(overlay_dir), O(protected), O(labels), O(power), O(children),
+    O(bandwidth) and O(quiesce=required) are refused, because the agent cannot do or does not confirm them. With O(quiesce=auto)
+    it is asked to freeze guests of which it says that a guest agent is connected. Every revert is done anew, because the agent
+    does not tell whether anything was written since.
   - With O(backend=qx_node), a request that has no answer is never sent again. Whether it was carried out is looked up, and
     C(error_code=outcome_unknown) says where that cannot be known.
 seealso:
@@ -387,12 +400,14 @@ vms:
               description: The image under it, which holds the snapshot's state.
               type: str
         left_out:
-          description: Disks and firmware state that are not in it, and why.
+          description:
+            - What is not in it, and why - disks, firmware state, shared folders, devices of the host, lasting memory, drives
+              given to QEMU past libvirt.
           type: list
           elements: dict
           contains:
             target:
-              description: The disk's target, V(nvram) or V(tpm).
+              description: The disk's target, V(nvram), V(tpm), the tag of a shared folder, or which device it is.
               type: str
             reason:
               description: Why it is not in the snapshot.
@@ -458,6 +473,7 @@ def arguments() -> dict[str, Any]:
         "quiesce_timeout": {"type": "int", "default": 30},
         "description": {"type": "str", "default": ""},
         "disks": {"type": "list", "elements": "str"},
+        "on_uncovered": {"type": "str", "choices": ["fail", "leave_out"], "default": "fail"},
         "overlay_dir": {"type": "path"},
         "running_only": {"type": "bool", "default": False},
         "protected": {"type": "bool"},
@@ -520,6 +536,7 @@ def snapshot_request(params: dict[str, Any]) -> SnapshotRequest:
         quiesce=params["quiesce"],
         quiesce_timeout=params["quiesce_timeout"],
         disks=None if params["disks"] is None else tuple(params["disks"]),
+        on_uncovered=params["on_uncovered"],
         overlay_dir=params["overlay_dir"],
         protected=params["protected"],
         labels=None if labels is None else {str(key): str(value) for key, value in labels.items()},

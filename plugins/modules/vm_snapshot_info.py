@@ -281,12 +281,14 @@ vms:
               description: The image under it, which holds the snapshot's state. V(null) of an internal snapshot.
               type: str
         left_out:
-          description: Disks and firmware state that are not in it, and why.
+          description:
+            - What is not in it, and why - disks, firmware state, shared folders, devices of the host, lasting memory, drives
+              given to QEMU past libvirt.
           type: list
           elements: dict
           contains:
             target:
-              description: The disk's target, V(nvram) or V(tpm).
+              description: The disk's target, V(nvram), V(tpm), the tag of a shared folder, or which device it is.
               type: str
             reason:
               description: Why it is not in the snapshot.

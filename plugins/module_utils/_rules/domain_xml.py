@@ -5,15 +5,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
+# Elements of a disk or of one of its layers that an overlay would not inherit.
+_UNUSUAL = ("encryption", "slices", "dataStore", "reservations")
+# What marks a volume as looked up (disks/volumes.py): libvirt knows neither, and both go before it is told anything.
+RESOLVED, UNRESOLVED = "resolved", "unresolved"
 
 
 @dataclass(frozen=True)
 class Disk:
-    """One ``<disk>``. ``source`` is a path, None where there is none (an empty drive, a network disk)."""
+    """One ``<disk>``. ``source`` is a path, None where there is none (an empty drive, a network disk).
+
+    ``backing`` are the files under the active layer as libvirt tells them, None where it does not; one that is no file of
+    this host ends them and is "". ``snapshot`` is what the definition says of snapshots. ``unusual`` has what stands in
+    the disk or one of its layers and is lost where a plain overlay is put on it. ``unresolved`` says why a volume of a
+    pool is not known to be a file.
+    """
 
     target: str
     device: str
@@ -24,7 +35,10 @@ class Disk:
     shareable: bool
     transient: bool
     has_source: bool
-    backing: tuple[str, ...] | None  # files under the active layer as libvirt tells them; None where it does not
+    backing: tuple[str, ...] | None
+    snapshot: str = ""
+    unusual: tuple[str, ...] = ()
+    unresolved: str = ""
 
 
 def disks(domain: Any) -> list[Disk]:
@@ -45,26 +59,45 @@ def source_path(element: Any) -> str | None:
 
 
 def _disk(element: Any) -> Disk:
+    source = element.find("source")
     return Disk(
         target=element.find("target").get("dev"),
         device=element.get("device", "disk"),
-        type=element.get("type", "file"),
+        type=element.get("type", "file") if source is None else source.get(RESOLVED) or element.get("type", "file"),
         source=source_path(element),
         format=_attribute(element, "driver", "type", "raw"),
         readonly=element.find("readonly") is not None,
         shareable=element.find("shareable") is not None,
         transient=element.find("transient") is not None,
-        has_source=element.find("source") is not None,
+        has_source=source is not None,
         backing=_backing(element),
+        snapshot=element.get("snapshot", ""),
+        unusual=tuple(name for name in _UNUSUAL if next(_own(element, name), None) is not None),
+        unresolved="" if source is None else source.get(UNRESOLVED, ""),
     )
 
 
+def _own(element: Any, name: str) -> Iterator[Any]:
+    """Yield what a disk and its layers have of a name; what it is being copied to is no layer yet."""
+    for child in element:
+        if child.tag == name:
+            yield child
+        elif child.tag in ("source", "backingStore"):
+            yield from _own(child, name)
+
+
 def _backing(element: Any) -> tuple[str, ...] | None:
-    # A running domain's chain ends in an empty <backingStore/>; a shut-off one's mostly has none at all.
+    # A running domain's chain ends in an empty <backingStore/>, or in a layer that is no file here and says no more; a
+    # shut-off one's mostly has none at all.
     files: list[str] = []
     layer = element.find("backingStore")
     while layer is not None and layer.get("type"):
-        files.append(source_path(layer) or "")
+        path = source_path(layer)
+        if path is None and layer.get("type") == "volume":
+            return None
+        files.append(path or "")
+        if path is None:
+            return tuple(files)
         layer = layer.find("backingStore")
     return tuple(files) if layer is not None else None
 

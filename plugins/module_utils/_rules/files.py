@@ -30,7 +30,8 @@ def files_plan(
 ) -> SnapshotPlan:
     """Return the plan for disks, each with the directory of its overlay.
 
-    ``unused`` finds a path that nothing has, from a directory, a file name's stem and its suffix.
+    ``unused`` finds a path that nothing has, from a directory, a file name's stem and its suffix. Without disks there is
+    nothing to take, and no snapshot comes of the plan.
     """
     overlays = tuple(
         SnapshotDisk(
@@ -44,7 +45,7 @@ def files_plan(
     )
     needs = [Need(directory, NEW_OVERLAY) for _disk, directory in directories]
     memory_file = None
-    if request.include_memory:
+    if request.include_memory and directories:
         first = directories[0][1]
         memory_file = unused(first, file_name(vm.name, request.name), ".memory")
         needs.append(Need(first, vm.memory_bytes + MEMORY_EXTRA))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize, mebibytes
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
 
@@ -41,6 +42,7 @@ class VmOutcome:
     orphans_removed: tuple[str, ...] = ()
     recovered: str = ""
     missing: bool = False
+    resized: tuple[Resize, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -49,16 +51,18 @@ class VmOutcome:
 
     @property
     def before_text(self) -> str:
-        """The VM before, as the diff shows it: its tree, its power state where that changes, the files that go."""
+        """The VM before, as the diff shows it: its tree, its power state and sizes where these change, the files that go."""
         files = "".join(f"file: {file}\n" for file in self.files_removed)
         orphans = "".join(f"orphan: {file}\n" for file in self.orphans_removed)
-        return tree_text(self.before) + self._power_text(0) + files + orphans
+        sizes = "".join(f"size of {disk.target}: {mebibytes(disk.before)}\n" for disk in self.resized)
+        return tree_text(self.before) + self._power_text(0) + sizes + files + orphans
 
     @property
     def after_text(self) -> str:
         """The VM after, as the diff shows it."""
         reverted = "".join(f"reverted to: {name}\n" for name in self.present)
-        return tree_text(self.after) + self._power_text(1) + reverted
+        sizes = "".join(f"size of {disk.target}: {mebibytes(disk.after)}\n" for disk in self.resized)
+        return tree_text(self.after) + self._power_text(1) + sizes + reverted
 
     def _power_text(self, index: int) -> str:
         known = all(self.power)

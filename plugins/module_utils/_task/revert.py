@@ -45,7 +45,7 @@ class Reverted(Action[Revert]):
         plan = self._plan(hypervisor, vm, snapshot)
         if not plan.needed:
             return Nothing(vm, f"nothing was written since snapshot {snapshot.name!r}", snapshot, plan.notes)
-        return Revert(plan, self._plan_keeping(hypervisor, vm) if self._request.keep_current else None)
+        return Revert(plan, self._plan_keeping(hypervisor, vm, snapshot) if self._request.keep_current else None)
 
     def _plan(self, hypervisor: Hypervisor, vm: VirtualMachine, snapshot: Snapshot) -> RevertPlan:
         """Plan it. Raises ``snapshot_changed`` too."""
@@ -59,7 +59,7 @@ class Reverted(Action[Revert]):
         same = (operation.kind, operation.snapshot) == ("revert", wanted.name)
         return same and wanted.power in ("restore", vm.state)
 
-    def _plan_keeping(self, hypervisor: Hypervisor, vm: VirtualMachine) -> SnapshotPlan:
+    def _plan_keeping(self, hypervisor: Hypervisor, vm: VirtualMachine, snapshot: Snapshot) -> SnapshotPlan:
         request = self._request
         name, number = request.kept_as, 1
         while vm.find(name):
@@ -72,7 +72,7 @@ class Reverted(Action[Revert]):
             quiesce=request.quiesce,
             quiesce_timeout=request.quiesce_timeout,
         )
-        plan = plan_take(hypervisor, vm, wish)
+        plan = _plan_of_all_that_goes(hypervisor, vm, wish, tuple(disk.target for disk in snapshot.disks))
         refused = without_room(hypervisor, [plan])
         if refused:
             raise refused[vm.id.uuid]
@@ -116,6 +116,23 @@ def _past_notes(snapshot: Snapshot) -> tuple[str, ...]:
     return ()
 
 
+def _plan_of_all_that_goes(
+    hypervisor: Hypervisor, vm: VirtualMachine, wish: SnapshotRequest, going: tuple[str, ...]
+) -> SnapshotPlan:
+    """Plan a snapshot of all disks or, where that would fail or leave out one that goes back, of these."""
+    try:
+        plan = plan_take(hypervisor, vm, wish)
+    except KvmError as error:
+        if error.error_code != "disk_not_covered":
+            raise
+        return plan_take(hypervisor, vm, replace(wish, disks=going))
+    covered = tuple(disk.target for disk in plan.snapshot.disks)
+    missing = tuple(target for target in going if target not in covered)
+    if not missing or "disks" in plan.snapshot.untold:
+        return plan
+    return plan_take(hypervisor, vm, replace(wish, disks=(*covered, *missing)))
+
+
 def _existing(vm: VirtualMachine, name: str) -> Snapshot:
     snapshot = vm.find(name)
     if snapshot is None:
@@ -153,6 +170,7 @@ def _outcome(
         ),
         notes=notes,
         power=(plan.vm.state, power),
+        resized=plan.resized,
         present=(plan.snapshot.name,),
         kept=tuple(one.file for one in plan.kept),
         files_removed=() if keep else plan.dropped,

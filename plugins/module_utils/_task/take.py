@@ -46,7 +46,8 @@ class Present(Action[Union[SnapshotPlan, Note]]):
     def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[SnapshotPlan, Note, Nothing]:
         existing = existing_snapshot(vm, self._request)
         if existing is None:
-            return plan_take(hypervisor, vm, self._request)
+            plan = plan_take(hypervisor, vm, self._request)
+            return _nothing_to_take(plan) if _is_empty(plan) else plan
         noted = _noted(existing, self._request)
         if noted != existing:
             return Note(vm, noted)
@@ -82,6 +83,16 @@ def plan_take(hypervisor: Hypervisor, vm: VirtualMachine, request: SnapshotReque
     # Whether a freeze will succeed is not known beforehand; that there will be none is.
     predicted = replace(plan.snapshot, quiesced=None if freeze else False)
     return replace(plan, freeze=freeze, notes=memory_notes + freeze_notes + plan.notes, snapshot=predicted)
+
+
+def _is_empty(plan: SnapshotPlan) -> bool:
+    return not plan.snapshot.disks and "disks" not in plan.snapshot.untold
+
+
+def _nothing_to_take(plan: SnapshotPlan) -> Nothing:
+    parts = "; ".join(f"{part.target}: {part.reason}" for part in plan.snapshot.left_out) or "it has no disks"
+    msg = f"no snapshot was taken, since it has no disk that one could hold ({parts})"
+    return Nothing(plan.vm, msg, notes=(msg,))
 
 
 def _noted(existing: Snapshot, request: SnapshotRequest) -> Snapshot:

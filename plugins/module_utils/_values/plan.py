@@ -51,12 +51,30 @@ class Taken:
 
 
 @dataclass(frozen=True)
+class Resize:
+    """A disk that becomes another size, in bytes."""
+
+    target: str
+    before: int
+    after: int
+
+    def __str__(self) -> str:
+        word = "shrinks" if self.after < self.before else "grows"
+        return f"disk {self.target} {word} from {mebibytes(self.before)} to {mebibytes(self.after)}"
+
+
+def mebibytes(size: int) -> str:
+    """Return a size as people read it."""
+    return f"{size / (1 << 20):g} MiB"
+
+
+@dataclass(frozen=True)
 class RevertPlan:
     """A revert, decided before the VM is touched.
 
     ``overlays`` are the new ones, on the images that hold the snapshot's state; ``dropped`` the files that go with
     what was written since, ``kept`` those that would and stay; ``power`` the state the VM will be in, "" where that is
-    not known. ``needed`` is False where nothing was written since.
+    not known. ``needed`` is False where nothing was written since. ``resized`` are disks that have another size since.
     """
 
     vm: VirtualMachine
@@ -67,6 +85,7 @@ class RevertPlan:
     needed: bool = True
     notes: tuple[str, ...] = ()
     kept: tuple[Leftover, ...] = ()
+    resized: tuple[Resize, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Optional
 class SnapshotRequest:
     """A snapshot as the task asks for it, the same for every VM of the task.
 
-    ``protected`` and ``labels`` are None where the task says nothing of them.
+    ``protected`` and ``labels`` are None where the task says nothing of them. ``on_uncovered``: fail or leave_out.
     """
 
     name: str
@@ -24,6 +24,7 @@ class SnapshotRequest:
     quiesce: str = "auto"
     quiesce_timeout: int = 30
     disks: Optional[tuple[str, ...]] = None
+    on_uncovered: str = "fail"
     overlay_dir: Optional[str] = None
     protected: Optional[bool] = None
     labels: Optional[Mapping[str, str]] = None
@@ -32,6 +33,11 @@ class SnapshotRequest:
     def disk_only(self) -> bool:
         """The rule this collection exists for."""
         return not self.include_memory
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether a disk that no snapshot can hold is left out of this one."""
+        return self.on_uncovered == "leave_out"
 
 
 @dataclass(frozen=True)

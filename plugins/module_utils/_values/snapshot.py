@@ -31,7 +31,10 @@ class SnapshotDisk:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Something of the VM that a snapshot does not hold, and why. ``target`` is a disk, ``nvram`` or ``tpm``."""
+    """Something of the VM that a snapshot does not hold, and why.
+
+    ``target`` is a disk, ``nvram``, ``tpm``, the tag of a shared folder, or says which device it is.
+    """
 
     target: str
     reason: str

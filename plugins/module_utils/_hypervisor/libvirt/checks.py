@@ -7,23 +7,32 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import chain_mismatch
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import (
+    agrees,
+    chain_mismatch,
+    disagreement,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
+    ENCRYPTED,
     Image,
     read_chain,
     walk_chain,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import writers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import (
+    known_as,
+    writers,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import User
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import spoilt_by_overlays
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import check_domain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -105,7 +114,7 @@ def check_written(vm: str, native: Any, xml: Any) -> None:
     if files is None:
         return
     for disk in image_disks(xml):
-        if not disk.readonly and os.path.realpath(str(disk.source)) not in files:
+        if not disk.readonly and known_as(str(disk.source)) not in files:
             raise chain_mismatch(vm, disk.target, f"libvirt says it is on {disk.source}, and QEMU does not write there")
 
 
@@ -122,12 +131,8 @@ def checked_chain(vm: str, disk: Disk, merged: Collection[str] = ()) -> list[Ima
         if image.backing_file is not None and not image.backing_format:
             reason = f"{image.file} does not name the format of its backing file, and guessing is unsafe"
             raise chain_mismatch(vm, disk.target, reason)
-    under = tuple(image.file for image in images[1:])
-    real = [os.path.realpath(file) for file in under]
-    told = [os.path.realpath(file) for file in disk.backing or ()]
-    if disk.backing is not None and [file for file in told if file in real or file not in merged] != real:
-        reason = f"libvirt says it is backed by {list(disk.backing)}, the files say {list(under)}"
-        raise chain_mismatch(vm, disk.target, reason)
+    if disk.backing is not None and not agrees(disk.backing, images, merged):
+        raise chain_mismatch(vm, disk.target, disagreement(disk, images))
     return images
 
 
@@ -161,6 +166,38 @@ def _frozen_below(top: str, frozen: Mapping[str, tuple[str, SavedDisk]]) -> Opti
         if top in chain:
             return name, str(part.overlay)
     return None
+
+
+def refuse_unresolved(vm: str, snapshots: Iterable[Saved]) -> None:
+    """Raise ``volume_not_found`` where a snapshot's state is a volume of a pool that does not tell where that lies."""
+    for one in snapshots:
+        for disk in one.elsewhere:
+            if disk.unresolved:
+                raise KvmError(
+                    "volume_not_found",
+                    f"Disk {disk.target} of {vm} in snapshot {one.name!r} cannot be found: {disk.unresolved}.",
+                    "Nothing was changed. Bring the pool to where it tells its volumes, then run the task again.",
+                    disk=disk.target,
+                )
+
+
+def refuse_spoiling(vm: str, images: Mapping[str, Image], snapshots: Iterable[Saved], files: Collection[str]) -> None:
+    """Raise ``disk_not_covered`` where an image (by real path) is encrypted or a part of its file: it would be read, and
+    written, as what it is not.
+    """
+    known = {disk.source: disk for one in snapshots for disk in one.domain_disks if disk.source}
+    reasons = {os.path.realpath(str(source)): spoilt_by_overlays(disk) for source, disk in known.items()}
+    for file in files:
+        encrypted = file in images and images[file].peculiar == ENCRYPTED
+        reason = reasons.get(file) or ("is encrypted" if encrypted else "")
+        if reason:
+            raise KvmError(
+                "disk_not_covered",
+                f"{file} of {vm} {reason}: this collection cannot revert to it or merge it.",
+                "Nothing was changed. Copy the data out from inside the guest, or merge it yourself, with a backup at hand, "
+                f"while the VM runs: virsh blockcommit {vm} DISK --active --pivot --wait.",
+                file=file,
+            )
 
 
 def is_below(snapshot: Saved, xml: Any) -> bool:

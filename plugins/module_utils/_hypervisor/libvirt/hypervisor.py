@@ -24,10 +24,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
-    parse,
     require_libraries,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import Frozen
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import read_domain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage import StorageReader
@@ -120,7 +120,7 @@ class LibvirtHypervisor(Hypervisor):
         native = self._lookup(domain)
         with translated(domain.name, "reading the VM"):
             state, memory_kib, *_rest = native.info()
-            xml = parse(native.XMLDesc(0))
+            xml = read_domain(native)
             record = self._records.read(domain)
             return _Inspected(
                 id=DomainId(xml.findtext("name"), domain.uuid),  # native.name() is the one it was looked up by
@@ -240,7 +240,7 @@ class LibvirtHypervisor(Hypervisor):
         native = self._lookup(vm.id)
         with translated(vm.name, "reading the disks"):  # anew: what was an orphan may be in use by now
             reader = StorageReader(self._connection, self._records, HostFiles())
-            found = reader.read(vm, parse(native.XMLDesc(0)), native).orphans
+            found = reader.read(vm, read_domain(native), native).orphans
         handle = self._handle(vm.id)
         kept = {one.file for one in leftovers(vm.name, handle.survey(), handle.saved()) if one.given_up_by_name}
         going = tuple(file for file in files if file in kept.union(found))

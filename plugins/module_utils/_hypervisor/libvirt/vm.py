@@ -12,16 +12,19 @@ from dataclasses import replace
 from typing import Any, Callable, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
-    etree,
-    libvirt,
-    parse,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import (
+    read_domain,
+    unresolved,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import (
     HostFiles,
     is_based_on,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import still_open
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import (
+    is_device,
+    still_open,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import (
     Forest,
     Surroundings,
@@ -97,12 +100,12 @@ class DomainHandle:
 
     def xml(self) -> Any:
         """Return the domain as it runs, or as it is defined where it does not."""
-        return self._once("xml", "reading the VM", lambda: parse(self.native.XMLDesc(0)))
+        return self._once("xml", "reading the VM", lambda: read_domain(self.native))
 
     def definition(self) -> Any:
         """Return the domain as its next start will have it."""
         flags = _INACTIVE | _SECURE
-        return self._once("definition", "reading its definition", lambda: parse(self.native.XMLDesc(flags)))
+        return self._once("definition", "reading its definition", lambda: read_domain(self.native, flags))
 
     def disk(self, target: str) -> Disk:
         """Return a disk as the domain has it now."""
@@ -166,7 +169,7 @@ class DomainHandle:
             if image:
                 point_to(disk, *image)
         with translated(self.name, "defining it on its new images"):
-            self.connection.defineXML(etree.tostring(root, encoding="unicode"))
+            self.connection.defineXML(unresolved(root))
 
     def forget_layers(self, merged: str = "") -> None:
         """Take layers that were merged, or are gone, out of the chains that its definition tells: it would not start.
@@ -211,6 +214,8 @@ class DomainHandle:
                 pid=pid,
             )
         for file in going:
+            if is_device(file):
+                continue  # what is on it is needed no more, and whose it is to be next is not for us to say
             try:
                 os.unlink(file)
             except FileNotFoundError:

@@ -30,7 +30,7 @@ def plan_snapshot(
 ) -> SnapshotPlan:
     """Return the plan. Raises as `Hypervisor.plan` says."""
     refuse_busy(vm, native)
-    covered, left_out = cover(vm.name, domain_element(native), request.disks)
+    covered, left_out = cover(vm.name, domain_element(native), request.disks, request.leaves_out)
     for disk in covered:
         chain = readable_chain(vm.name, disk.target, str(disk.source), files)
         check_depth(vm.name, disk, len(chain), MOST_LAYERS)

@@ -14,6 +14,7 @@ _NO_TIMES = "the agent does not tell when a snapshot was taken: its times are th
 # The values that ask for nothing, and why every other one cannot be had.
 _OPTIONS: dict[str, tuple[tuple[Any, ...], str]] = {
     "disks": ((None,), "the agent takes all disks of a VM"),
+    "on_uncovered": (("fail",), "the agent takes all disks of a VM"),
     "overlay_dir": ((None,), "the agent decides where overlays lie"),
     "protected": ((None,), "the agent keeps no protection"),
     "labels": ((None,), "the agent keeps no labels"),

@@ -55,7 +55,7 @@ FEATURES = extension(0x6803F857, bytes(48))
         (header(backing=b"/vm/base", extensions=FORMAT, length=112), "/vm/base", "qcow2"),
         (header(backing=b"/vm/base"), "/vm/base", ""),
         (header(backing="/vm/größe".encode(), extensions=FORMAT), "/vm/größe", "qcow2"),
-        (header(backing=b'json:{"driver":"qcow2","file":{"driver":"file","filename":"/vm/b"}}'), "/vm/b", ""),
+        (header(backing=b'json:{"driver":"qcow2","file":{"driver":"file","filename":"/vm/b"}}'), "/vm/b", "qcow2"),
         (header(backing=b'json:{"file.filename":"/vm/b"}'), "/vm/b", ""),
     ],
 )
@@ -67,10 +67,51 @@ def test_by_hand(tmp_path: Path, content: bytes, backing: str | None, backing_fo
     assert (image.backing_file, image.backing_format) == (backing, backing_format)
 
 
+def with_bytes(content: bytes, at: int, value: bytes) -> bytes:
+    return content[:at] + value + content[at + len(value) :]
+
+
+@pytest.mark.parametrize(
+    ("content", "peculiar"),
+    [
+        (header(), ""),
+        (with_bytes(header(), 32, struct.pack(">I", 1)), "encrypted"),
+        (with_bytes(header(2), 32, struct.pack(">I", 2)), "encrypted"),
+        (with_bytes(header(), 72, struct.pack(">Q", 4)), "in another file"),
+        (with_bytes(header(), 72, struct.pack(">Q", 2)), ""),
+        # Version 2 has no such field: a backing format may stand there.
+        (header(2, b"/vm/base", extension(0xE2792ACA, b"raw")), ""),
+    ],
+)
+def test_what_is_no_plain_image(tmp_path: Path, content: bytes, peculiar: str) -> None:
+    file = tmp_path / "x.qcow2"
+    file.write_bytes(content)
+    found = read_image(str(file), "qcow2").peculiar
+    assert peculiar in found
+    assert bool(found) == bool(peculiar)
+
+
+def test_a_chain_ends_at_what_is_no_file(tmp_path: Path) -> None:
+    base, top = tmp_path / "base.qcow2", tmp_path / "top.qcow2"
+    base.write_bytes(header(backing=b"nbd://127.0.0.1/x", extensions=FORMAT))
+    top.write_bytes(header(backing=b"base.qcow2", extensions=FORMAT))
+    chain = read_chain(str(top), "qcow2")
+    assert [image.file for image in chain] == [str(top), str(base)]
+    assert (chain[0].end, chain[1].end, chain[1].below) == ("", "nbd://127.0.0.1/x", None)
+
+
+def test_a_slice_of_a_file_is_below_and_not_read(tmp_path: Path) -> None:
+    text = b'json:{"driver":"raw","offset":"512","file":{"driver":"file","filename":"/vm/b.raw"}}'
+    top = tmp_path / "top.qcow2"
+    top.write_bytes(header(backing=text, extensions=extension(0xE2792ACA, b"raw")))
+    (image,) = read_chain(str(top), "qcow2")
+    assert (image.backing_file, image.below) == (None, "/vm/b.raw")
+
+
 def test_a_relative_backing_file_lies_beside_the_image(tmp_path: Path) -> None:
     file = tmp_path / "x.qcow2"
     file.write_bytes(header(backing=b"../base.qcow2", extensions=FORMAT))
-    assert read_image(str(file), "qcow2").backing_file == str(tmp_path.parent / "base.qcow2")
+    assert read_image(str(file), "qcow2").backing_file == f"{tmp_path}/../base.qcow2"
 
 
 @pytest.mark.parametrize("content", [b"", b"QFI\xfb", b"x" * 200, b"QFI\x00" + bytes(200)])

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
@@ -41,6 +41,11 @@ def read(disk: Disk) -> Chain:
     return Chain(disk, tuple(images), "")
 
 
+def peculiarity(disk: Disk) -> str:
+    """Return what the headers of a disk's images have against an overlay; "" for nothing, or where they cannot be read."""
+    return next((f"is on {one.file}, and {one.peculiar}" for one in read(disk).images if one.peculiar), "")
+
+
 def unknown_layers(vm: str, chains: Iterable[Chain], overlays: Set[str]) -> list[str]:
     """Return overlays in use that are not among the snapshots', though a snapshot must have been the reason for them.
 
@@ -70,11 +75,27 @@ def _named_as_overlay(vm: str, target: str, file: str, backing: str) -> bool:
 
 def to_chain(chain: Chain, owners: Mapping[str, str]) -> DiskChain:
     """Return the value that leaves this backend; ``owners`` are snapshots' names by the real paths of their overlays."""
-    layers = (
+    layers = [
         ChainLayer(image.file, image.format, image.size, image.virtual_size, owners.get(os.path.realpath(image.file)))
         for image in chain.images
-    )
+    ]
+    lowest = chain.images[-1] if chain.images else None
+    if lowest and lowest.end:
+        layers.append(ChainLayer(lowest.end, lowest.backing_format or "raw", None, None))
     return DiskChain(chain.disk.target, tuple(layers))
+
+
+def agrees(told: Sequence[str], images: Sequence[Image], merged: Collection[str] = ()) -> bool:
+    """Whether the files under a disk's active layer, as libvirt tells them, are those that the images name.
+
+    ``merged`` are layers that libvirt may still believe to be there. Beyond the last image that can be followed libvirt
+    may tell one layer or several, a file among them (a part of one).
+    """
+    real = [os.path.realpath(image.file) for image in images[1:]]
+    files = [os.path.realpath(file) if file else "" for file in told]
+    files = [file for file in files if file in real or file not in merged]
+    ends_elsewhere = bool(images[-1].end)
+    return files[: len(real)] == real and (len(files) > len(real)) == ends_elsewhere
 
 
 def chain_mismatch(vm: str, target: str, difference: str) -> KvmError:
@@ -96,6 +117,12 @@ def problems(chain: Chain) -> Iterator[str]:
     if chain.cut:
         yield f"{disk}: {chain.cut}"
         return
-    told, found = chain.disk.backing, [image.file for image in chain.images[1:]]
-    if told is not None and [*map(os.path.realpath, told)] != [*map(os.path.realpath, found)]:
-        yield f"{disk}: libvirt says it is backed by {list(told)}, the files say {found}"
+    if chain.disk.backing is not None and not agrees(chain.disk.backing, chain.images):
+        yield f"{disk}: {disagreement(chain.disk, chain.images)}"
+
+
+def disagreement(disk: Disk, images: Sequence[Image]) -> str:
+    """Say what libvirt and the files tell of a chain."""
+    told = [file or "something that is no file of this host" for file in disk.backing or ()]
+    found = [image.file for image in images[1:]] + ([images[-1].end] if images[-1].end else [])
+    return f"libvirt says it is backed by {told}, the files say {found}"

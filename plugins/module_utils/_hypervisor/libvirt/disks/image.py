@@ -9,13 +9,17 @@ Layout: docs/interop/qcow2.rst of QEMU. The lab's tests compare every field with
 
 from __future__ import annotations
 
-import json
 import os
+import stat
 import struct
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing import (
+    Backing,
+    resolve,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
@@ -23,18 +27,23 @@ _MAGIC = b"QFI\xfb"
 # Magic, version, backing offset, backing length, cluster bits, virtual size, encryption, entries of the L1 table, where
 # that lies, where the refcount table lies, its clusters, internal snapshots.
 _FIXED = struct.Struct(">4sIQIIQIIQQII")
+_INCOMPATIBLE = struct.Struct(">Q")
+_INCOMPATIBLE_AT, _DATA_FILE = 72, 1 << 2
 _HEADER_LENGTH_AT = 100
 _VERSION_2_HEADER = 72
 _END, _BACKING_FORMAT = 0, 0xE2792ACA
 _FIRST_CLUSTER = 65536
 _PRIVATE = 0o600
+ENCRYPTED = "it is encrypted"
 
 
 @dataclass(frozen=True)
 class Image:
     """One image file. Sizes in bytes, ``size`` as allocated; ``backing_format`` is "" where the image names none.
 
-    ``snapshots`` counts those inside it.
+    ``end`` is what it is backed by where that is no file we can follow, and so the end of the chain: never read, never
+    written to. ``named`` are all files that its header names as what it is backed by. ``snapshots`` counts those inside
+    it. ``peculiar`` says why its data is not where a plain image has it.
     """
 
     file: str
@@ -44,6 +53,15 @@ class Image:
     backing_file: str | None = None
     backing_format: str = ""
     snapshots: int = 0
+    end: str = ""
+    named: tuple[str, ...] = ()
+    peculiar: str = ""
+    device: bool = False
+
+    @property
+    def below(self) -> str | None:
+        """The file of this host that it reads from, also where it takes a part of that only, or decrypts it."""
+        return self.backing_file or next(iter(self.named), None)
 
 
 def read_image(file: str, image_format: str) -> Image:
@@ -54,29 +72,45 @@ def read_image(file: str, image_format: str) -> Image:
     with open(file, "rb") as stream:
         head = stream.read(_FIRST_CLUSTER) if image_format == "qcow2" else b""
         end = stream.seek(0, os.SEEK_END)  # also right for a block device, where st_size is 0
-        allocated = os.fstat(stream.fileno()).st_blocks * 512
+        status = os.fstat(stream.fileno())
+    device = stat.S_ISBLK(status.st_mode)
+    allocated = end if device else status.st_blocks * 512  # a device is all taken, whatever is in it
     if image_format != "qcow2":
-        return Image(file, image_format, allocated, end)
+        peculiar = ENCRYPTED if image_format == "luks" else ""
+        return Image(file, image_format, allocated, end, peculiar=peculiar, device=device)
     try:
-        return _parsed(file, head, allocated)
+        return _parsed(file, head, allocated, device)
     except (struct.error, AttributeError, RecursionError) as error:
         raise ValueError(f"the header of {file} is broken: {error}") from error
 
 
-def _parsed(file: str, head: bytes, allocated: int) -> Image:
+def _parsed(file: str, head: bytes, allocated: int, device: bool) -> Image:
     if len(head) < _VERSION_2_HEADER or head[:4] != _MAGIC:
         raise ValueError(f"{file} is not a qcow2 image")
-    _magic, version, offset, length, _bits, virtual_size, *_rest, snapshots = _FIXED.unpack_from(head)
-    backing = head[offset : offset + length].decode() if offset else ""
+    _magic, version, offset, length, _bits, virtual_size, encryption, *_rest, snapshots = _FIXED.unpack_from(head)
+    text = head[offset : offset + length].decode() if offset else ""
+    backing = resolve(file, text) if text else Backing(None)
     return Image(
         file=file,
         format="qcow2",
         size=allocated,
         virtual_size=virtual_size,
-        backing_file=_resolve(file, backing) if backing else None,
-        backing_format=_backing_format(head, version),
+        backing_file=backing.path,
+        backing_format=_backing_format(head, version) or backing.format,
         snapshots=snapshots,
+        end=backing.end,
+        named=backing.files,
+        peculiar=_peculiar(head, version, encryption),
+        device=device,
     )
+
+
+def _peculiar(head: bytes, version: int, encryption: int) -> str:
+    if encryption:
+        return ENCRYPTED
+    if version > 2 and _INCOMPATIBLE.unpack_from(head, _INCOMPATIBLE_AT)[0] & _DATA_FILE:
+        return "it keeps its data in another file"
+    return ""
 
 
 def _backing_format(head: bytes, version: int) -> str:
@@ -89,14 +123,6 @@ def _backing_format(head: bytes, version: int) -> str:
             return head[at + 8 : at + 8 + length].decode()
         at += 8 + (length + 7) // 8 * 8
     return ""
-
-
-def _resolve(file: str, backing: str) -> str:
-    if backing.startswith("json:"):
-        options = json.loads(backing[len("json:") :])
-        inner = options.get("file", options)
-        backing = str(inner.get("filename", options.get("file.filename", backing)))
-    return os.path.normpath(os.path.join(os.path.dirname(file), backing))
 
 
 def is_empty(overlay: str) -> bool:

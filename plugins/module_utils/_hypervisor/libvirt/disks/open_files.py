@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -31,7 +32,37 @@ def writers(files: Iterable[str]) -> dict[str, int]:
     QEMU locks what it has open, and the kernel lists all locks: no process is looked at where it lists none of these.
     """
     wanted = list(files)
-    return open_now(wanted, writing=True) if _locked().intersection(map(_inode, wanted)) else {}
+    suspicious = _locked().intersection(map(_inode, wanted)) or any(map(is_device, wanted))
+    return open_now(wanted, writing=True) if suspicious else {}
+
+
+def is_device(file: str) -> bool:
+    """Whether a path leads to a block device."""
+    try:
+        return stat.S_ISBLK(os.stat(file).st_mode)
+    except OSError:
+        return False
+
+
+def identity(status: os.stat_result) -> tuple[int, int]:
+    """Return what is the same for two names of one file. QEMU opens devices by nodes of its own, in a /dev of its own."""
+    return (-1, status.st_rdev) if stat.S_ISBLK(status.st_mode) else (status.st_dev, status.st_ino)
+
+
+def known_as(path: str) -> str:
+    """Return one name for an image however it is spelled: the real path of a file, the number of a device."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return f"device {status.st_rdev}" if stat.S_ISBLK(status.st_mode) else os.path.realpath(path)
+
+
+def noted_as(path: str) -> str:
+    """Return the name by which an image is found again after a reboot: of a device that is how people call it, not what
+    the kernel numbered it this time.
+    """
+    return path if is_device(path) else os.path.realpath(path)
 
 
 def locked(files: Iterable[str], but: Optional[int] = None) -> dict[str, int]:
@@ -62,7 +93,7 @@ def open_now(files: Iterable[str], writing: bool = False, but: Optional[int] = N
     for file in files:
         with suppress(OSError):
             status = os.stat(file)
-            wanted[status.st_dev, status.st_ino] = file
+            wanted[identity(status)] = file
     found: dict[str, int] = {}
     if not wanted:
         return found
@@ -73,7 +104,7 @@ def open_now(files: Iterable[str], writing: bool = False, but: Optional[int] = N
             for descriptor in os.scandir(f"/proc/{pid}/fd"):
                 with suppress(OSError):
                     status = os.stat(descriptor.path)
-                    known = wanted.get((status.st_dev, status.st_ino))
+                    known = wanted.get(identity(status))
                     if known and (not writing or is_for_writing(pid, descriptor.name)):
                         found[known] = int(pid)
     return found

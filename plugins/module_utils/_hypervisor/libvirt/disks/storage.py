@@ -16,6 +16,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     snapshot_texts,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt, parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import read_domain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import (
     Chain,
     problems,
@@ -51,7 +52,7 @@ class StorageReader:
             if disk.file
         }
         record = self._records.read(vm.id)
-        overlays = {*owners, *record.overlays, *record.former}
+        overlays = {*owners, *record.overlays, *map(os.path.realpath, record.former)}
         unknown = unknown_layers(vm.name, chains, overlays)
         if unknown:
             # The overlay of libvirt's own revert is named in a place of its own; few VMs ever come to be asked for it.
@@ -155,11 +156,11 @@ def _other_definition(running: Any, native: Any) -> list[str]:
     """Tell disks that a running VM would find on another file at its next start."""
     differences = _differences(running, native)
     # Looked at once more: a snapshot may have been taken since the running VM's XML was read.
-    return differences and _differences(parse(native.XMLDesc(0)), native)
+    return differences and _differences(read_domain(native), native)
 
 
 def _differences(running: Any, native: Any) -> list[str]:
-    definition = parse(native.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    definition = read_domain(native, libvirt.VIR_DOMAIN_XML_INACTIVE)
     defined = {disk.target: disk.source for disk in image_disks(definition)}
     return [
         f"disk {disk.target}: it runs on {disk.source}, but its definition has {other} for the next start"

@@ -168,16 +168,18 @@ def survey(
     reader.add_based_on(around)
     backing = reader.backing
     # What libvirt believes to be in a chain is left alone, be it so or not.
-    believed = {os.path.realpath(file) for _target, disk in _disks_of(domains[:1]) for file in disk.backing or ()}
+    believed = {
+        os.path.realpath(file) for _target, disk in _disks_of(domains[:1]) for file in disk.backing or () if file
+    }
     believed -= {layer for top in present.values() for layer in reader.chain(top)}
     layers = Layers(
         backing=backing,
         states=states & backing.keys(),
         present={*present.values(), *defined} & backing.keys(),
         ours={file for file in ours & backing.keys() if backing[file] is not None},
-        former=set(record.former) & backing.keys(),
+        former={os.path.realpath(file) for file in record.former} & backing.keys(),
         # Whether libvirt knows of the snapshots inside or not.
-        fixed={file for file, image in reader.images.items() if image.snapshots} | believed,
+        fixed={file for file, image in reader.images.items() if image.snapshots} | believed | reader.beyond(),
     )
     forest = Forest(layers, present, running, reader.images, reader.spelled)
     forest.leave_to_others(own, snapshots, around)
@@ -218,8 +220,12 @@ class _Reader:
                 break
             self.spelled[real] = image.file
             self.images[real] = image
-            self.backing[real] = None if image.backing_file is None else os.path.realpath(image.backing_file)
+            self.backing[real] = None if image.below is None else os.path.realpath(image.below)
         return top
+
+    def beyond(self) -> set[str]:
+        """Return the files in which chains end in a way of their own: read in part, or decrypted."""
+        return {os.path.realpath(file) for image in self.images.values() if image.end for file in image.named}
 
     def chain(self, file: str) -> list[str]:
         """Return an image and all it is backed by, as far as that was read."""

@@ -18,7 +18,10 @@ from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import is_for_writing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import (
+    is_for_writing,
+    known_as,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 _PID_FILES = ("/run/libvirt/qemu/{}.pid", os.path.expandvars("$XDG_RUNTIME_DIR/libvirt/qemu/run/{}.pid"))
@@ -29,7 +32,8 @@ _IMAGE, _FILE = "-format", "-storage"  # how libvirt ends the names of its nodes
 
 
 def written(vm: str, native: Any) -> set[str] | None:
-    """Return the real paths of what a running VM's QEMU has open for writing; None where that cannot be known.
+    """Return what a running VM's QEMU has open for writing, by real paths and as `known_as` has it; None where that cannot
+    be known.
 
     Raises `libvirtError`.
     """
@@ -53,7 +57,8 @@ def _open_for_writing(pid: str) -> Iterator[str]:
     for descriptor in os.listdir(f"/proc/{pid}/fd"):
         with suppress(OSError):  # closed meanwhile
             if is_for_writing(pid, descriptor):
-                yield os.path.realpath(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+                link = f"/proc/{pid}/fd/{descriptor}"
+                yield from {os.path.realpath(os.readlink(link)), known_as(link)}
 
 
 def is_on(native: Any, file: str) -> bool:

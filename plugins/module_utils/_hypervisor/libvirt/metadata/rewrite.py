@@ -21,7 +21,10 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import read_again
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import etree, parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import (
+    read_snapshot,
+    unresolved,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
     Saved,
     SavedDisk,
@@ -207,10 +210,10 @@ def _names(layer: Any, moved: Mapping[str, tuple[str, str]]) -> bool:
 
 
 def _described(native: Any) -> Any:
-    return parse(native.getXMLDesc(_SECURE))
+    return read_snapshot(native, _SECURE)
 
 
 def _redefine(native: Any, root: Any, current: bool) -> None:
     for stale in root.findall("revertDisks"):
         root.remove(stale)
-    native.snapshotCreateXML(etree.tostring(root, encoding="unicode"), _REDEFINE | (_CURRENT if current else 0))
+    native.snapshotCreateXML(unresolved(root), _REDEFINE | (_CURRENT if current else 0))

@@ -20,8 +20,11 @@ from typing import Any
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
     snapshot_texts,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import etree, parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import etree
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import parse_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import (
+    RESOLVED,
+    UNRESOLVED,
     Disk,
     disks,
     image_disks,
@@ -43,7 +46,10 @@ class SavedDisk:
 
 @dataclass(frozen=True)
 class Saved:
-    """A snapshot as libvirt keeps it. ``disks`` are those it covers, ``domain_disks`` all that the VM had."""
+    """A snapshot as libvirt keeps it. ``disks`` are those it covers, ``domain_disks`` all that the VM had.
+
+    ``elsewhere`` are disks it covers whose state is on no file that can be found here.
+    """
 
     name: str
     created_at: str
@@ -56,6 +62,7 @@ class Saved:
     domain_disks: tuple[Disk, ...]
     reverted_to: tuple[str, ...]
     xml: Any
+    elsewhere: tuple[Disk, ...] = ()
 
     @property
     def overlays(self) -> tuple[str, ...]:
@@ -73,7 +80,7 @@ class Saved:
 
 def read_saved(native: Any) -> list[Saved]:
     """Return all snapshots of a domain. Raises `libvirtError`."""
-    return [saved(parse(text)) for text in snapshot_texts(native, _SECURE)]
+    return [saved(parse_of(native, text)) for text in snapshot_texts(native, _SECURE)]
 
 
 def saved(root: Any) -> Saved:
@@ -97,6 +104,9 @@ def saved(root: Any) -> Saved:
         domain_disks=tuple(known.values()),
         reverted_to=tuple(filter(None, map(source_path, root.iterfind("revertDisks/disk")))),
         xml=root,
+        elsewhere=tuple(
+            disk for one in chosen if (disk := known.get(one.get("name"))) and disk.has_source and disk.source is None
+        ),
     )
 
 
@@ -116,7 +126,7 @@ def point_to(disk: Any, path: str, image_format: str) -> None:
     block = os.path.exists(path) and stat.S_ISBLK(os.stat(path).st_mode)
     disk.set("type", "block" if block else "file")
     source = disk.find("source")
-    for attribute in ("file", "dev", "index"):
+    for attribute in ("file", "dev", "index", "pool", "volume", "mode", RESOLVED, UNRESOLVED):
         source.attrib.pop(attribute, None)
     source.set("dev" if block else "file", path)
     driver = disk.find("driver")

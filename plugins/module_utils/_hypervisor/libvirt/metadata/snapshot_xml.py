@@ -16,8 +16,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import (
     NOT_CHOSEN,
-    firmware_left_out,
-    nothing_to_save,
+    beside_disks,
+    why_left_out,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import Past
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
@@ -87,7 +87,7 @@ def _left_out(one: Saved) -> tuple[LeftOut, ...]:
     for element in one.xml.iterfind("disks/disk"):
         if element.get("snapshot") in ("no", "manual"):
             target = element.get("name")
-            reason = nothing_to_save(known[target]) if target in known else ""
+            reason = why_left_out(known[target]) if target in known else ""
             left_out.append(LeftOut(target, reason or NOT_CHOSEN))
     domain = one.xml.find("domain")
-    return (*left_out, *(() if domain is None else firmware_left_out(domain)))
+    return (*left_out, *(() if domain is None else beside_disks(domain)))

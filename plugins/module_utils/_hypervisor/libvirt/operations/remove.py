@@ -21,6 +21,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     check_idle,
     in_use,
     mixed_chain,
+    refuse_spoiling,
+    refuse_unresolved,
     refuse_writers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
@@ -29,7 +31,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import locked
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import (
+    is_device,
+    locked,
+    noted_as,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.room import require_room
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live import abort_commit
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import qemu_pid
@@ -57,6 +64,7 @@ def plan_removal(
     names = {one.name for one in snapshots}
     every = handle.saved()
     going = [one for one in every if one.name in names]
+    refuse_unresolved(handle.name, every)
     for one in going:
         if one.kind == "mixed":
             raise mixed_chain(handle.name, f"snapshot {one.name!r} is partly inside its images and partly not")
@@ -67,10 +75,11 @@ def plan_removal(
         forest.layers.done(Drop(orphan))
     notes = _notes(forest, going)
     found = steps(forest.layers)
-    _require_room(handle, forest, found)
+    refuse_spoiling(handle.name, forest.images, every, {file for step in found for file in _written(step)})
+    require_room(handle.name, forest.images, found)
     _refuse_open(handle, found)
     memory = tuple(one.memory_file for one in going if one.memory_file and os.path.exists(one.memory_file))
-    files = tuple(forest.spelled.get(file, file) for file in gone(found))
+    files = tuple(forest.spelled.get(file, file) for file in gone(found) if not is_device(file))
     kept = _kept(handle.name, forest, every, names)
     return RemovalPlan(vm, snapshots, (*files, *memory), (*notes, *map(str, kept)), kept)
 
@@ -80,15 +89,20 @@ def _kept(vm: str, forest: Forest, every: list[Saved], names: Collection[str]) -
     return tuple(one for one in leftovers(vm, forest, every) if one.snapshot is None or one.snapshot in names)
 
 
+def _written(step: Step) -> tuple[str, ...]:
+    return (step.top, step.base) if isinstance(step, Merge) else ()
+
+
 def noted(record: Record, going: list[Saved], every: list[Saved]) -> Record:
     """Return the record with the layers of snapshots that go; ``every`` are all that there are.
 
     Their overlays may be deleted from now on, and their states merged into; no other image ever is.
     """
     overlays = {os.path.realpath(overlay) for one in going for overlay in one.overlays}
-    below = {os.path.realpath(part.state) for one in every for part in one.disks}.union(record.former)
+    below = {os.path.realpath(part.state) for one in every for part in one.disks}
+    below.update(map(os.path.realpath, record.former))
     overlays |= {os.path.realpath(part.state) for one in going for part in one.disks if _is_since(part, below)}
-    former = {os.path.realpath(part.state) for one in going for part in one.disks if part.overlay}
+    former = {noted_as(part.state) for one in going for part in one.disks if part.overlay}
     return replace(
         record,
         overlays=tuple(sorted({*record.overlays, *overlays})),
@@ -111,6 +125,9 @@ def _is_since(part: SavedDisk, states: Collection[str]) -> bool:
 def _notes(forest: Forest, going: list[Saved]) -> tuple[str, ...]:
     notes = []
     for one in going:
+        for disk in one.elsewhere:
+            state = f"the state of its disk {disk.target} is of type '{disk.type}'"
+            notes.append(f"the overlay of {disk.target} stays, because {state}, which is never merged into")
         for part in one.disks:
             state = os.path.realpath(part.state)
             why = forest.why.get(state, "it holds snapshots inside")
@@ -119,30 +136,11 @@ def _notes(forest: Forest, going: list[Saved]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _require_room(handle: DomainHandle, forest: Forest, found: list[Step]) -> None:
-    for step in found:
-        if not isinstance(step, Merge):
-            continue
-        top, base = forest.images[step.top], forest.images[step.base]
-        grows = max(0, min(top.size, base.virtual_size - base.size))
-        status = os.statvfs(os.path.dirname(step.base))
-        free = status.f_bavail * status.f_frsize
-        if grows > free:
-            raise KvmError(
-                "no_space",
-                f"Merging {step.top} of {handle.name} into {step.base} may take {grows >> 20} MiB there, and "
-                f"{free >> 20} MiB are free.",
-                "Nothing was changed. Make room first.",
-                free_bytes=free,
-                wanted_bytes=grows,
-            )
-
-
 def _refuse_open(handle: DomainHandle, found: list[Step]) -> None:
     """Raise ``file_in_use`` where a process or a mount beside the VM has a layer that is about to be merged."""
     running = handle.active()
     own = qemu_pid(handle.name) if running else None
-    files = {file for step in found if isinstance(step, Merge) for file in (step.top, step.base)}
+    files = {file for step in found for file in _written(step)}
     for file, pid in locked(files, but=own).items() if own or not running else ():
         raise in_use(handle.name, file, f"process {pid} has it open", f"Look what it is: ps -fp {pid}.")
     for file in sorted(files):
@@ -190,7 +188,7 @@ class Removal:
             if handle.active():
                 abort_commit(handle, target)
         if journal.merging:
-            see_merged(handle, handle.survey(without=(journal.snapshot,)), *journal.merging)
+            see_merged(handle, handle.survey(without=(journal.snapshot,)), *map(os.path.realpath, journal.merging))
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
         self._settle(journal)
@@ -233,7 +231,9 @@ def close_record(handle: DomainHandle) -> None:
         overlays=tuple(file for file in record.overlays if known.get(file) is not None),
         made={file: made for file, made in record.made.items() if os.path.lexists(file)},
         former=tuple(
-            file for file in record.former if file in known and file not in forest.layers.states | forest.layers.present
+            file
+            for file in record.former
+            if (real := os.path.realpath(file)) in known and real not in forest.layers.states | forest.layers.present
         ),
         journal=None,
     )

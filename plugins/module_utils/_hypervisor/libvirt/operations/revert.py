@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
@@ -22,6 +22,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     check_frozen,
     check_idle,
     mixed_chain,
+    refuse_spoiling,
+    refuse_unresolved,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
     from_libvirt,
@@ -33,13 +35,16 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     parse,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import identity
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import unresolved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
+    Image,
     create_overlay,
     is_empty,
     read_chain,
     read_image,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import is_device
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import settle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
@@ -59,7 +64,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers impo
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import file_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Recovery, RevertPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Recovery, Resize, RevertPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
@@ -74,6 +79,8 @@ def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, po
     """Return the plan. Raises as `Hypervisor.plan_revert` says."""
     check_idle(handle, vm)
     target = handle.snapshot(snapshot.name)
+    every = handle.saved()
+    refuse_unresolved(vm.name, every)
     final = _final(vm, power)
     if target.kind == "mixed":
         raise mixed_chain(vm.name, f"snapshot {target.name!r} is partly inside its images and partly not")
@@ -83,17 +90,26 @@ def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, po
     if target.kind == "internal":
         _check_internal(handle, target, disks)
         return RevertPlan(vm, snapshot, (), (), final)
-    _check_states(handle, target)
-    every = handle.saved()
+    states = _check_states(handle, target)
     check_frozen(handle, every)
-    overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
-    notes = _memory_notes(vm.name, target, final)
     forest = handle.survey()
-    if not _is_needed(vm, snapshot, forest, target, final):
+    under = {os.path.realpath(image.file) for chain in states.values() for image in chain}
+    refuse_spoiling(vm.name, forest.images, every, under)
+    overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
+    resized = tuple(_resized(forest, states))
+    notes = (*_memory_notes(vm.name, target, final), *map(str, resized))
+    if not resized and not _is_needed(vm, snapshot, forest, target, final):
         return RevertPlan(vm, snapshot, (), (), final, False, notes)
     dropped = _dropped(forest, target)
     kept = tuple(one for one in leftovers(vm.name, forest, every) if one.snapshot is None or one.why == "detached")
-    return RevertPlan(vm, snapshot, overlays, dropped, final, True, (*notes, *map(str, kept)), kept)
+    return RevertPlan(vm, snapshot, overlays, dropped, final, True, (*notes, *map(str, kept)), kept, resized)
+
+
+def _resized(forest: Forest, states: Mapping[str, Sequence[Image]]) -> Iterator[Resize]:
+    for target, chain in states.items():
+        now_on = forest.images.get(forest.tops.get(target, ""))
+        if now_on and now_on.virtual_size != chain[0].virtual_size:
+            yield Resize(target, now_on.virtual_size, chain[0].virtual_size)
 
 
 def _final(vm: VirtualMachine, power: str) -> str:
@@ -144,15 +160,18 @@ def _chain(file: str, image_format: str) -> list[str]:
         return []  # said where chains are checked
 
 
-def _check_states(handle: DomainHandle, target: Saved) -> None:
+def _check_states(handle: DomainHandle, target: Saved) -> dict[str, list[Image]]:
+    """Return the chain of each disk's state. Raises ``chain_mismatch`` or ``file_missing``."""
     check_chains(handle)
+    states = {}
     for part in target.disks:
         try:
-            read_chain(part.state, part.format)
+            states[part.target] = read_chain(part.state, part.format)
         except (OSError, ValueError) as error:
             raise _missing(
                 handle.name, target.name, f"the state of disk {part.target} cannot be read: {error}"
             ) from error
+    return states
 
 
 def _missing(vm: str, name: str, reason: str) -> KvmError:
@@ -185,13 +204,19 @@ def _memory_notes(vm: str, target: Saved, final: str) -> tuple[str, ...]:
 
 def _overlay(handle: DomainHandle, name: str, part: SavedDisk) -> SnapshotDisk:
     directory = os.path.dirname(os.path.realpath(part.overlay or part.state))
-    if not os.path.isdir(directory):
+    if not os.path.isdir(directory) and not is_device(part.state):
         directory = os.path.dirname(os.path.realpath(part.state))
-    if not os.access(directory, os.W_OK | os.X_OK) or os.statvfs(directory).f_flag & os.ST_RDONLY:
+    if not os.path.isdir(directory):
+        reason, remedy = "is not there", f"Make it anew: mkdir -p {shlex.quote(directory)}."
+    elif not os.access(directory, os.W_OK | os.X_OK) or os.statvfs(directory).f_flag & os.ST_RDONLY:
+        reason, remedy = "cannot be written", "Make the directory writable."
+    else:
+        reason = remedy = ""
+    if reason:
         raise KvmError(
             "overlay_dir_unusable",
-            f"{handle.name} needs a new overlay in {directory}, which cannot be written.",
-            "Nothing was changed, and the VM was not stopped. Make the directory writable.",
+            f"{handle.name} needs a new overlay in {directory}, which {reason}.",
+            f"Nothing was changed, and the VM was not stopped. {remedy}",
         )
     path = unused_path((), directory, file_name(handle.name, part.target, name), ".qcow2")
     return SnapshotDisk(part.target, path, "qcow2", None, part.state)
@@ -210,7 +235,8 @@ def _is_needed(vm: VirtualMachine, snapshot: Snapshot, forest: Forest, target: S
 def _dropped(forest: Forest, target: Saved) -> tuple[str, ...]:
     layers = forest.layers
     layers.present -= {forest.tops[part.target] for part in target.disks if part.target in forest.tops}
-    return tuple(forest.spelled.get(file, file) for file in gone(steps(layers, merging=False)))
+    dropped = gone(steps(layers, merging=False))
+    return tuple(forest.spelled.get(file, file) for file in dropped if not is_device(file))
 
 
 class Reversion:
@@ -347,7 +373,7 @@ class Reversion:
     def _revert_internal(self, target: Saved, power: str) -> None:
         """Let libvirt revert to what is inside the images; the definition stays as it is."""
         handle = self._handle
-        definition = etree.tostring(handle.definition(), encoding="unicode")
+        definition = unresolved(handle.definition())
         handle.agree(handle.survey(), {})
         flags = {_RUNNING: _REVERT_RUNNING, _PAUSED: _REVERT_PAUSED}.get(power, 0) | _REVERT_FORCE
         with translated(handle.name, "reverting to the snapshot inside its images"):

@@ -17,7 +17,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     open_connection,
     translated,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt, parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import (
+    read_domain,
+    read_snapshot,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import (
     Frozen,
     States,
@@ -97,7 +101,7 @@ class Take:
             self._undo(plan, files)
             raise _with_frozen_guest(error, vm.name, freeze) from error
         with translated(vm.name, "reading back the snapshot"):
-            found = saved(parse(snapshot.getXMLDesc(0)))
+            found = saved(read_snapshot(snapshot))
             if plan.snapshot.parent is None and found.parent is not None:
                 self._take_root(plan)
         taken = self._write_record(plan, found, freeze)
@@ -121,7 +125,9 @@ class Take:
         record = replace(record, snapshots=noted, made={**record.made, **made}, journal=None)
         self._records.write(plan.vm.id, record)
         past = Frozen(record, states).past(found)
-        return replace(from_saved(found, record.snapshots, past), parent=planned.parent, current=True)
+        # Why a disk is left out is known best to whoever left it out.
+        taken = from_saved(found, record.snapshots, past)
+        return replace(taken, parent=planned.parent, current=True, left_out=planned.left_out)
 
     def _make_overlays(self, plan: SnapshotPlan) -> None:
         if not _made_by_us(plan):
@@ -162,7 +168,7 @@ class Take:
     def _verify(self, plan: SnapshotPlan) -> None:
         """Compare libvirt's word and the files' with the plan: each disk on its overlay, that on what the disk was."""
         with translated(plan.vm.name, "reading the disks"):
-            now = {disk.target: disk for disk in disks(parse(self._domain.XMLDesc(0)))}
+            now = {disk.target: disk for disk in disks(read_domain(self._domain))}
         for overlay in plan.snapshot.disks:
             disk, base = now[overlay.target], str(self._before[overlay.target].source)
             try:

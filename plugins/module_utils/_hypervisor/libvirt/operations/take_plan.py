@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import checked_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import foreseen
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import peculiarity
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import cover
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import (
     check_depth,
@@ -34,7 +35,7 @@ def plan_snapshot(
 ) -> SnapshotPlan:
     """Return the plan; ``leftovers`` of a killed run will be gone before it begins. Raises as `Hypervisor.plan` says."""
     check_domain(vm)
-    covered, left_out = cover(vm.name, domain, request.disks)
+    covered, left_out = cover(vm.name, domain, request.disks, request.leaves_out, peculiarity)
     shallow = _SHALLOW_LIBVIRT[0] <= libvirt_version < _SHALLOW_LIBVIRT[1]
     files: list[str] = []
     for disk in covered:
