@@ -51,6 +51,34 @@ def test_sources(xml: str, source: str | None, backing: tuple[str, ...] | None, 
     assert (found.source, found.backing, found.has_source) == (source, backing, has_source)
 
 
+NBD = "<source protocol='nbd' name='x'><host name='h'/></source>"
+NETWORK_LAYER = f"<backingStore type='network'><format type='raw'/>{NBD}</backingStore>"
+
+
+@pytest.mark.parametrize(
+    ("layers", "backing"),
+    [
+        (NETWORK_LAYER, ("",)),
+        (f"<backingStore type='file'><source file='/vm/b'/>{NETWORK_LAYER}</backingStore>", ("/vm/b", "")),
+        ("<backingStore type='file'><source file='/vm/b'/></backingStore>", None),
+        ("<backingStore type='block'><source dev='/dev/vg/lv'/><backingStore/></backingStore>", ("/dev/vg/lv",)),
+    ],
+)
+def test_what_is_no_file_ends_a_chain(layers: str, backing: tuple[str, ...] | None) -> None:
+    (found,) = disks(parse(domain(disk(extra=layers))))
+    assert found.backing == backing
+
+
+def test_what_an_overlay_would_not_inherit() -> None:
+    copying = "<mirror type='file'><source file='/c'><encryption format='luks'/></source></mirror>"
+    inside = "<source file='/x'><slices/><encryption format='luks'/><reservations managed='yes'/></source>"
+    found = disks(parse(domain(disk("vda", copying) + disk("vdb", source=inside, snapshot="manual"))))
+    assert [(one.unusual, one.snapshot) for one in found] == [
+        ((), ""),
+        (("encryption", "slices", "reservations"), "manual"),
+    ]
+
+
 def test_flags_and_order() -> None:
     xml = domain(disk("vdb", "<readonly/>") + disk("vda", "<shareable/>") + disk("sda", "<transient/>"))
     found = disks(parse(xml))

@@ -24,7 +24,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     merge_timeout,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import image_disks, source_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -91,7 +91,9 @@ def _layers(handle: DomainHandle, target: str) -> Iterator[tuple[str, str]]:
             continue
         source, layer = element.find("source"), element
         while source is not None:
-            path = source.get("file") or source.get("dev")
+            path = source_path(layer)
+            if path is None:
+                return  # what is no file of this host is never merged into
             index = source.get("index") or layer.get("index")
             yield os.path.realpath(path), f"{target}[{index}]" if index else path
             layer = layer.find("backingStore")
