@@ -177,9 +177,9 @@ def secret(planted: Planted) -> Iterator[str]:
 def luks_image(host: Host, image_format: str, file: str, key: str) -> None:
     options = {"luks": "key-secret=s", "qcow2": "encrypt.format=luks,encrypt.key-secret=s"}[image_format]
     cheap = options.replace("key-secret=s", "iter-time=10") if image_format == "luks" else "encrypt.iter-time=10"
-    host.run(
-        f"rm -f {file}; qemu-img create -q -f {image_format} --object secret,id=s,file={key} -o {options},{cheap} {file} 16M"
-    )
+    create = f"qemu-img create -q -f {image_format} --object secret,id=s,file={key} -o {options},{cheap} {file} 16M"
+    # On a busy machine QEMU cannot measure how long a key takes, and gives up.
+    host.run(f"for try in 1 2 3 4 5; do rm -f {file}; {create} && exit; done; exit 1")
 
 
 def encrypted(make_vm: MakeVm, host: Host, key: str, image_format: str, start: bool) -> FieldVm:

@@ -21,6 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     libvirt,
     parse,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import volume_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks import sessions, volumes
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.holders import loops
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.mounts import Mounts
@@ -155,7 +156,7 @@ class _Reader:
             self._users.unknown[os.path.dirname(named.path)] = f"its file system does not answer, and {user} uses it"
 
     def _add_volume(self, named: NamedVolume, user: User) -> None:
-        path = volumes.volume_path(self._connection, named.pool, named.volume)
+        path = volume_path(self._connection, named.pool, named.volume)
         path = path or volumes.likely_path(self._connection, named.pool, named.volume)
         if path:
             self._add(NamedFile(path, True, named.writes), user)

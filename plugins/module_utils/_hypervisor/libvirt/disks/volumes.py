@@ -14,14 +14,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 _OF_FILES = ("dir", "fs", "netfs")  # pools whose volumes are files of a directory
 
 
-def volume_path(connection: Any, pool: str, volume: str) -> Optional[str]:
-    """Return the path of a volume; None where its pool is not there or not active."""
-    try:
-        return str(connection.storagePoolLookupByName(pool).storageVolLookupByName(volume).path())
-    except libvirt.libvirtError:
-        return None
-
-
 def likely_path(connection: Any, pool: str, volume: str) -> Optional[str]:
     """Return where a volume of a pool that is not active lies by the pool's definition; None where nothing tells."""
     try:
