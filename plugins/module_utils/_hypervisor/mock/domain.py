@@ -54,6 +54,8 @@ def _disk(devices: Element, disk: Mapping[str, Any]) -> None:
     if disk.get("source"):
         attribute = {"file": "file", "block": "dev"}.get(kind, "name")
         SubElement(element, "source", {attribute: disk["source"]})
+    if disk.get("snapshot"):
+        element.set("snapshot", disk["snapshot"])
     for flag in ("readonly", "shareable", "transient"):
         if disk.get(flag):
             SubElement(element, flag)

@@ -29,6 +29,7 @@ It keeps VMs, images and snapshots, and refuses what libvirt refuses, by the sam
               "device": "disk",       # cdrom, floppy, lun
               "type": "file",         # block, network, …
               "readonly": false, "shareable": false, "transient": false,
+              "snapshot": "",           # no, manual: the definition keeps it out of snapshots
               "block_job": false      # true: a merge, copy or backup runs
             }
           ],

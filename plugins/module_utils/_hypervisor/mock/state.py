@@ -55,6 +55,7 @@ _DISK: dict[str, _Types] = {
     "format": str,
     "readonly": bool,
     "shareable": bool,
+    "snapshot": str,
     "transient": bool,
     "block_job": bool,
 }

@@ -15,10 +15,11 @@ import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.hypervisor import MockHypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest, SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import do, machine, state_file, take
@@ -105,6 +106,8 @@ def test_memory_blockers(tmp_path: Path, values: dict[str, Any], says: str) -> N
         ({"device": "cdrom"}, ""),
         ({"source": None, "device": "cdrom"}, ""),
         ({"readonly": True}, ""),
+        ({"snapshot": "no"}, ""),
+        ({"snapshot": "manual"}, ""),
         ({"type": "network"}, "disk_not_covered"),
         ({"device": "lun", "type": "block"}, "disk_not_covered"),
         ({"transient": True}, "disk_not_covered"),
@@ -119,10 +122,54 @@ def test_a_second_disk(tmp_path: Path, disk: dict[str, Any], error_code: str) ->
     outcome = take(path)
     assert (code(outcome), outcome.changed) == (error_code, not error_code)
     if error_code == "disk_not_covered":
+        without = take(path, on_uncovered="leave_out", check_mode=True).snapshot
+        assert without is not None
+        assert [part.target for part in without.left_out] == ["vdb"]
         assert take(path, disks=("vda",)).changed
     elif not error_code:
         assert outcome.snapshot is not None
         assert [part.target for part in outcome.snapshot.left_out] == ["vdb"]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize(
+    ("disks", "wish", "note"),
+    [
+        ([], {}, "it has no disks"),
+        ([{"target": "sda", "device": "cdrom", "source": None}], {}, "sda: an empty drive"),
+        ([{"target": "sda", "device": "cdrom", "source": "/x.iso"}], {"include_memory": True}, "sda: a cdrom"),
+        (
+            [{"target": "vda", "type": "network", "source": "x"}],
+            {"on_uncovered": "leave_out"},
+            "vda: of type 'network'",
+        ),
+        ([{"target": "vda", "source": "/vm/a", "snapshot": "no"}], {"on_uncovered": "leave_out"}, "snapshot='no'"),
+    ],
+)
+def test_a_vm_without_a_disk_to_snapshot_is_nothing_to_do(
+    tmp_path: Path, disks: list[dict[str, Any]], wish: dict[str, Any], note: str, *, check_mode: bool
+) -> None:
+    path = state_file(tmp_path, {"name": "a", "disks": disks})
+    outcome = take(path, check_mode=check_mode, **wish)
+    assert (code(outcome), outcome.changed, outcome.snapshot) == ("", False, None)
+    assert note in outcome.notes[0]
+    assert outcome.msg == outcome.notes[0]
+
+
+def test_what_is_kept_is_all_that_goes(tmp_path: Path) -> None:
+    """A snapshot of the present, before a revert, covers the disks that go back, and asks nothing of the others."""
+    disks = [{"target": "vda", "source": "/vm/a"}, {"target": "vdb", "source": "/vm/b", "snapshot": "no"}]
+    path = state_file(tmp_path, {"name": "a", "disks": disks})
+    take(path, "s", disks=("vdb",))
+    (outcome,) = do(path, Reverted(RevertRequest("s", keep_current=True)))
+    kept = next(one for one in outcome.after if one.name == "before-s")
+    assert sorted(disk.target for disk in kept.disks) == ["vda", "vdb"]
+    network = {"target": "vdn", "type": "network", "source": "x"}
+    path = state_file(tmp_path, {"name": "a", "disks": [disks[0], network]})
+    take(path, "s", on_uncovered="leave_out")
+    (outcome,) = do(path, Reverted(RevertRequest("s", keep_current=True)))
+    kept = next(one for one in outcome.after if one.name == "before-s")
+    assert [disk.target for disk in kept.disks] == ["vda"]
 
 
 def test_firmware_state_is_told(tmp_path: Path) -> None:
