@@ -478,6 +478,7 @@ def test_a_volume_of_a_pool_that_is_not_active(make_vm: MakeVm, planted: Planted
     after = after.replace("<source file='/srv/diskspool/v3.img'/>", f"<source pool='{pool}' volume='v3.img'/>")
     vm.define(before + found.replace("file", "volume") + after)
     planted.host.virsh("pool-destroy", pool)
+    assert f"virsh pool-start {pool}" in vm.info()["problems"][0]
     assert f"virsh pool-start {pool}" in refused(vm, "disk_not_covered", vm.take, "s2")["msg"]
     assert "pool-start" in left_out(taken(vm, "s2", on_uncovered="leave_out"))["vdb"]
     removed(vm, "s2")

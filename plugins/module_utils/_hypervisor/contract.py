@@ -56,6 +56,7 @@ class Hypervisor(ABC):
     def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         """Decide disks and files of a snapshot without touching the VM; ``request`` is already resolved for it.
 
+        A plan without disks is nothing to take: the VM has none that a snapshot could hold.
         Raises ``disk_not_found``, ``disk_not_covered``, ``transient_domain``, ``managed_save``, ``block_job_active``,
         ``chain_mismatch``, ``chain_too_deep``, ``overlay_dir_unusable``, ``bad_name`` or ``bad_state``.
         """

@@ -17,6 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome impo
     tree_text,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot
 
@@ -113,6 +114,18 @@ def test_a_revert_is_a_change_also_where_the_tree_is_the_same() -> None:
     (diff,) = outcome(Wording("revert to snapshot 'right'", "reverted"), [reverted], False)["diff"]
     assert diff["before"] == tree_text(TREE) + "file: /vm/o\n"
     assert diff["after"] == tree_text(TREE) + "reverted to: right\n"
+
+
+def test_sizes_are_drawn_where_they_change() -> None:
+    resized = (Resize("vda", 96 << 20, 64 << 20), Resize("vdb", 1 << 20, (1 << 20) + 512))
+    drawn = entry(resized=resized)
+    assert drawn.changed
+    assert drawn.before_text == "size of vda: 96 MiB\nsize of vdb: 1 MiB\n"
+    assert drawn.after_text == "size of vda: 64 MiB\nsize of vdb: 1.00049 MiB\n"
+    assert [str(one) for one in resized] == [
+        "disk vda shrinks from 96 MiB to 64 MiB",
+        "disk vdb grows from 1 MiB to 1.00049 MiB",
+    ]
 
 
 def test_power_is_drawn_where_it_changes() -> None:

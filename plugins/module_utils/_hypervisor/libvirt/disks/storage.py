@@ -27,7 +27,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import is_same
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.named_files import named_files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import spoilt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
@@ -62,6 +62,7 @@ class StorageReader:
         found = [text for chain in chains for text in problems(chain)]
         found += _stopped_by_its_disks(vm, native)
         found += spoilt((one.name, one.past, one.past_reasons) for one in vm.snapshots)
+        found += [f"disk {disk.target}: {disk.unresolved}" for disk in disks(xml) if disk.unresolved]
         if vm.active and vm.persistent:
             found += _other_definition(xml, native)
         return Storage(
