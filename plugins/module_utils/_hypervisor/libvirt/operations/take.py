@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
     from_libvirt,
@@ -102,6 +102,7 @@ class Take:
             raise _with_frozen_guest(error, vm.name, freeze) from error
         with translated(vm.name, "reading back the snapshot"):
             found = saved(read_snapshot(snapshot))
+            follow(self._handle, found)
             if plan.snapshot.parent is None and found.parent is not None:
                 self._take_root(plan)
         taken = self._write_record(plan, found, freeze)
@@ -212,6 +213,7 @@ def resume_take(handle: DomainHandle, journal: Journal) -> Recovery:
         remove_unused(handle, journal.files)
         handle.write(replace(record, journal=None))
         return Recovery(f"Cleared up what the interrupted take of snapshot {journal.snapshot!r} had left.", False)
+    follow(handle, taken)
     key = snapshot_key(taken.name, taken.created_at)
     if key not in record.snapshots:
         soon = is_soon(taken)  # else somebody may have written to its images meanwhile
@@ -221,6 +223,28 @@ def resume_take(handle: DomainHandle, journal: Journal) -> Recovery:
         record = replace(record, snapshots={**record.snapshots, key: note})
     handle.write(replace(record, journal=None))
     return Recovery(f"The interrupted run had taken snapshot {journal.snapshot!r}.")
+
+
+def follow(handle: DomainHandle, taken: Saved) -> None:
+    """Put the definition of a running VM on the overlays too, where libvirt left it on the images under them.
+
+    Libvirt 7.0 does so with a volume of a pool, which it takes for another image than the file that it has translated that
+    to: at its next start the VM would write to what the snapshot has frozen (9.0 and 11.3 do not).
+    """
+    if not handle.active():
+        return
+    defined = {disk.target: disk for disk in disks(handle.definition())}
+    behind = {
+        part.target: (part.overlay, "qcow2")
+        for part in taken.disks
+        if part.overlay and (disk := defined.get(part.target)) and _is_same(disk.source, part.state)
+    }
+    if behind:
+        handle.define(behind)
+
+
+def _is_same(path: Optional[str], other: str) -> bool:
+    return path is not None and os.path.realpath(path) == os.path.realpath(other)
 
 
 def _leave_unknown(handle: DomainHandle, journal: Journal) -> None:

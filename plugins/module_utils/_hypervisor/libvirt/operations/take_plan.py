@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import checked_chain
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import foreseen
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import peculiarity
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import foreseen
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import cover
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import (
     check_depth,
