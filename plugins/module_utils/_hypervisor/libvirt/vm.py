@@ -186,7 +186,7 @@ class DomainHandle:
                 layer.getparent().replace(layer, below)
         if stale:
             with translated(self.name, "taking a merged layer out of its definition"):
-                self.connection.defineXML(etree.tostring(root, encoding="unicode"))
+                self.connection.defineXML(unresolved(root))
 
     def agree(self, forest: Forest, moved: Mapping[str, tuple[str, str]]) -> None:
         """Make libvirt's notes on its snapshots agree with its layers; what they name no more is noted as ours still."""
