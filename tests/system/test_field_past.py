@@ -100,6 +100,20 @@ def test_a_foreign_commit(make_vm: MakeVm) -> None:
     assert vm.disk_reads("vda", 3)
 
 
+def test_what_cannot_be_told_apart_stays_where_a_changed_image_is_accepted(make_vm: MakeVm) -> None:
+    """The VM is on the frozen image: by a commit, or by an older definition, and then the overlay has its newest data."""
+    vm = taken(make_vm)
+    overlay = vm.active_file("vda")
+    backed_up(vm)
+    entry = goes_back(vm, "s1", 3, "accept_changed", accept_changed=True)
+    assert vm.exists(overlay)
+    assert any(overlay in note for note in entry["notes"]), entry["notes"]
+    vm.write("vda", 5)
+    well(agreed(vm.remove, "s1")[1])
+    assert vm.disk_reads("vda", 5)
+    assert vm.exists(overlay)
+
+
 def test_a_foreign_commit_that_a_later_snapshot_hides(make_vm: MakeVm) -> None:
     vm = taken(make_vm)
     backed_up(vm)

@@ -79,6 +79,7 @@ class Record:
     former: tuple[str, ...] = ()
     journal: Optional[Journal] = None
     made: dict[str, Made] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
     images: dict[str, ImageNote] = field(default_factory=dict)
     serial: int = 0
 
@@ -104,6 +105,7 @@ def _from_json(values: dict[str, Any]) -> Record:
         journal=Journal(**_known(Journal, journal)) if journal else None,
         images={file: _image_note(note) for file, note in values.get("images", {}).items()},
         serial=int(values.get("serial", 0)),
+        kept=tuple(values.get("kept", ())),
     )
 
 

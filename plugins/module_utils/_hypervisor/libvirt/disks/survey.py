@@ -93,6 +93,11 @@ class Forest:
         """Keep overlays that are not to be deleted: of a disk the VM no longer has, another file by now, on shared storage."""
         known = self.layers.states | self.layers.former | self.layers.ours
         current = {layer for top in self.layers.present for layer in self.chain(top)} & known
+        for file in set(record.kept) & self.layers.ours:
+            self._fix(
+                file,
+                "what was written last to the disk may be in it, for the VM was on an image below; delete it by hand",
+            )
         for file in sorted(self.layers.ours - self.layers.present):
             made = record.made.get(file)
             if not current.intersection(self.chain(file)):

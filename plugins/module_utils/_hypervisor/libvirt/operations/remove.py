@@ -230,6 +230,7 @@ def close_record(handle: DomainHandle) -> None:
         snapshots={key: note for key, note in record.snapshots.items() if key in keys},
         overlays=tuple(file for file in record.overlays if known.get(file) is not None),
         made={file: made for file, made in record.made.items() if os.path.lexists(file)},
+        kept=tuple(filter(os.path.lexists, record.kept)),
         former=tuple(
             file
             for file in record.former

@@ -19,8 +19,8 @@ from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
     check_chains,
-    check_frozen,
     check_idle,
+    frozen_written,
     mixed_chain,
     refuse_spoiling,
     refuse_unresolved,
@@ -58,10 +58,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Made
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Made, Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import gone, steps
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import file_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import CHANGED
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Recovery, Resize, RevertPlan
@@ -91,8 +92,8 @@ def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, po
         _check_internal(handle, target, disks)
         return RevertPlan(vm, snapshot, (), (), final)
     states = _check_states(handle, target)
-    check_frozen(handle, every)
-    forest = handle.survey()
+    record = _keeping(handle, every, snapshot)
+    forest = handle.survey(record=record)
     under = {os.path.realpath(image.file) for chain in states.values() for image in chain}
     refuse_spoiling(vm.name, forest.images, every, under)
     overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
@@ -101,8 +102,30 @@ def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, po
     if not resized and not _is_needed(vm, snapshot, forest, target, final):
         return RevertPlan(vm, snapshot, (), (), final, False, notes)
     dropped = _dropped(forest, target)
-    kept = tuple(one for one in leftovers(vm.name, forest, every) if one.snapshot is None or one.why == "detached")
+    kept = tuple(
+        one
+        for one in leftovers(vm.name, forest, every)
+        if one.snapshot is None or one.why == "detached" or one.file in record.kept
+    )
     return RevertPlan(vm, snapshot, overlays, dropped, final, True, (*notes, *map(str, kept)), kept, resized)
+
+
+def _keeping(handle: DomainHandle, every: Sequence[Saved], snapshot: Snapshot) -> Record:
+    """Return the VM's record, with the overlays that must not go although a revert would drop them.
+
+    Where the task accepts an image that others changed, the VM may be on that very image: somebody committed its overlay down,
+    or put back an older definition. Nobody can tell which, so an overlay that may have the newest data stays.
+    Raises as `check_frozen` does where nothing was accepted.
+    """
+    record, errors = handle.record(), list(frozen_written(handle, every))
+    for error in errors:
+        if error.error_code != "definition_changed" or snapshot.past != CHANGED:
+            raise error
+    if not errors:
+        return record
+    layers = handle.survey().layers
+    aside = [one for one in layers.ours - layers.states - layers.present if not layers.above(one)]
+    return replace(record, kept=tuple(sorted({*record.kept, *aside})))
 
 
 def _resized(forest: Forest, states: Mapping[str, Sequence[Image]]) -> Iterator[Resize]:
@@ -255,7 +278,7 @@ class Reversion:
             return
         overlays = {part.target: str(part.file) for part in plan.overlays}
         journal = Journal("revert", name, plan.snapshot.created_at, now(), (), overlays, plan.power)
-        record = handle.record()
+        record = _keeping(handle, handle.saved(), plan.snapshot)
         # Noted as ours before they are made: what becomes of them is settled like any other layer then.
         noted = replace(record, overlays=(*record.overlays, *map(os.path.realpath, overlays.values())))
         handle.write(replace(noted, journal=journal), durable=True)
