@@ -731,4 +731,4 @@ def test_a_resize_alone_is_a_change(make_vm: MakeVm) -> None:
     taken(vm, "s1")
     vm.virsh("blockresize", "vda", "96M")
     vm.off()
-    assert well(agreed(vm.revert, "s1")[1])["notes"] == ["disk vda shrinks from 96 MiB to 64 MiB"]
+    assert "disk vda shrinks from 96 MiB to 64 MiB" in well(agreed(vm.revert, "s1")[1])["notes"]
