@@ -52,7 +52,8 @@ options:
     description:
       - V(present) takes the snapshot where there is none of that O(name). A second run changes nothing.
       - V(reverted) brings the VM back to it. What was written since is thrown away, unless O(keep_current=true). Other
-        branches of the tree stay, and can be reverted to later.
+        branches of the tree stay, and can be reverted to later. A VM that will be started is looked at first - all that its
+        start needs must be there. One that does not start all the same goes back to where it was.
       - V(absent) removes it. The VM's present and every other snapshot stay exactly as they are, and a running VM goes on
         running while the snapshot's layers are merged.
     type: str
@@ -89,7 +90,7 @@ options:
     default: 30
   description:
     description:
-      - Kept with the snapshot.
+      - Kept with the snapshot. At most 65536 bytes, without control characters other than line feeds and tabs.
     type: str
     default: ""
   disks:
@@ -115,6 +116,7 @@ options:
   overlay_dir:
     description:
       - The directory for overlays and memory files. The default is beside each disk.
+      - QEMU's user must be able to pass it and every directory above it; this is looked at before anything is done.
     type: path
   running_only:
     description:
@@ -129,6 +131,7 @@ options:
   labels:
     description:
       - Names and values to note with the snapshot. Left out, one that is there keeps its own. With O(state=present) only.
+      - The same texts are taken as for O(description).
     type: dict
   power:
     description:

@@ -339,6 +339,23 @@ def test_names_that_would_harm(world: World, bad: str) -> None:
     assert (result["failed"], result["error_code"], result["vms"]) == (True, "bad_name", [])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"description": "\x1b[31m"},
+        {"description": "a\ufffe"},
+        {"description": "x" * 65537},
+        {"description": "a\rb"},
+    ],
+)
+def test_texts_that_would_not_be_kept(world: World, text: dict[str, Any]) -> None:
+    before = names(world, "off01")
+    for check in (True, False):
+        result = world.snapshot("off01", "s1", check=check, **text)
+        assert (result["failed"], result["error_code"], result["vms"]) == (True, "bad_request", [])
+    assert names(world, "off01") == before
+
+
 def test_a_name_too_long_beside_that_of_the_vm(world: World) -> None:
     refused(world.snapshot("off01", "x" * 245), "bad_name")
 

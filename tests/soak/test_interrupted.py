@@ -43,7 +43,7 @@ _REVERT = (
     "vm:DomainHandle.agree",
     "vm:DomainHandle.unlink",
     "operations.revert:close_record",
-    "operations.revert:Reversion._start",
+    "operations.revert:start",
 )
 # What is done, at which steps something is killed, and whether the VM runs.
 _WORK = {

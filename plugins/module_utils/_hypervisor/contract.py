@@ -57,8 +57,8 @@ class Hypervisor(ABC):
         """Decide disks and files of a snapshot without touching the VM; ``request`` is already resolved for it.
 
         A plan without disks is nothing to take: the VM has none that a snapshot could hold.
-        Raises ``disk_not_found``, ``disk_not_covered``, ``transient_domain``, ``managed_save``, ``block_job_active``,
-        ``chain_mismatch``, ``chain_too_deep``, ``overlay_dir_unusable``, ``bad_name`` or ``bad_state``.
+        Raises ``disk_not_found``, ``disk_not_covered``, ``transient_domain``, ``managed_save``, ``block_job_active``, ``busy``,
+        ``missing_library``, ``chain_mismatch``, ``chain_too_deep``, ``overlay_dir_unusable``, ``bad_name`` or ``bad_state``.
         """
 
     @abstractmethod
@@ -81,16 +81,17 @@ class Hypervisor(ABC):
     def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
         """Decide a revert and check all that can be, without touching the VM.
 
-        Raises ``disks_changed``, ``file_missing``, ``mixed_chain``, ``managed_save``, ``block_job_active``,
-        ``chain_mismatch``, ``transient_domain``, ``overlay_dir_unusable`` or ``bad_state``.
+        Raises ``disks_changed``, ``file_missing``, ``mixed_chain``, ``managed_save``, ``block_job_active``, ``busy``,
+        ``missing_library``, ``device_missing``, ``file_unreachable``, ``chain_mismatch``, ``transient_domain``,
+        ``overlay_dir_unusable`` or ``bad_state``.
         """
 
     @abstractmethod
     def revert(self, plan: RevertPlan, deadline: Deadline) -> tuple[str, ...]:
         """Revert as planned, verify it and return what an operator should know; the VM's lock is held.
 
-        Raises ``overlay_failed`` when nothing has changed; ``start_failed`` when the disks are reverted and the VM is
-        off; ``verification_failed``.
+        Raises ``overlay_failed`` when nothing has changed; ``start_failed`` when it does not start and is back where it was,
+        booted anew where it ran; ``verification_failed``.
         """
 
     @abstractmethod
@@ -100,8 +101,8 @@ class Hypervisor(ABC):
         """Decide the removal of snapshots, leaf first, and check all that can be, without touching the VM.
 
         ``orphans`` are files that will have been deleted by then.
-        Raises ``mixed_chain``, ``block_job_active``, ``managed_save``, ``chain_mismatch``, ``file_missing``,
-        ``transient_domain``, ``no_space`` or ``bad_state``.
+        Raises ``mixed_chain``, ``block_job_active``, ``busy``, ``managed_save``, ``chain_mismatch``, ``file_missing``,
+        ``missing_library``, ``transient_domain``, ``no_space`` or ``bad_state``.
         """
 
     @abstractmethod

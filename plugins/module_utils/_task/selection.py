@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.texts import check_patterns
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
 
@@ -29,6 +30,7 @@ def select(domains: Sequence[DomainId], patterns: Sequence[str], missing: str = 
     is ``skip``. Raises ``vm_not_found`` for it, and ``bad_request`` for no pattern at all or an empty one, which
     is what an empty variable of a play becomes, and would mean every VM behind a ``!``.
     """
+    check_patterns(patterns)
     if not patterns:
         raise KvmError("bad_request", "vms is an empty list.", "Nothing was changed. Give '*' to mean every VM.")
     empty = next((pattern for pattern in patterns if not pattern.strip("! ")), None)

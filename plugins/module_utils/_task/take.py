@@ -15,6 +15,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.existing im
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import resolve_memory
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import check_snapshot_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.texts import check_texts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_taken
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.room import without_room
@@ -36,10 +37,11 @@ class Note:
 
 
 class Present(Action[Union[SnapshotPlan, Note]]):
-    """Make the requested snapshot exist. Raises ``bad_name`` or ``overlay_dir_unusable`` for a task that cannot be."""
+    """Make the requested snapshot exist. Raises ``bad_name``, ``bad_request`` or ``overlay_dir_unusable``."""
 
     def __init__(self, request: SnapshotRequest) -> None:
         check_snapshot_name(request.name)
+        check_texts(request)
         _check_overlay_dir(request.overlay_dir)
         self._request = request
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import (
     agrees,
     chain_mismatch,
@@ -38,16 +39,31 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files impor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
+_NO_JOB = 0  # VIR_DOMAIN_JOB_NONE
+# virDomainJobOperation
+_OPERATIONS = {
+    1: "start",
+    2: "save",
+    3: "restore",
+    4: "migration to here",
+    5: "migration",
+    6: "snapshot",
+    7: "revert",
+    8: "dump",
+    9: "backup",
+    10: "removal of a snapshot",
+}
+
 
 def check_idle(handle: DomainHandle, vm: VirtualMachine) -> None:
-    """Raise ``transient_domain``, ``bad_state``, ``block_job_active`` or ``managed_save``."""
+    """Raise ``transient_domain``, ``bad_state``, ``block_job_active``, ``busy`` or ``managed_save``."""
     check_domain(vm)
     with translated(vm.name, "asking for what goes on with it"):
         refuse_jobs(vm, handle.native, handle.xml())
 
 
 def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
-    """Raise ``block_job_active`` for a VM that runs, ``managed_save`` or ``file_in_use`` for one that is off.
+    """Raise ``block_job_active`` or ``busy`` for a VM that runs, ``managed_save`` or ``file_in_use`` for one that is off.
 
     Raises `libvirtError` too.
     """
@@ -55,6 +71,7 @@ def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
         for disk in disks(xml):
             if disk.has_source:
                 _refuse_block_job(vm.name, disk.target, native.blockJobInfo(disk.target, 0))
+        refuse_domain_job(vm.name, native)
     elif native.hasManagedSaveImage(0):
         raise KvmError(
             "managed_save",
@@ -64,6 +81,30 @@ def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
         )
     else:
         refuse_writers(vm.name, xml)
+
+
+def refuse_domain_job(vm: str, native: Any) -> None:
+    """Raise ``busy`` where a job of the whole VM runs: libvirt would wait for its end, 30 s, with the guest frozen.
+
+    This query is answered during such a job (measured on 7.0, 9.0 and 11.3, in a tenth of a millisecond). Of a dump or a save
+    whose reader is slow it says "completed" while the job still holds the VM; only none is none. Raises `libvirtError` too.
+    """
+    if native.jobInfo()[0] == _NO_JOB:
+        return
+    operation = _operation(native)
+    raise KvmError(
+        "busy",
+        f"{vm} is busy: libvirt is at work on a {operation} of it.",
+        f"Nothing was changed. Wait for its end, or abort it: virsh domjobinfo {vm}; virsh domjobabort {vm}.",
+        job=operation,
+    )
+
+
+def _operation(native: Any) -> str:
+    try:
+        return _OPERATIONS.get(native.jobStats().get("operation"), "job")
+    except libvirt.libvirtError:  # it has ended, or is none that keeps statistics
+        return "job"
 
 
 def refuse_writers(vm: str, xml: Any) -> None:

@@ -25,11 +25,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
     require_libraries,
+    require_qemu_img,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import read_domain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import Frozen
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.qemu_user import QemuUser
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage import StorageReader
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import current_name
@@ -52,6 +54,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
     plan_snapshot,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.ready import check_overlay_directory
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle, gone_layers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
     Record,
@@ -61,6 +64,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     snapshot_key,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import agent_connected, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_blockers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -163,11 +167,20 @@ class LibvirtHypervisor(Hypervisor):
         with translated(vm.name, "asking for what goes on with it"):
             refuse_jobs(vm, native, xml)
             check_written(vm.name, native, xml)
+        if not vm.active or decide_freeze(vm, request)[0]:  # else QEMU makes the overlays
+            require_qemu_img(vm.name)
         if vm.snapshots:
             handle = self._handle(vm.id)
             check_frozen(handle, handle.saved())
         plan = plan_snapshot(vm, xml, request, self._version, self._records.read(vm.id).making)
+        self._check_directories(vm, xml, plan)
         return plan if vm.snapshots else replace(plan, notes=(*plan.notes, *self._left_by_others(vm)))
+
+    def _check_directories(self, vm: VirtualMachine, xml: Any, plan: SnapshotPlan) -> None:
+        with translated(vm.name, "asking as whom QEMU runs"):
+            user = QemuUser.of(self._connection, xml)
+        for directory in dict.fromkeys(need.directory for need in plan.needs):
+            check_overlay_directory(vm.name, directory, user)
 
     def _left_by_others(self, vm: VirtualMachine) -> tuple[str, ...]:
         with translated(vm.name, "reading the disks"):

@@ -137,6 +137,14 @@ class DomainHandle:
         """Replace what this collection notes of it."""
         self._records.write(self.id, record, durable)
 
+    def keep_record(self) -> bytes | None:
+        """Return its record's very bytes, for `put_back_record`."""
+        return self._records.keep(self.id)
+
+    def put_back_record(self, kept: bytes | None) -> None:
+        """Make its record what it was before something that was refused."""
+        self._records.put_back(self.id, kept)
+
     def note_merging(self, step: Merge, used: bool) -> None:
         """Note to which images a merge is about to write and, where the upper one is ``used``, which is merged into which."""
         record = self.record()

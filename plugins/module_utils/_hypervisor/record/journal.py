@@ -16,7 +16,9 @@ class Journal:
 
     ``files`` are those a take makes, or the memory file that goes with a removed snapshot. Of a revert ``overlays`` has
     the new overlay of each target, ``power`` what the VM shall be in the end; ``committed`` tells that it is past the
-    point from which it is finished and no longer undone. Of a removal ``merging`` has the layer that is merged and the one
+    point from which it is finished and no longer undone. ``was`` has each target's image and its format before it, and
+    ``was_power`` what the VM was: where it does not start it goes back there. ``settling`` tells that there is no way back
+    any more, because the overlays it was on are being dropped. Of a removal ``merging`` has the layer that is merged and the one
     under it, as long as the former is in use: once nothing uses it, it is merged, even where nobody was left to see that.
     """
 
@@ -29,6 +31,9 @@ class Journal:
     power: str = ""
     committed: bool = False
     merging: tuple[str, ...] = ()
+    was: dict[str, tuple[str, str]] = field(default_factory=dict)
+    was_power: str = ""
+    settling: bool = False
 
 
 def now() -> str:

@@ -94,7 +94,9 @@ class Record:
 def _from_json(values: dict[str, Any]) -> Record:
     journal = values.get("journal")
     if journal:
-        journal = {**journal, "files": tuple(journal["files"]), "merging": tuple(journal["merging"])}
+        was = {target: tuple(image) for target, image in journal.get("was", {}).items()}
+        lists = {key: tuple(journal[key]) for key in ("files", "merging")}
+        journal = {**journal, **lists, "was": was}
     return Record(
         snapshots={
             key: SnapshotNote(**_known(SnapshotNote, note)) for key, note in values.get("snapshots", {}).items()
@@ -164,6 +166,30 @@ class Records:
             if suffix == ".json" and uuid != domain.uuid:
                 with suppress(KvmError):
                     yield uuid, self.read(DomainId("", uuid))
+
+    def keep(self, domain: DomainId) -> Optional[bytes]:
+        """Return a VM's record as it lies there, None where there is none. Raises ``record_unusable``."""
+        try:
+            with open(self._path(domain, "json"), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def put_back(self, domain: DomainId, kept: Optional[bytes]) -> None:
+        """Make a VM's record what `keep` returned: after a refusal it is as before. Raises ``record_unusable``."""
+        path = self._path(domain, "json")
+        try:
+            if kept is None:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+                return
+            with open(path + ".new", "wb") as file:
+                file.write(kept)
+            os.replace(path + ".new", path)
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def note_percent(self, domain: DomainId, percent: Optional[int]) -> None:
         """Tell others how far a merge has got, as well as that can be done; None when it has ended."""

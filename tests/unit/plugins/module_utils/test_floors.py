@@ -24,7 +24,7 @@ FLOORS = (
     ("module_utils/_hypervisor/libvirt/disks", "module_utils/_hypervisor/libvirt/guest"),
     ("module_utils/_hypervisor/libvirt/vm",),
     ("module_utils/_hypervisor/libvirt/merge",),
-    ("module_utils/_hypervisor/libvirt/checks",),
+    ("module_utils/_hypervisor/libvirt/checks", "module_utils/_hypervisor/libvirt/ready"),
     ("module_utils/_hypervisor/libvirt/operations",),
     (
         "module_utils/_hypervisor/libvirt/hypervisor",

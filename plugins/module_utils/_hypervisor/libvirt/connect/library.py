@@ -1,11 +1,13 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two libraries a managed host must have, and what to say where one is missing."""
+"""What a managed host must have: two libraries, and qemu-img for most changes; what to say where one is missing."""
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -22,16 +24,16 @@ except ImportError:
     etree = None
     _MISSING.append("lxml")
 
-__all__ = ("etree", "libvirt", "parse", "require_libraries")
+__all__ = ("etree", "libvirt", "parse", "require_libraries", "require_qemu_img")
 
-# By ID or ID_LIKE of os-release: what installs, and the package of each library.
+# By ID or ID_LIKE of os-release: what installs, and the package of each library and of qemu-img.
 _DISTRIBUTIONS = {
-    "debian": ("apt-get install", {"libvirt": "python3-libvirt", "lxml": "python3-lxml"}),
-    "fedora": ("dnf install", {"libvirt": "python3-libvirt", "lxml": "python3-lxml"}),
-    "rhel": ("dnf install", {"libvirt": "python3-libvirt", "lxml": "python3-lxml"}),
-    "suse": ("zypper install", {"libvirt": "python3-libvirt-python", "lxml": "python3-lxml"}),
-    "alpine": ("apk add", {"libvirt": "py3-libvirt", "lxml": "py3-lxml"}),
-    "arch": ("pacman -S", {"libvirt": "libvirt-python", "lxml": "python-lxml"}),
+    "debian": ("apt-get install", {"libvirt": "python3-libvirt", "lxml": "python3-lxml", "qemu-img": "qemu-utils"}),
+    "fedora": ("dnf install", {"libvirt": "python3-libvirt", "lxml": "python3-lxml", "qemu-img": "qemu-img"}),
+    "rhel": ("dnf install", {"libvirt": "python3-libvirt", "lxml": "python3-lxml", "qemu-img": "qemu-img"}),
+    "suse": ("zypper install", {"libvirt": "python3-libvirt-python", "lxml": "python3-lxml", "qemu-img": "qemu-tools"}),
+    "alpine": ("apk add", {"libvirt": "py3-libvirt", "lxml": "py3-lxml", "qemu-img": "qemu-img"}),
+    "arch": ("pacman -S", {"libvirt": "libvirt-python", "lxml": "python-lxml", "qemu-img": "qemu-img"}),
 }
 
 
@@ -46,19 +48,30 @@ def require_libraries() -> None:
         raise KvmError(
             "missing_library",
             f"Python on this host ({sys.executable}) cannot import {' and '.join(_MISSING)}.",
-            f"{_install_hint(_os_release())} Nothing was changed.",
+            f"{_install_hint(_os_release(), _MISSING)} Nothing was changed.",
             missing=list(_MISSING),
         )
 
 
-def _install_hint(os_release: str) -> str:
+def require_qemu_img(vm: str) -> None:
+    """Raise ``missing_library``, naming its package, unless qemu-img can be run: asked before anything that needs it."""
+    if shutil.which("qemu-img") is None:
+        raise KvmError(
+            "missing_library",
+            f"{vm} needs the program qemu-img for this, and this host does not have it.",
+            f"{_install_hint(_os_release(), ['qemu-img'])} Nothing was changed.",
+            missing=["qemu-img"],
+        )
+
+
+def _install_hint(os_release: str, missing: Sequence[str]) -> str:
     fields = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
     names = f"{fields.get('ID', '')} {fields.get('ID_LIKE', '')}".replace('"', "").split()
     for name in names:
         for known, (command, packages) in _DISTRIBUTIONS.items():
             if known in name:
-                return f"Install it with: {command} {' '.join(packages[library] for library in _MISSING)}."
-    return f"Install the distribution's Python bindings: {', '.join(_MISSING)}."
+                return f"Install it with: {command} {' '.join(packages[one] for one in missing)}."
+    return f"Install it from the distribution: {', '.join(missing)}."
 
 
 def _os_release() -> str:

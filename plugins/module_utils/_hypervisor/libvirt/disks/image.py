@@ -20,6 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Backing,
     resolve,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.qemu_user import QemuUser
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
@@ -153,8 +154,10 @@ def read_chain(file: str, image_format: str) -> list[Image]:
     return list(walk_chain(file, image_format))
 
 
-def create_overlay(overlay: str, backing: str, backing_format: str, virtual_size: int) -> None:
-    """Make an empty qcow2 overlay, 0600 and owned like ``backing``. Raises ``overlay_failed``; leaves nothing then.
+def create_overlay(
+    overlay: str, backing: str, backing_format: str, virtual_size: int, user: QemuUser | None = None
+) -> None:
+    """Make an empty qcow2 overlay, for nobody but who has ``backing`` (see `_access`). Raises ``overlay_failed``.
 
     ``-u`` leaves the backing image unopened: a running VM holds a lock on it.
     """
@@ -164,8 +167,9 @@ def create_overlay(overlay: str, backing: str, backing_format: str, virtual_size
     except OSError as error:
         raise _overlay_failed(overlay, error.strerror) from error
     try:
-        owner = os.stat(backing)
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        uid, gid, mode = _access(backing, user)
+        os.fchown(descriptor, uid, gid)
+        os.fchmod(descriptor, mode)
         options = f"backing_file={_escaped(backing)},backing_fmt={backing_format}"
         command = ["qemu-img", "create", "-q", "-u", "-f", "qcow2", "-o", options, overlay, str(virtual_size)]
         # There is no AnsibleModule below main(), and so none of its run_command.
@@ -179,13 +183,26 @@ def create_overlay(overlay: str, backing: str, backing_format: str, virtual_size
         os.close(descriptor)
 
 
-def own_like(overlay: str, backing: str) -> None:
-    """Give an overlay that libvirt made the owner of the image under it, and nobody else a look inside."""
-    wanted, found = os.stat(backing), os.stat(overlay)
-    if (found.st_uid, found.st_gid) != (wanted.st_uid, wanted.st_gid):
-        os.chown(overlay, wanted.st_uid, wanted.st_gid)
-    if found.st_mode & 0o777 != _PRIVATE:
-        os.chmod(overlay, _PRIVATE)
+def own_like(overlay: str, backing: str, user: QemuUser | None = None) -> None:
+    """Give an overlay that libvirt made the access that `_access` tells."""
+    uid, gid, mode = _access(backing, user)
+    found = os.stat(overlay)
+    if (found.st_uid, found.st_gid) != (uid, gid):
+        os.chown(overlay, uid, gid)
+    if found.st_mode & 0o777 != mode:
+        os.chmod(overlay, mode)
+
+
+def _access(backing: str, user: QemuUser | None) -> tuple[int, int, int]:
+    """Return owner, group and mode of an overlay: QEMU's user has the rights it had on the base, and nobody else any.
+
+    ``user`` is named where libvirt does not give images to QEMU: there it may have had its rights as one of a group, or as
+    anybody. Elsewhere libvirt sees to it at the VM's start, whoever the owner is until then.
+    """
+    status = os.stat(backing)
+    if user is None or user.uid == status.st_uid:
+        return status.st_uid, status.st_gid, _PRIVATE
+    return user.uid, status.st_gid, (user.bits(status) & 6) << 6
 
 
 def _escaped(text: str) -> str:

@@ -14,6 +14,9 @@ import subprocess
 import threading
 from typing import Callable
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
+    require_qemu_img,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -24,8 +27,9 @@ _PERCENT = re.compile(r"\(\s*([\d.]+)/100%\)")
 def commit_image(vm: str, top: Image, pace: Pace, progress: Callable[[int], None]) -> None:
     """Write the data of ``top`` down into its backing image; ``progress`` is told the percentage now and then.
 
-    Raises ``merge_failed`` or ``timeout``; what is read through ``top`` is as before then.
+    Raises ``merge_failed``, ``missing_library`` or ``timeout``; what is read through ``top`` is as before then.
     """
+    require_qemu_img(vm)  # looked for beforehand; this run may go on with another's work
     rate = ["-r", f"{pace.bandwidth}M"] if pace.bandwidth else []
     command = ["qemu-img", "commit", "-p", "-d", "-f", top.format, *rate, top.file]
     # There is no AnsibleModule below main(), and so none of its run_command.
@@ -63,6 +67,7 @@ def _follow(process: subprocess.Popen[bytes], progress: Callable[[int], None]) -
 
 def rebase_unsafe(vm: str, overlay: str, backing: str, backing_format: str) -> None:
     """Note in an overlay that it is backed by another image, which must read the same. Raises ``merge_failed``."""
+    require_qemu_img(vm)
     command = ["qemu-img", "rebase", "-u", "-f", "qcow2", "-F", backing_format, "-b", backing, overlay]
     # pylint: disable-next=ansible-bad-function
     done = subprocess.run(command, check=False, capture_output=True, text=True)

@@ -26,6 +26,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     refuse_writers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
+    require_qemu_img,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import looked_at
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.holders import mounted_from
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
@@ -74,7 +77,10 @@ def plan_removal(
     for orphan in forest.layers.backing.keys() & set(orphans):
         forest.layers.done(Drop(orphan))
     notes = _notes(forest, going)
+    in_qemu = {file for top in forest.tops.values() for file in forest.chain(top)} if forest.running else set()
     found = steps(forest.layers)
+    if any(isinstance(step, Merge) and not in_qemu.issuperset((step.top, *step.above)) for step in found):
+        require_qemu_img(handle.name)
     refuse_spoiling(handle.name, forest.images, every, {file for step in found for file in _written(step)})
     require_room(handle.name, forest.images, found)
     _refuse_open(handle, found)
@@ -164,8 +170,8 @@ class Removal:
         handle = self._handle
         every = handle.saved()
         going = [one for one in every if one.name == snapshot.name]
-        before = handle.record()
-        record = looked_at(before, every)
+        before = handle.keep_record()
+        record = looked_at(handle.record(), every)
         files = tuple(one.memory_file for one in going if one.memory_file)
         if going and going[0].kind == "internal":
             self._remove_internal(snapshot.name)
@@ -178,7 +184,7 @@ class Removal:
         except KvmError as error:
             # Of a call that libvirt did not live to answer nobody knows whether it began.
             if not self._begun and error.error_code != "connection_lost":
-                handle.write(before)
+                handle.put_back_record(before)
             raise
 
     def resume(self, journal: Journal) -> None:

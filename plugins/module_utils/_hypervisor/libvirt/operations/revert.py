@@ -1,12 +1,13 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reverting to a snapshot: new overlays on its states, stop, define, note, drop what was written since, start.
+"""Reverting to a snapshot: new overlays on its states, stop, define, start, note, drop what was written since.
 
-Until the VM is stopped everything can be undone; from then on it is finished, by this run or the next. The same steps on
-every libvirt: its own revert (since 9.9) refuses some snapshots, loses the configuration made since, and deletes by what
-its notes say. Only to a snapshot inside the images libvirt itself reverts. Memory is loaded as from a save image: that
-is what an external memory file is.
+Until the VM is stopped everything can be undone; from then on it is finished, by this run or the next. Where the VM does not
+start it goes back to where it was: what was written since is dropped after the start only. The same steps on every libvirt:
+its own revert (since 9.9) refuses some snapshots, loses the configuration made since, and deletes by what its notes say. Only
+to a snapshot inside the images libvirt itself reverts. Memory is loaded as from a save image: that is what an external memory
+file is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import shlex
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
@@ -26,13 +28,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     refuse_unresolved,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
-    from_libvirt,
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
     etree,
-    libvirt,
     parse,
+    require_qemu_img,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import unresolved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import identity
@@ -45,16 +46,32 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import is_device
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.qemu_user import (
+    QemuUser,
+    keeps_owner,
+    of_unlabelled,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import settle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
     Saved,
     SavedDisk,
-    point_to,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove import close_record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.restart import (
+    go_back,
+    is_on,
+    start,
+    start_failed,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take import remove_unused
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
     unused_path,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.ready import (
+    check_images,
+    check_overlay_directory,
+    check_ready,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
@@ -69,8 +86,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan impor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
-_START_PAUSED = 1  # VIR_DOMAIN_START_PAUSED
-_SAVE_SECURE, _SAVE_RUNNING, _SAVE_PAUSED = 1, 2, 4  # virDomainSaveImageXMLFlags, virDomainSaveRestoreFlags
+_SAVE_SECURE = 1  # virDomainSaveImageXMLFlags
 _REVERT_RUNNING, _REVERT_PAUSED, _REVERT_FORCE = 1, 2, 4  # virDomainSnapshotRevertFlags
 _STOP_SECONDS = 30.0
 _RUNNING, _PAUSED, _OFF = "running", "paused", "shutoff"
@@ -91,6 +107,7 @@ def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, po
     if target.kind == "internal":
         _check_internal(handle, target, disks)
         return RevertPlan(vm, snapshot, (), (), final)
+    require_qemu_img(vm.name)
     states = _check_states(handle, target)
     record = _keeping(handle, every, snapshot)
     forest = handle.survey(record=record)
@@ -107,6 +124,7 @@ def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, po
         for one in leftovers(vm.name, forest, every)
         if one.snapshot is None or one.why == "detached" or one.file in record.kept
     )
+    _check_ready(handle, target, final, overlays)
     return RevertPlan(vm, snapshot, overlays, dropped, final, True, (*notes, *map(str, kept)), kept, resized)
 
 
@@ -133,6 +151,26 @@ def _resized(forest: Forest, states: Mapping[str, Sequence[Image]]) -> Iterator[
         now_on = forest.images.get(forest.tops.get(target, ""))
         if now_on and now_on.virtual_size != chain[0].virtual_size:
             yield Resize(target, now_on.virtual_size, chain[0].virtual_size)
+
+
+def _check_ready(handle: DomainHandle, target: Saved, final: str, overlays: tuple[SnapshotDisk, ...]) -> None:
+    """Raise where the VM could not start on the snapshot: all that its next start needs is looked for before it is stopped."""
+    definition = handle.definition()
+    with translated(handle.name, "asking as whom QEMU runs"):
+        user = QemuUser.of(handle.connection, handle.xml())
+    for overlay in overlays:
+        check_overlay_directory(handle.name, os.path.dirname(str(overlay.file)), user)
+    if final == _OFF:
+        return
+    cold = target.memory_file is None
+    if not cold:
+        with translated(handle.name, "reading the saved memory"):
+            definition = parse(handle.connection.saveImageGetXMLDesc(target.memory_file, _SAVE_SECURE))
+    on_others = {overlay.target for overlay in overlays}
+    check_ready(handle.name, handle.connection, definition, user, replaced=on_others, cold=cold)
+    for part in target.disks:
+        states = [image.file for image in read_chain(part.state, part.format)]
+        check_images(handle.name, part.target, states, user, relabelled=not keeps_owner(definition, part.target))
 
 
 def _final(vm: VirtualMachine, power: str) -> str:
@@ -191,10 +229,12 @@ def _check_states(handle: DomainHandle, target: Saved) -> dict[str, list[Image]]
         try:
             states[part.target] = read_chain(part.state, part.format)
         except (OSError, ValueError) as error:
-            raise _missing(
-                handle.name, target.name, f"the state of disk {part.target} cannot be read: {error}"
-            ) from error
+            raise _unreadable(handle.name, target.name, part, error) from error
     return states
+
+
+def _unreadable(vm: str, name: str, part: SavedDisk, error: Exception) -> KvmError:
+    return _missing(vm, name, f"the state of disk {part.target} cannot be read: {error}")
 
 
 def _missing(vm: str, name: str, reason: str) -> KvmError:
@@ -268,6 +308,8 @@ class Reversion:
     def __init__(self, handle: DomainHandle, pace: Pace) -> None:
         self._handle = handle
         self._pace = pace
+        self._kept: tuple[bytes | None] | None = None  # the record as it was, where this run has begun the revert
+        self._definition = ""
 
     def run(self, plan: RevertPlan) -> None:
         """Revert. Raises as `Hypervisor.revert` says."""
@@ -276,39 +318,81 @@ class Reversion:
         if target.kind == "internal":
             self._revert_internal(target, plan.power)
             return
-        overlays = {part.target: str(part.file) for part in plan.overlays}
-        journal = Journal("revert", name, plan.snapshot.created_at, now(), (), overlays, plan.power)
-        record = _keeping(handle, handle.saved(), plan.snapshot)
-        # Noted as ours before they are made: what becomes of them is settled like any other layer then.
-        noted = replace(record, overlays=(*record.overlays, *map(os.path.realpath, overlays.values())))
-        handle.write(replace(noted, journal=journal), durable=True)
+        journal = self._journal(plan)
+        kept = _keeping(handle, handle.saved(), plan.snapshot).kept
+        self._kept = (handle.keep_record(),)
         try:
-            for part in target.disks:
-                image = read_image(part.state, part.format)
-                create_overlay(overlays[part.target], image.file, image.format, image.virtual_size)
-        except KvmError:
-            self._undo()
+            self._begin(journal, target, kept)
+            journal = replace(journal, committed=True)
+            self._commit(journal)
+            self._stop()
+        except KvmError as error:
+            # Without libvirt nobody knows whether it was stopped: the next run looks.
+            if error.error_code != "connection_lost":
+                self._forget(journal)
             raise
-        journal = replace(journal, committed=True)
-        made = {os.path.realpath(file): Made(disk, identity(file)) for disk, file in overlays.items()}
-        handle.write(replace(noted, journal=journal, made={**noted.made, **made}), durable=True)
         self._finish(journal, target)
+
+    def _journal(self, plan: RevertPlan) -> Journal:
+        overlays = {part.target: str(part.file) for part in plan.overlays}
+        before = {disk.target: (str(disk.source), disk.format) for disk in image_disks(self._handle.definition())}
+        return Journal(
+            "revert",
+            plan.snapshot.name,
+            plan.snapshot.created_at,
+            now(),
+            overlays=overlays,
+            power=plan.power,
+            was={target: before[target] for target in overlays if target in before},
+            was_power=plan.vm.state if plan.vm.active else _OFF,
+        )
+
+    def _begin(self, journal: Journal, target: Saved, kept: tuple[str, ...]) -> None:
+        handle, record = self._handle, self._handle.record()
+        # Noted as ours before they are made: what becomes of them is settled like any other layer then.
+        overlays = (*record.overlays, *map(os.path.realpath, journal.overlays.values()))
+        noted = replace(record, overlays=overlays, kept=kept)
+        handle.write(replace(noted, journal=journal), durable=True)
+        with translated(handle.name, "asking as whom QEMU runs"):
+            users = of_unlabelled(handle.connection, handle.definition())
+        for part in target.disks:
+            try:
+                image = read_image(part.state, part.format)
+            except (OSError, ValueError) as error:
+                raise _unreadable(handle.name, target.name, part, error) from error
+            user = users.get(part.target)
+            create_overlay(journal.overlays[part.target], image.file, image.format, image.virtual_size, user)
+
+    def _commit(self, journal: Journal) -> None:
+        record = self._handle.record()
+        made = {os.path.realpath(file): Made(disk, identity(file)) for disk, file in journal.overlays.items()}
+        self._handle.write(replace(record, journal=journal, made={**record.made, **made}), durable=True)
+
+    def _note(self, journal: Journal) -> None:
+        self._handle.write(replace(self._handle.record(), journal=journal), durable=True)
+
+    def _forget(self, journal: Journal) -> None:
+        """Remove what was made for a revert that did not begin; the next run does where that cannot be made sure of."""
+        handle = self._handle
+        with suppress(KvmError):
+            self._note(replace(journal, committed=False))
+            if self._kept is None:
+                self._undo()
+            else:
+                remove_unused(handle, journal.overlays.values())
+                handle.put_back_record(*self._kept)
 
     def resume(self, journal: Journal) -> Recovery:
         """Finish or undo what an interrupted run left, and say which."""
         handle = self._handle
         target = next((one for one in handle.saved() if one.name == journal.snapshot), None)
-        on_new = self._is_on(journal)
+        on_new = is_on(handle, journal)
         if target is None or not journal.committed or (handle.active() and not on_new):
             # Not stopped yet, or somebody has started it again since: what it is on is what counts.
             self._undo()
             return Recovery(f"Undid the interrupted revert to snapshot {journal.snapshot!r}.", finished=False)
         self._finish(journal, target)
         return Recovery(f"Finished the interrupted revert to snapshot {journal.snapshot!r}.")
-
-    def _is_on(self, journal: Journal) -> bool:
-        now_on = {disk.target: str(disk.source) for disk in image_disks(self._handle.xml())}
-        return all(now_on.get(disk) == overlay for disk, overlay in journal.overlays.items())
 
     def _undo(self) -> None:
         self._settle()
@@ -323,20 +407,20 @@ class Reversion:
 
     def _finish(self, journal: Journal, target: Saved) -> None:
         handle = self._handle
-        if not (handle.active() and self._is_on(journal)):
+        if not (handle.active() and is_on(handle, journal)):
             self._stop()
             self._define(journal)
-        self._settle()
         self._verify(journal)
-        try:
-            if not handle.active():
-                self._start(journal, target)
-        except KvmError as error:
-            # Without libvirt nobody could start it: the next run does. Else that would only fail again, before all else.
-            if error.error_code != "connection_lost":
-                close_record(handle)
-            raise
+        failed = None if handle.active() or journal.power == _OFF else start(handle, journal, target)
+        if failed and journal.was and not journal.settling:
+            error = go_back(handle, journal, failed, self._definition)
+            self._forget(journal)
+            raise error
+        self._note(replace(journal, settling=True))
+        self._settle()
         close_record(handle)
+        if failed:
+            raise start_failed(handle.name, failed)
 
     def _stop(self) -> None:
         handle = self._handle
@@ -350,9 +434,12 @@ class Reversion:
     def _define(self, journal: Journal) -> None:
         """Define the VM on the new overlays; undo that where somebody has started it on the old ones meanwhile."""
         handle = self._handle
-        before = {disk.target: (str(disk.source), disk.format) for disk in image_disks(handle.definition())}
+        definition = handle.definition()
+        before = {disk.target: (str(disk.source), disk.format) for disk in image_disks(definition)}
+        if all(before.get(target) == image for target, image in journal.was.items()):
+            self._definition = etree.tostring(definition, encoding="unicode")
         handle.define({disk: (overlay, "qcow2") for disk, overlay in journal.overlays.items()})
-        if handle.active() and not self._is_on(journal):
+        if handle.active() and not is_on(handle, journal):
             handle.define({target: before[target] for target in journal.overlays})
             self._undo()
             raise KvmError(
@@ -362,36 +449,12 @@ class Reversion:
             )
 
     def _verify(self, journal: Journal) -> None:
-        if not self._is_on(journal):
+        if not is_on(self._handle, journal):
             raise KvmError(
                 "verification_failed",
                 f"After the revert {self._handle.name} is not on its new overlays.",
                 "Delete no file. Look at vm_snapshot_info and libvirt's log.",
             )
-
-    def _start(self, journal: Journal, target: Saved) -> None:
-        if journal.power == _OFF:
-            return
-        handle, paused = self._handle, journal.power == _PAUSED
-        try:
-            if target.memory_file and target.memory == "external":
-                self._load_memory(target.memory_file, journal, paused)
-            else:
-                handle.native.createWithFlags(_START_PAUSED if paused else 0)
-        except libvirt.libvirtError as error:
-            reason = from_libvirt(error, handle.name, "starting it")
-            raise (reason if reason.error_code == "connection_lost" else _start_failed(handle.name, reason)) from error
-
-    def _load_memory(self, file: str, journal: Journal, paused: bool) -> None:
-        """Go on from the saved moment, on the new overlays."""
-        handle = self._handle
-        root = parse(handle.connection.saveImageGetXMLDesc(file, _SAVE_SECURE))
-        for disk in root.iterfind("devices/disk"):
-            overlay = journal.overlays.get(disk.find("target").get("dev"))
-            if overlay:
-                point_to(disk, overlay, "qcow2")
-        flags = _SAVE_PAUSED if paused else _SAVE_RUNNING
-        handle.connection.restoreFlags(file, etree.tostring(root, encoding="unicode"), flags)
 
     def _revert_internal(self, target: Saved, power: str) -> None:
         """Let libvirt revert to what is inside the images; the definition stays as it is."""
@@ -404,12 +467,3 @@ class Reversion:
             if power == _OFF and handle.native.isActive():
                 handle.native.destroy()
             handle.connection.defineXML(definition)
-
-
-def _start_failed(vm: str, reason: KvmError) -> KvmError:
-    return KvmError(
-        "start_failed",
-        f"{vm} is reverted, and off, because it does not start: {reason.message}",
-        f"Remove the cause and start it: virsh start {vm}.",
-        **reason.details,
-    )

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import refuse_domain_job
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
     from_libvirt,
     open_connection,
@@ -36,6 +37,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     read_image,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import open_now
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.qemu_user import of_unlabelled
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.freeze import frozen
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import (
@@ -84,22 +86,31 @@ class Take:
         self._records = records
         self._guard = guard
         self._before = {disk.target: disk for disk in disks(xml)}
+        with translated(handle.name, "asking as whom QEMU runs"):
+            self._users = of_unlabelled(handle.connection, xml)
 
     def run(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
         """Take it. Raises as `Hypervisor.take` says; the VM is as it was, or the error says otherwise."""
         vm = plan.vm
         files = _files(plan)
         journal = Journal("take", plan.snapshot.name, None, now(), files)
+        before = self._records.keep(vm.id)
         self._records.write(vm.id, replace(self._records.read(vm.id), journal=journal))
         freeze = Freeze()
         try:
             self._make_overlays(plan)
+            if plan.vm.active:
+                with translated(vm.name, "asking for what goes on with it"):
+                    refuse_domain_job(vm.name, self._domain)  # one that has begun since it was planned
             with self._frozen(plan, deadline) as freeze:
                 require_frozen(plan, freeze)
                 snapshot = self._switch(plan, deadline)
         except KvmError as error:
-            self._undo(plan, files)
+            self._undo(plan, files, before)
             raise _with_frozen_guest(error, vm.name, freeze) from error
+        except Exception:  # a bug of ours: told as such, and nothing is left behind
+            self._undo(plan, files, before)
+            raise
         with translated(vm.name, "reading back the snapshot"):
             found = saved(read_snapshot(snapshot))
             follow(self._handle, found)
@@ -131,12 +142,22 @@ class Take:
         return replace(taken, parent=planned.parent, current=True, left_out=planned.left_out)
 
     def _make_overlays(self, plan: SnapshotPlan) -> None:
-        if not _made_by_us(plan):
+        if not self._made_by_us(plan):
             return
         for overlay in plan.snapshot.disks:
             disk = self._before[overlay.target]
             image = read_image(str(disk.source), disk.format)
-            create_overlay(str(overlay.file), str(disk.source), disk.format, image.virtual_size)
+            user = self._users.get(overlay.target)
+            create_overlay(str(overlay.file), str(disk.source), disk.format, image.virtual_size, user)
+
+    def _made_by_us(self, plan: SnapshotPlan) -> bool:
+        """Whether the overlays are made before libvirt is asked, or by it.
+
+        Of a VM that is off libvirt before 11.10 makes them readable by everybody (CVE-2025-13193); of a frozen guest it
+        would make them while the guest waits; what it does not give to QEMU, QEMU cannot open. Otherwise QEMU makes them
+        itself, which is quicker than a process for each.
+        """
+        return plan.freeze or not plan.vm.active or bool(self._users)
 
     def _frozen(self, plan: SnapshotPlan, deadline: Deadline) -> AbstractContextManager[Freeze]:
         if not plan.freeze:
@@ -147,7 +168,7 @@ class Take:
         """Let libvirt switch every disk to its overlay in one transaction; with memory, save that first."""
         name, memory = plan.vm.name, plan.request.include_memory
         flags = _ATOMIC
-        flags |= _REUSE_EXT if _made_by_us(plan) else 0
+        flags |= _REUSE_EXT if self._made_by_us(plan) else 0
         flags |= _LIVE if memory and plan.vm.state == "running" else 0
         flags |= 0 if memory else _DISK_ONLY
         aborted = threading.Event()
@@ -173,7 +194,7 @@ class Take:
         for overlay in plan.snapshot.disks:
             disk, base = now[overlay.target], str(self._before[overlay.target].source)
             try:
-                own_like(str(overlay.file), base)
+                own_like(str(overlay.file), base, self._users.get(overlay.target))
                 below = read_image(str(overlay.file), "qcow2").backing_file
             except (OSError, ValueError) as error:
                 raise _not_as_asked(plan.vm.name, overlay.target, f"{overlay.file} cannot be read: {error}") from error
@@ -181,11 +202,11 @@ class Take:
                 difference = f"it is on {disk.source}, and {overlay.file} is backed by {below}"
                 raise _not_as_asked(plan.vm.name, overlay.target, difference)
 
-    def _undo(self, plan: SnapshotPlan, files: Iterable[str]) -> None:
+    def _undo(self, plan: SnapshotPlan, files: Iterable[str], before: bytes | None) -> None:
         """Remove what was made for a snapshot that failed; the record stays if that cannot be made sure of."""
         with suppress(KvmError):  # libvirt is gone: the next run on this VM finds the record and clears up
             remove_unused(self._handle, files)
-            self._records.write(plan.vm.id, replace(self._records.read(plan.vm.id), journal=None))
+            self._records.put_back(plan.vm.id, before)
 
 
 def remove_unused(handle: DomainHandle, files: Iterable[str]) -> None:
@@ -254,15 +275,6 @@ def _leave_unknown(handle: DomainHandle, journal: Journal) -> None:
     # Also one that it has opened for reading only, to begin with: another of the same name could not be opened then.
     if handle.active() and open_now(overlays):
         leave_overlays(handle.name, handle.native, overlays)
-
-
-def _made_by_us(plan: SnapshotPlan) -> bool:
-    """Whether the overlays are made before libvirt is asked, or by it.
-
-    Of a VM that is off libvirt before 11.10 makes them readable by everybody (CVE-2025-13193); of a frozen guest it
-    would make them while the guest waits. Otherwise QEMU makes them itself, which is quicker than a process for each.
-    """
-    return plan.freeze or not plan.vm.active
 
 
 def _states(plan: SnapshotPlan) -> States:
