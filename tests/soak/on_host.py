@@ -306,7 +306,8 @@ def write(vm: str, target: str, region: int, pattern: int) -> dict[str, Any]:
         _target, path, image_format = _disks(root)[index]
         command("qemu-io", "-f", image_format, "-c", where, path)
         return {}
-    device = f"/machine/peripheral/virtio-disk{index}/virtio-backend"
+    alias = root.findall("devices/disk")[index].find("alias").get("name")  # of vda and vdc the second is virtio-disk2
+    device = f"/machine/peripheral/{alias}/virtio-backend"
     log = f"/var/log/libvirt/qemu/{vm}.log"
     before = _answers(log)
     for said in (where, "flush"):

@@ -330,8 +330,9 @@ def survey(vm: str, files: list[list[str]]) -> dict[str, Any]:
     """Return where a VM's disks are, what its snapshots name and hold, what the files hold, and what info says."""
     domain = _domain(vm)
     live = _disks(domain.XMLDesc(0))
-    for number in range(len(live)) if domain.isActive() else ():  # what a job wrote may be in QEMU only
-        words = f'qemu-io -d /machine/peripheral/virtio-disk{number}/virtio-backend "flush"'
+    aliases = etree.fromstring(domain.XMLDesc(0)).iterfind("devices/disk/alias")  # there are none while it is off
+    for alias in aliases:  # what a job wrote may be in QEMU only
+        words = f'qemu-io -d /machine/peripheral/{alias.get("name")}/virtio-backend "flush"'
         libvirt_qemu.qemuMonitorCommand(domain, words, libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP)
     snapshots = {}
     for snapshot in domain.listAllSnapshots(0):

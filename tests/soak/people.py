@@ -305,6 +305,8 @@ class People(World):
         if self.plain and len(chain) > 2:
             self.off()
             self.qemu_img("rebase", "-q", "-f", disk.format, "-b", chain[2][0], "-F", chain[2][1], disk.file)
+            # The definition may name the chain, as libvirt writes it there while the VM runs.
+            self.ask("point", vm=self.vm, disks={one: [main.file, main.format] for one, main in self.main.items()})
 
     def restore_frozen(self, choice: Choice) -> None:
         """A frozen image is replaced with an equal copy: no damage."""

@@ -26,9 +26,9 @@ class Refusal:
 
 
 # The one table of codes. What can stand: "old definition" (the VM is defined on older images), "rescue" (another VM is
-# defined to write to a frozen image), "job" (a copy of a disk runs), "frozen active" (the VM itself writes to an image that a
-# snapshot calls frozen, since others have merged down to it); and of the snapshot that is meant "other disks" (the VM has not
-# the ones it had then) and "past written" (others wrote to its images).
+# defined to write to a frozen image), "job" (a copy of a disk runs), "frozen active" (the VM itself writes to an image that
+# a snapshot calls frozen, or to one below it, since others have merged down to that); and of the snapshot that is meant
+# "other disks" (the VM has not the ones it had then) and "past written" (others wrote to its images).
 REFUSALS = {
     "block_job_active": Refusal(("job",), "abort_job"),
     "chain_mismatch": Refusal(("old definition",), "define_newest"),
@@ -207,7 +207,8 @@ class World:
         """Return what stands for which a task may be refused."""
         found = set(self.standing)
         active = {disk.file for disk in self.main.values()}
-        if any(path in active for past in self.snapshots.values() for path, _kind in past.files.values()):
+        frozen = [path for past in self.snapshots.values() for path, _kind in past.files.values()]
+        if any(layer in active for path in frozen for layer, _kind in self.chains[path]):
             found.add("frozen active")
         past = self.snapshots.get(name)
         if kind == "revert" and past:
