@@ -85,7 +85,7 @@ ansible-lint: venv-lint $(HERE) ## profile production
 lint: ruff yamllint ansible-lint ## the three above
 
 types: venv-lint $(HERE) ## mypy, strict
-	@$(LINT) mypy $(HERE)/plugins $(wildcard tests/lab tests/bench tests/table tests/soak/o*.py tests/gates/*.py)
+	@$(LINT) mypy $(HERE)/plugins $(wildcard tests/lab tests/bench tests/table tests/soak/on_host.py tests/soak/others.py tests/gates/*.py)
 
 docs: venv-lint $(HERE) ## antsibull-docs: plugin and role documentation
 	@$(LINT) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self \

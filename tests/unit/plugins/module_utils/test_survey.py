@@ -114,6 +114,15 @@ def test_an_overlay_of_a_disk_that_is_gone_is_kept_and_told(host: Host) -> None:
     found = list(leftovers("web", forest, ()))
     assert [(one.file, one.why, one.target) for one in found] == [(host.file("top"), "detached", "vdb")]
     assert f"attach-disk web {host.file('top')} vdb" in str(found[0])
+    assert "no longer has that disk" in str(found[0])
+
+
+def test_a_disk_that_is_on_another_image_now_is_detached_before_the_old_one_comes_back(host: Host) -> None:
+    host.add("other-base", None)
+    host.record = Record(made={host.file("top"): Made("vda")})
+    found = str(next(leftovers("web", host.forest(present=("other-base",)), ())))
+    assert f"has {host.file('other-base')} there now" in found
+    assert "virsh detach-disk web vda --config && virsh attach-disk web" in found
 
 
 def test_another_file_of_the_same_name_is_not_deleted_and_may_be_merged(host: Host) -> None:

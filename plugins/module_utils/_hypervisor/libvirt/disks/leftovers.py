@@ -26,16 +26,16 @@ def leftovers(vm: str, forest: Forest, snapshots: Iterable[Saved]) -> Iterator[L
         snapshot, target = named.get(file, (None, None))
         target = forest.detached.get(file) or target
         if file in forest.detached and not forest.used_by_others(file):
-            yield _detached(vm, file, target, snapshot)
+            now_on = forest.tops.get(target or "")
+            yield _detached(vm, file, target, snapshot, forest.spelled.get(str(now_on), now_on))
         else:
             why = "shared" if file in forest.shared else "other"
             yield Leftover(file, why, forest.why[file], target, _last_written(file), snapshot)
 
 
-def _detached(vm: str, file: str, target: Optional[str], snapshot: Optional[str]) -> Leftover:
-    written = _last_written(file)
-    reason = f"it was {target or 'a disk'} of {vm}, which no longer has that disk, and was last written {written}"
-    command = [
+def _detached(vm: str, file: str, target: Optional[str], snapshot: Optional[str], now_on: Optional[str]) -> Leftover:
+    written, disk = _last_written(file), target or "a disk"
+    attach = [
         "virsh",
         "attach-disk",
         vm,
@@ -47,7 +47,13 @@ def _detached(vm: str, file: str, target: Optional[str], snapshot: Optional[str]
         "qcow2",
         "--config",
     ]
-    return Leftover(file, "detached", reason, target, written, snapshot, shlex.join(command))
+    command = shlex.join(attach)
+    if now_on and target:
+        reason = f"it was {disk} of {vm}, which has {now_on} there now, and was last written {written}"
+        command = f"{shlex.join(['virsh', 'detach-disk', vm, target, '--config'])} && {command}"
+    else:
+        reason = f"it was {disk} of {vm}, which no longer has that disk, and was last written {written}"
+    return Leftover(file, "detached", reason, target, written, snapshot, command)
 
 
 def _last_written(file: str) -> Optional[str]:
