@@ -18,18 +18,18 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     chain_mismatch,
     disagreement,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
     ENCRYPTED,
     Image,
     read_chain,
     walk_chain,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
     known_as,
     writers,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import User
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import User
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.qemu_user import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     QemuUser,
     closed_directory,
 )

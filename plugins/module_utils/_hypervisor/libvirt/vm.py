@@ -17,18 +17,18 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     read_domain,
     unresolved,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import (
-    HostFiles,
-    is_based_on,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import (
-    is_device,
-    still_open,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import (
     Forest,
     Surroundings,
     survey,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import (
+    HostFiles,
+    is_based_on,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
+    is_device,
+    still_open,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import (
     agree,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing import resolve
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.backing import resolve
 
 FILE = {"driver": "file", "filename": "/b/x"}
 NBD = {"driver": "nbd", "server": {"type": "inet", "host": "127.0.0.1", "port": "10809"}, "export": "x"}

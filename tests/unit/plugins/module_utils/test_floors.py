@@ -20,6 +20,7 @@ FLOORS = (
     ("module_utils/_rules",),
     ("module_utils/_hypervisor/contract", "module_utils/_hypervisor/record"),
     ("module_utils/_hypervisor/libvirt/connect",),
+    ("module_utils/_hypervisor/libvirt/host",),
     ("module_utils/_hypervisor/libvirt/metadata",),
     ("module_utils/_hypervisor/libvirt/disks", "module_utils/_hypervisor/libvirt/guest"),
     ("module_utils/_hypervisor/libvirt/vm",),

@@ -25,10 +25,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     states_of,
     with_taken,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.mounts import (
-    Mount,
-    Mounts,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mount, Mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
     Saved,
     SavedDisk,

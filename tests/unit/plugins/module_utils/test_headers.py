@@ -12,11 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.headers import backing_files
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import (
-    identity,
-    is_same,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.headers import backing_files
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import identity, is_same
 
 
 def qcow(version: int, backing: bytes) -> bytes:
@@ -72,11 +69,6 @@ def test_every_format_names_what_it_is_based_on(tmp_path: Path, made: object) ->
 )
 def test_a_file_may_be_named_in_several_ways(tmp_path: Path, backing: str, files: list[str]) -> None:
     assert based_on(tmp_path, qcow(3, backing.encode())) == files
-
-
-def test_a_name_with_a_colon_is_a_file_where_there_is_one(tmp_path: Path) -> None:
-    (tmp_path / "a:b").touch()
-    assert based_on(tmp_path, qcow(3, b"a:b")) == [f"{tmp_path}/a:b"]
 
 
 def test_the_kernel_resolves_what_is_above_a_link(tmp_path: Path) -> None:

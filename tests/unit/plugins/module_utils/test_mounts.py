@@ -10,14 +10,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("lxml")
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks import (
-    mounts,
-    sessions,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.mounts import (
-    Mount,
-    Mounts,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import mounts, sessions
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mount, Mounts
 
 TABLE = [
     Mount("/", "ext4", "8:1"),

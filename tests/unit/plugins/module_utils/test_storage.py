@@ -22,9 +22,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     to_chain,
     unknown_layers,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.headers import backing_files
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import HostFiles
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import User, Users
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.headers import backing_files
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk
 
 

@@ -15,24 +15,15 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Drop, Layers, Merge, steps
 
 pytest.importorskip("lxml")
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks import mounts
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import (
-    HostFiles,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import (
-    identity,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import (
-    leftovers,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import (
     Forest,
     Surroundings,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import (
-    User,
-    Users,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import mounts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import identity
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import User, Users
 
 
 class Host:

@@ -21,10 +21,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.mapping import read_inside
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.mounts import Mounts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, snapshot_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS

@@ -16,11 +16,8 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing import (
-    Backing,
-    resolve,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.qemu_user import QemuUser
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.backing import Backing, resolve
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 

@@ -24,8 +24,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     to_chain,
     unknown_layers,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import HostFiles
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import is_same
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import is_same
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.named_files import named_files

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import chain_mismatch
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image, walk_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import (
     UNREADABLE,
     HostFiles,
     is_based_on,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import is_same
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image, walk_chain
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import User, Users
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import is_same
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import OnDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record

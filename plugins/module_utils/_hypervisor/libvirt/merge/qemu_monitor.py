@@ -18,7 +18,7 @@ from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
     is_for_writing,
     known_as,
 )

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Callable
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import writers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live import (
     catch_up,
     commit_block,

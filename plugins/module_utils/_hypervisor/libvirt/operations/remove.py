@@ -30,17 +30,17 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     require_qemu_img,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import looked_at
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.holders import mounted_from
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.room import require_room
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.holders import mounted_from
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
     is_device,
     locked,
     noted_as,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.room import require_room
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live import abort_commit
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import qemu_pid
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import see_merged, settle

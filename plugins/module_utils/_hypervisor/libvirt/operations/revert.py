@@ -36,7 +36,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     require_qemu_img,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import unresolved
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.identity import identity
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
     Image,
     create_overlay,
@@ -45,13 +44,14 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     read_image,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.open_files import is_device
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.qemu_user import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import identity
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import is_device
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     QemuUser,
     keeps_owner,
     of_unlabelled,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import settle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
     Saved,

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.headers import backing_files
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.mounts import Mounts
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.users import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.headers import backing_files
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import (
     Users,
     file_key,
     read_users,

@@ -22,9 +22,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     parse,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import volume_path
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks import sessions, volumes
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.holders import loops
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.mounts import Mounts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import pools as volumes
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import sessions
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.holders import loops
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.named_files import (
     NamedFile,
     NamedVolume,
