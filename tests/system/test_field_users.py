@@ -641,3 +641,24 @@ def test_a_vm_created_again_on_what_was_left(make_vm: MakeVm) -> None:
     well(agreed(vm.remove, "s1")[1])
     assert vm.disk_reads("vda", 42)
     assert vm.active_file("vda") == overlays[0]
+
+
+# What this task does not touch is no reason to fail
+
+
+@pytest.mark.parametrize("how", ["image gone", "backing file gone"])
+def test_a_disk_that_no_snapshot_is_of_may_be_broken(make_vm: MakeVm, planted: Planted, how: str) -> None:
+    create_image(planted.host, f"{HOME}/golden.qcow2")
+    vm = make_vm(
+        "fuweb", "vda", Disk("vdb", backing="" if how == "image gone" else f"{HOME}/golden.qcow2"), directory=HOME
+    )
+    vm.write("vda", 1)
+    well(vm.take("s1", disks=["vda"]))
+    vm.write("vda", 42)
+    vm.host.run(f"rm {HOME}/{'fuweb-vdb' if how == 'image gone' else 'golden'}.qcow2")
+    well(agreed(vm.revert, "s1", power="shutoff")[1])
+    assert vm.disk_reads("vda", 1)
+    vm.write("vda", 43)
+    well(agreed(vm.remove, "s1")[1])
+    assert vm.disk_reads("vda", 43)
+    assert vm.active_file("vda") == f"{HOME}/fuweb.qcow2"

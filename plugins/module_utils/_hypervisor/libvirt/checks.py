@@ -24,6 +24,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     read_chain,
     walk_chain,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import targets_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
     known_as,
@@ -141,10 +142,12 @@ def _refuse_block_job(vm: str, target: str, job: Any) -> None:
 
 
 def check_chains(handle: DomainHandle) -> None:
-    """Compare what libvirt says of every disk's chain with what the files say. Raises ``chain_mismatch``."""
-    merged, xml = handle.record().overlays, handle.xml()
+    """Compare what libvirt says of the chains that snapshots are of with what the files say. Raises ``chain_mismatch``."""
+    record, xml = handle.record(), handle.xml()
+    of_snapshots = targets_of(handle.saved(), record)
     for disk in image_disks(xml):
-        checked_chain(handle.name, disk, merged)
+        if disk.target in of_snapshots:
+            checked_chain(handle.name, disk, record.overlays)
     with translated(handle.name, "asking whether it runs"):
         check_written(handle.name, handle.native, xml)
 

@@ -9,6 +9,7 @@ is based on a layer protects it, whoever made it.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_based_on,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import is_same
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import OnDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
@@ -155,11 +157,12 @@ def survey(
     """Read a VM's layers.
 
     ``domains`` are its live XML, if it is running, and its definition; ``record`` says what snapshots and reverts made
-    before. Raises ``chain_mismatch`` where a layer of the VM's present cannot be read.
+    before. Raises ``chain_mismatch`` where a layer of the VM's present cannot be read, of a disk that snapshots are of.
     """
-    reader = _Reader(vm)
-    present = {target: reader.walk(disk) for target, disk in _disks_of(domains[:1])}
-    defined = [reader.walk(disk) for _target, disk in _disks_of(domains[1:])]
+    reader = _Reader(vm, around.files.mounts)
+    snapshots, of_snapshots = list(snapshots), targets_of(snapshots, record)
+    present = {target: reader.top(disk, target in of_snapshots) for target, disk in _disks_of(domains[:1])}
+    defined = [reader.top(disk, target in of_snapshots) for target, disk in _disks_of(domains[1:])]
     states: set[str] = set()
     ours = set(record.overlays)
     for snapshot in snapshots:
@@ -192,19 +195,30 @@ def survey(
     return forest
 
 
+def targets_of(snapshots: Iterable[Saved], record: Record) -> set[str]:
+    """Return the disks that snapshots are or were of: what goes wrong with another one is no reason to refuse anything."""
+    return {part.target for one in snapshots for part in one.disks} | {made.target for made in record.made.values()}
+
+
 def _disks_of(domains: Sequence[Any]) -> list[tuple[str, Disk]]:
     return [(disk.target, disk) for domain in domains for disk in image_disks(domain)]
 
 
 class _Reader:
-    def __init__(self, vm: str) -> None:
+    def __init__(self, vm: str, mounts: Mounts) -> None:
         self._vm = vm
+        self._mounts = mounts
         self.backing: dict[str, str | None] = {}
         self.images: dict[str, Image] = {}
         self.spelled: dict[str, str] = {}
 
-    def walk(self, disk: Disk) -> str:
-        """Read a disk's chain and return the real path of its active layer. Raises ``chain_mismatch``."""
+    def top(self, disk: Disk, of_snapshots: bool) -> str:
+        """Read a disk's chain and return the real path of its active layer.
+
+        Raises ``chain_mismatch`` for a disk that snapshots are of; what can be read of another one will do.
+        """
+        if not of_snapshots:
+            return self.walk_path(str(disk.source), disk.format)
         try:
             return self._walk(str(disk.source), disk.format)
         except UNREADABLE as error:
@@ -215,9 +229,11 @@ class _Reader:
         try:
             return self._walk(path, image_format)
         except UNREADABLE:
-            return os.path.realpath(path)
+            return os.path.realpath(path) if self._mounts.answers(path) else path
 
     def _walk(self, path: str, image_format: str) -> str:
+        if not self._mounts.answers(path):
+            raise OSError(errno.ETIMEDOUT, "its file system does not answer", path)
         top = os.path.realpath(path)
         for image in walk_chain(path, image_format) if top not in self.backing else ():
             real = os.path.realpath(image.file)
