@@ -42,4 +42,4 @@ def _names(head: bytes) -> list[str]:
     else:
         start = 0 if head.startswith(b"# Di") else struct.unpack_from("<Q", head, _VMDK_DESCRIPTOR_AT)[0] * _SECTOR
         names = _VMDK_PARENT.findall(head[start:])
-    return [name.decode(errors="surrogateescape") for name in names if name]
+    return [name.decode(errors="surrogateescape") for name in names if name and b"\0" not in name]

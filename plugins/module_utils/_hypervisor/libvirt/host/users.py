@@ -105,7 +105,7 @@ def file_key(file: str) -> Optional[tuple[int, int]]:
     """Return what tells a file from every other one, whatever it is called; None where there is none."""
     try:
         status = os.stat(file)
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return None
     return status.st_dev, status.st_ino
 
