@@ -154,7 +154,7 @@ def spoilt(step: str, fault: str, options: dict[str, Any]) -> dict[str, Any]:
 
 def plant(step: str, fault: str) -> None:
     """Have a fault happen once, just before the backend calls something."""
-    module_name, _, path = step.partition(":")
+    module_name, _colon, path = step.partition(":")
     names = path.split(".")
     owner = importlib.import_module(f"{_BACKEND}.{module_name}")
     for name in names[:-1]:

@@ -339,7 +339,7 @@ def survey(vm: str, files: list[list[str]]) -> dict[str, Any]:
         then = etree.fromstring(snapshot.getXMLDesc(0)).find("domain")
         snapshots[snapshot.getName()] = _disks(etree.tostring(then))
     named = [*files, *(image for disks in (live, *snapshots.values()) for image in disks.values())]
-    images = {(path, image_format) for path, image_format in named}
+    images = set(named)
     chains = {image: chain(*image) for image in images}
     readable = sorted(image for image, layers in chains.items() if layers)
     contents = on_host._contents(readable) if readable else {}

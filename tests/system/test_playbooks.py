@@ -328,7 +328,7 @@ def test_the_playbooks_know_their_variables() -> None:
     known = set(re.findall(r"^      - (snapshot_\w+)$", (folder / "tasks" / "given.yml").read_text(), re.MULTILINE))
     told: set[str] = set()
     for name in ("snapshot", "remove", "revert", "prune"):
-        top, _, rest = (folder / f"{name}.yml").read_text().partition("\n- name: ")
+        top, _play, rest = (folder / f"{name}.yml").read_text().partition("\n- name: ")
         here = set(re.findall(r"\bsnapshot_\w+", top))
         own = set(re.findall(r"\bsnapshot_\w+", rest)) - here
         assert own <= {

@@ -96,11 +96,11 @@ def test_what_is_known_is_no_slip_of_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "errors"),
+    ("first", "second", "errors"),
     [("", "", 0), ("a", "", 1), ("", "ab", 2), ("ab", "ba", 1), ("abc", "acb", 1), ("abc", "xbz", 2), ("ca", "abc", 3)],
 )
-def test_distance(one: str, other: str, errors: int) -> None:
-    assert distance(one, other) == distance(other, one) == errors
+def test_distance(first: str, second: str, errors: int) -> None:
+    assert distance(first, second) == distance(second, first) == errors
 
 
 def test_ansible_finds_it() -> None:

@@ -91,7 +91,7 @@ def _read() -> Iterator[Mount]:
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
-                before, _, after = line.partition(" - ")
+                before, _separator, after = line.partition(" - ")
                 fields = before.split()
                 yield Mount(_OCTAL.sub(_character, fields[4]), after.split()[0], fields[2])
     except OSError:
