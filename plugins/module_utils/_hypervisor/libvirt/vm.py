@@ -162,12 +162,14 @@ class DomainHandle:
         with translated("the host", "reading what its VMs use"):
             return Surroundings(self._host_files, self._host_files.users(self.connection), self.id.uuid)
 
-    def survey(self, without: Collection[str] = (), record: Record | None = None) -> Forest:
-        """Read all its layers off the disks, as if there were no snapshots of the names ``without``."""
+    def survey(
+        self, without: Collection[str] = (), record: Record | None = None, going: Collection[str] = ()
+    ) -> Forest:
+        """Read all its layers off the disks, as if there were no snapshots ``without`` and no overlays that are ``going``."""
         snapshots = [one for one in self.saved() if one.name not in without]
         running = self.active()
-        domains = [self.xml(), self.definition()]
-        return survey(self.name, domains, snapshots, record or self.record(), around=self.around(), running=running)
+        domains, record = [self.xml(), self.definition()], record or self.record()
+        return survey(self.name, domains, snapshots, record, around=self.around(), running=running, going=going)
 
     def define(self, images: Mapping[str, tuple[str, str]]) -> None:
         """Put disks (by target) on other images (path and format) in its definition; nothing else changes."""

@@ -18,10 +18,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage im
 
 def leftovers(vm: str, forest: Forest, snapshots: Iterable[Saved]) -> Iterator[Leftover]:
     """Yield what nothing of the VM needs, with the reason why it stays; ``snapshots`` are all there were."""
-    layers = forest.layers
     named = {os.path.realpath(str(part.overlay)): (one.name, part.target) for one in snapshots for part in one.disks}
-    for file in sorted(layers.ours - layers.states - layers.present):
-        if file not in forest.why or layers.above(file):
+    for file in forest.unneeded():
+        if file not in forest.why:
             continue
         snapshot, target = named.get(file, (None, None))
         target = forest.detached.get(file) or target

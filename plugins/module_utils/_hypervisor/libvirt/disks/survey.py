@@ -114,6 +114,12 @@ class Forest:
                     file, f"it lies on shared storage ({mount.kind} at {mount.point}), which another host may use"
                 )
 
+    def unneeded(self) -> list[str]:
+        """Return the overlays of ours on which nothing of the VM is, or is based; somebody else's may be based on them."""
+        layers = self.layers
+        own = layers.ours | layers.states | layers.present
+        return sorted(one for one in layers.ours - layers.states - layers.present if own.isdisjoint(layers.above(one)))
+
     def used_by_others(self, file: str) -> bool:
         """Whether somebody beside the VM uses a layer, or nobody can tell."""
         return file in self.others
@@ -153,11 +159,13 @@ def survey(
     *,
     around: Surroundings,
     running: bool,
+    going: Collection[str] = (),
 ) -> Forest:
     """Read a VM's layers.
 
     ``domains`` are its live XML, if it is running, and its definition; ``record`` says what snapshots and reverts made
-    before. Raises ``chain_mismatch`` where a layer of the VM's present cannot be read, of a disk that snapshots are of.
+    before, ``going`` are overlays that will be deleted first. Raises ``chain_mismatch`` where a layer of the VM's present
+    cannot be read, of a disk that snapshots are of.
     """
     reader = _Reader(vm, around.files.mounts)
     snapshots, of_snapshots = list(snapshots), targets_of(snapshots, record)
@@ -173,7 +181,7 @@ def survey(
     for overlay in record.overlays:
         reader.walk_path(overlay, "qcow2")
     own = set(reader.backing)
-    reader.add_based_on(around)
+    reader.add_based_on(around, going)
     backing = reader.backing
     # What libvirt believes to be in a chain is left alone, be it so or not.
     believed = {
@@ -252,13 +260,13 @@ class _Reader:
         """Return an image and all it is backed by, as far as that was read."""
         return _chain(self.backing, file)
 
-    def add_based_on(self, around: Surroundings) -> None:
-        """Add what is based, directly or not, on a layer that is known, wherever that lies."""
+    def add_based_on(self, around: Surroundings, going: Collection[str]) -> None:
+        """Add what is based, directly or not, on a layer that is known, wherever that lies, less what is ``going``."""
         around.files.look_into({os.path.dirname(file) for file in self.backing} | around.users.directories)
         waiting = list(self.backing)
         while waiting:
             file = waiting.pop()
             for overlay in around.files.above(file):
-                if overlay not in self.backing and is_based_on(overlay, file):
+                if overlay not in self.backing and overlay not in going and is_based_on(overlay, file):
                     self.backing[overlay] = file
                     waiting.append(overlay)

@@ -73,7 +73,7 @@ def plan_removal(
             raise mixed_chain(handle.name, f"snapshot {one.name!r} is partly inside its images and partly not")
     check_chains(handle)
     check_frozen(handle, every)
-    forest = handle.survey(names, noted(handle.record(), going, every))
+    forest = handle.survey(names, noted(handle.record(), going, every), set(orphans))
     for orphan in forest.layers.backing.keys() & set(orphans):
         forest.layers.done(Drop(orphan))
     notes = _notes(forest, going)

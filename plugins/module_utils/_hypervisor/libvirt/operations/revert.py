@@ -141,8 +141,7 @@ def _keeping(handle: DomainHandle, every: Sequence[Saved], snapshot: Snapshot) -
             raise error
     if not errors:
         return record
-    layers = handle.survey().layers
-    aside = [one for one in layers.ours - layers.states - layers.present if not layers.above(one)]
+    aside = handle.survey().unneeded()
     return replace(record, kept=tuple(sorted({*record.kept, *aside})))
 
 
