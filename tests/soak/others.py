@@ -338,8 +338,9 @@ def survey(vm: str, files: list[list[str]]) -> dict[str, Any]:
     for snapshot in domain.listAllSnapshots(0):
         then = etree.fromstring(snapshot.getXMLDesc(0)).find("domain")
         snapshots[snapshot.getName()] = _disks(etree.tostring(then))
-    named = [*files, *(image for disks in (live, *snapshots.values()) for image in disks.values())]
-    images = set(named)
+    images: set[tuple[str, str]] = set()  # lists, as JSON has them, are in no set
+    for path, kind in (*files, *(image for disks in (live, *snapshots.values()) for image in disks.values())):
+        images.add((path, kind))
     chains = {image: chain(*image) for image in images}
     readable = sorted(image for image, layers in chains.items() if layers)
     contents = on_host._contents(readable) if readable else {}
