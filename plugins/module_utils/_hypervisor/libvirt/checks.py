@@ -266,7 +266,8 @@ def definition_changed(vm: str, target: str, image: str, snapshot: str, overlay:
         "definition_changed",
         f"Disk {target} of {vm} is defined on {image}, which snapshot {snapshot!r} has frozen; what was written after that "
         f"snapshot is in {overlay}. Somebody put back an older definition, or merged the overlay by other means.",
-        f"Nothing was changed. Say which of the two is the VM's: either put the disk back on {overlay} (virsh edit {vm}), or "
+        f"Nothing was changed. Do not start {vm} before you know which of the two it needs: a write to the older one spoils "
+        f"the newer. Either put the disk back on {overlay} (virsh edit {vm}), or "
         f"have libvirt forget the snapshot (virsh snapshot-delete {vm} {shlex.quote(snapshot)} --metadata), which keeps every "
         "file.",
         disk=target,
