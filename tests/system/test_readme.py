@@ -17,6 +17,7 @@ from contract.world import AgentWorld
 from lab.api import Host, hosts
 from lab.paths import INVENTORY
 
+from .ansible_run import run_module_on
 from .playbook_run import VMS, Run, reset_fleet, run, vms_of
 from .tls_front import TlsFront
 
@@ -160,16 +161,20 @@ def test_prune(fleet: list[Host], tmp_path: Path) -> None:
 
 @pytest.mark.fleet
 def test_orphans(fleet: list[Host], tmp_path: Path) -> None:
+    """Somebody had libvirt forget a snapshot of ours, and put the VM back on the image under it."""
     folder = "/var/lib/libvirt/images"
     for host in fleet:
-        base = f"-u -F qcow2 -b {folder}/off01.qcow2"
-        host.run(f"qemu-img create -q -f qcow2 {base} {folder}/off01.lost.qcow2 1G")
+        host.put("/run/before.xml", host.virsh("dumpxml", "off01", "--inactive"))
+    run_module_on("hypervisors", "vm_snapshot", {"vms": ["off01"], "name": "lost"})
+    for host in fleet:
+        host.virsh("snapshot-delete", "off01", "lost", "--metadata")
+        host.virsh("define", "/run/before.xml")
     told = run_example("orphans", tmp_path)
     done = run(["sh", "-c", EXAMPLES["orphans"][1].replace(" --check", "")])
     for host in fleet:
-        assert told.vms()[host.name, "off01"]["orphans_removed"] == [f"{folder}/off01.lost.qcow2"]
+        assert told.vms()[host.name, "off01"]["orphans_removed"] == [f"{folder}/off01.vda.lost.qcow2"]
         assert told.results[host.name]["diff"] == done.results[host.name]["diff"] != []
-        assert "lost" not in host.run(f"ls {folder}").stdout
+        assert "off01.vda.lost" not in host.run(f"ls {folder}").stdout
 
 
 # Nobody else listens on 8443 there.
