@@ -253,6 +253,8 @@ class DomainHandle:
         for file in going:
             users = [str(user) for user in around.users.of(file, self.id.uuid)]
             users += [one for one in above[file] if one not in going]
+            unknown = around.why_unknown(file)
+            users += [f"nobody can tell whom ({unknown})"] if unknown else []
             if users:
                 raise _needed(self.name, file, list(dict.fromkeys(users)))
         ordered: list[str] = []

@@ -20,7 +20,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Forest,
     Surroundings,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import mounts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import (
+    host_files,
+    mounts,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import identity
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import User, Users
@@ -51,6 +54,7 @@ class Host:
         layers = Layers(dict(self.backing), set(), set(tops.values()), own - {self.file("base")}, former)
         forest = Forest(layers, tops, running=False)
         around = Surroundings(HostFiles(), self.users, "own")
+        around.files.look_into([str(self.folder)])
         forest.leave_to_others(own, (), around)
         forest.keep(self.record, around)
         return forest
@@ -87,6 +91,24 @@ def test_a_link_does_not_hide_who_uses_a_file(host: Host) -> None:
 
 def test_what_cannot_be_known_is_left_alone(host: Host) -> None:
     host.users.unknown[str(host.folder)] = "/home/alice cannot be read"
+    forest = host.forest()
+    assert steps(forest.layers) == []
+    assert "nobody can tell" in forest.why[host.file("base")]
+
+
+@pytest.mark.parametrize("what", ["a file", "the directory"])
+def test_a_directory_that_cannot_be_looked_at_is_left_alone(
+    host: Host, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Anything in it may be based on a layer; as root nothing is denied, so that it is made to happen."""
+
+    def denied(*_path: str) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    if what == "a file":
+        monkeypatch.setattr(host_files, "backing_files", denied)
+    else:
+        monkeypatch.setattr(host_files.os, "scandir", denied)
     forest = host.forest()
     assert steps(forest.layers) == []
     assert "nobody can tell" in forest.why[host.file("base")]

@@ -114,7 +114,12 @@ class StorageReader:
         return [file for file in strangers if file not in expected]
 
     def _is_made_here(self, file: str, vm: VirtualMachine, record: Record) -> bool:
-        """Whether this collection made an overlay, for this VM or for one that is gone, and the file is still that one."""
+        """Whether this collection made an overlay, for this VM or for one that is gone, and the file is still that one.
+
+        Not where nobody can tell who needs it.
+        """
+        if self._host_files.why_unknown(file) or self._host_files.users(self._connection).why_unknown(file):
+            return False
         if file in record.made:
             return is_same(record.made[file].identity, file)
         if file in record.overlays:

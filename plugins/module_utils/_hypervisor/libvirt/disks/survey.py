@@ -13,7 +13,7 @@ import errno
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import chain_mismatch
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image, walk_chain
@@ -72,7 +72,7 @@ class Forest:
         """Fix every layer that somebody else uses or builds upon, and all that is under it."""
         reasons = {file: f"{_listed(users)} uses it" for file in own if (users := around.users.of(file, around.owner))}
         for file in own:
-            unknown = around.users.why_unknown(file)
+            unknown = around.why_unknown(file)
             if unknown:
                 reasons.setdefault(file, f"nobody can tell who uses it: {unknown}")
         for snapshot in snapshots:
@@ -98,7 +98,8 @@ class Forest:
         for file in set(record.kept) & self.layers.ours:
             self._fix(
                 file,
-                "what was written last to the disk may be in it, for the VM was on an image below; delete it by hand",
+                "the VM was on an older image, so what was written last may be in this file only; delete it by hand when "
+                "you know that nothing of it is missed",
             )
         for file in sorted(self.layers.ours - self.layers.present):
             made = record.made.get(file)
@@ -149,6 +150,10 @@ class Surroundings:
     files: HostFiles
     users: Users
     owner: str
+
+    def why_unknown(self, file: str) -> Optional[str]:
+        """Return why nobody can tell who needs a file; None where it can be told."""
+        return self.users.why_unknown(file) or self.files.why_unknown(file)
 
 
 def survey(

@@ -9,6 +9,7 @@ they may matter, anything else within a second or, on a large host, within some 
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import threading
@@ -47,9 +48,9 @@ class _Directory:
     changed: int = -1
     read_at: float = 0.0
     headers: dict[str, _Header] = field(default_factory=dict)
-    above: dict[Any, set[str]] = field(
-        default_factory=dict
-    )  # overlays by the path, and by the file, that they are based on
+    # Overlays by the path, and by the file, that they are based on.
+    above: dict[Any, set[str]] = field(default_factory=dict)
+    unknown: str = ""  # why not all that lies here could be looked at
 
 
 class HostFiles:
@@ -72,13 +73,18 @@ class HostFiles:
                 self._users_until = ended + max(_TRUSTED_SECONDS, _TIMES_THE_READING * (ended - started))
             return self._users
 
-    def look_into(self, directories: Iterable[str], unknown: Optional[dict[str, str]] = None) -> None:
-        """See what overlays lie in directories; ``unknown`` is told of those that cannot be read."""
+    def look_into(self, directories: Iterable[str]) -> None:
+        """See what overlays lie in directories."""
         with self._lock:
             for directory in directories:
-                why = self._look_into(directory)
-                if why and unknown is not None:
-                    unknown[directory] = why
+                self._look_into(directory)
+
+    def why_unknown(self, file: str) -> Optional[str]:
+        """Return why not all that lies beside a file could be looked at; None where it could, or nobody has looked."""
+        directory = os.path.dirname(file)
+        with self._lock:
+            found = self._directories.get(directory)
+            return f"in {directory} {found.unknown}" if found and found.unknown else None
 
     def above(self, file: str) -> list[str]:
         """Return the overlays that are based on a file, in the directories that were looked into, sorted."""
@@ -112,22 +118,26 @@ class HostFiles:
             waiting.extend(fresh)
         return seen
 
-    def _look_into(self, path: str) -> Optional[str]:
-        """Read what is new in a directory; return why that cannot be done, None where it can."""
-        if not self.mounts.answers(path):
-            return "its file system does not answer"
+    def _look_into(self, path: str) -> None:
+        """Read what is new in a directory; where that cannot be done, what was known of it stays, and it is unknown."""
         known = self._directories.setdefault(path, _Directory())
+        if not self.mounts.answers(path):
+            known.unknown = "the file system does not answer"
+            return
         now = time.monotonic()
         thorough = now - known.read_at > _TRUSTED_SECONDS
         try:
             changed = os.stat(path).st_mtime_ns
             if changed == known.changed and not thorough:
-                return None
-            headers = dict(_headers(path, known.headers, thorough))
+                return
+            unread: list[str] = []
+            headers = dict(_headers(path, known.headers, thorough, unread))
         except FileNotFoundError:
-            headers, changed = {}, -1
+            headers, changed, unread = {}, -1, []
         except OSError as error:
-            return str(error.strerror)
+            known.unknown = f"files cannot be listed: {error.strerror}"
+            return
+        known.unknown = f"{unread[0]} cannot be read" if unread else ""
         known.headers, known.read_at = headers, now if thorough else known.read_at
         known.changed = changed if time.time_ns() - changed > _TICK else -1
         known.above = {}
@@ -136,12 +146,14 @@ class HostFiles:
                 for name in (backing, file_key(backing)):
                     if name:
                         known.above.setdefault(name, set()).add(overlay)
-        return None
 
 
-def _headers(directory: str, known: dict[str, _Header], thorough: bool) -> Iterator[tuple[str, _Header]]:
+def _headers(
+    directory: str, known: dict[str, _Header], thorough: bool, unread: list[str]
+) -> Iterator[tuple[str, _Header]]:
     """Yield the overlays of a directory by their real paths; a file whose inode is as before is looked at if ``thorough``.
 
+    ``unread`` is told of files that are there and cannot be read: any of them may be an overlay.
     No file that a header names is opened: a raw disk's first bytes are its guest's, which may write there what it likes.
     """
     for entry in os.scandir(directory):
@@ -156,8 +168,13 @@ def _headers(directory: str, known: dict[str, _Header], thorough: bool) -> Itera
                 else:
                     file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
                     yield file, _Header(entry.inode(), changed, tuple(map(os.path.realpath, backing_files(file))))
+        except FileNotFoundError:
+            continue  # deleted at this very moment, or a link to nothing
+        except OSError as error:
+            if error.errno != errno.ELOOP:  # links in a circle lead to no file
+                unread.append(entry.name)
         except UNREADABLE:
-            continue
+            continue  # no header that QEMU would take
 
 
 def is_based_on(overlay: str, file: str) -> bool:
