@@ -283,9 +283,9 @@ class Device:
         self._made: list[str] = []
         self.free()
 
-    def make(self, name: str, size: int) -> str:
+    def make(self, name: str, size: int, folder: str = IMAGES) -> str:
         """Return the path of a new device, /dev/disksvg/NAME."""
-        file, number = f"{IMAGES}/{name}.device", self._first + len(self._made)
+        file, number = f"{folder}/{name}.device", self._first + len(self._made)
         self._made.append(file)
         self._host.run(
             f"truncate -s {size} {file}; [ -e /dev/loop{number} ] || mknod /dev/loop{number} b 7 {number}; "
@@ -418,6 +418,22 @@ def test_a_block_device_that_is_kept_out(make_vm: MakeVm, device: Device) -> Non
     assert vm.disk_reads("vdb", 2)
     removed(vm, "s1")
     assert vm.active_file("vdb") == path
+
+
+@both
+def test_a_device_on_which_an_overlay_on_another_device_is_based(
+    make_vm: MakeVm, device: Device, planted: Planted, running: bool
+) -> None:
+    path, clone = device.make("disksbase", 16 * MIB), device.make("disksclone", 16 * MIB, "/root")
+    vm = make_vm("disksbase", on_device(path))
+    vm.write("vda", 1)
+    planted.host.run(f"qemu-img create -q -f qcow2 -b {path} -F raw {clone} 16M")
+    toggle(vm, running)
+    taken(vm, "s1", overlay_dir=IMAGES)
+    vm.write("vda", 2)
+    assert path in str(removed(vm, "s1")["notes"])
+    assert vm.disk_reads("vda", 2)
+    assert vm.reads(clone, 1)
 
 
 # Volumes of storage pools

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,21 @@ def test_a_server_that_does_not_answer_costs_seconds_and_no_more(monkeypatch: py
     monkeypatch.setattr(mounts, "_ANSWER_SECONDS", 0.05)
     monkeypatch.setattr(mounts.os, "statvfs", gone)
     assert not mounts._answers("/mnt/dead")
+
+
+def test_what_hangs_is_left_after_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "_ANSWER_SECONDS", 0.05)
+    with pytest.raises(TimeoutError):
+        mounts.in_time(threading.Event().wait)
+
+
+def test_what_was_asked_in_time_answers_or_raises_as_if_asked_directly() -> None:
+    def broken() -> None:
+        raise ValueError("no header")
+
+    assert mounts.in_time(lambda: 7) == 7
+    with pytest.raises(ValueError, match="no header"):
+        mounts.in_time(broken)
 
 
 def saved_texts(monkeypatch: pytest.MonkeyPatch, home: Path) -> list[sessions.SavedText]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Optional
 
@@ -112,6 +113,36 @@ def test_a_directory_that_cannot_be_looked_at_is_left_alone(
     forest = host.forest()
     assert steps(forest.layers) == []
     assert "nobody can tell" in forest.why[host.file("base")]
+
+
+def test_a_link_to_what_is_no_storage_is_no_image(tmp_path: Path) -> None:
+    """/dev/core leads to /proc/kcore, which root itself may not be allowed to read (a container, Secure Boot)."""
+    (tmp_path / "core").symlink_to("/proc/self/mem")  # nobody can read its first bytes
+    (tmp_path / "base").touch()
+    files = HostFiles()
+    files.look_into([str(tmp_path)])
+    assert files.why_unknown(str(tmp_path / "base")) is None
+
+
+def test_a_device_that_does_not_answer_makes_its_directory_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lun").touch()
+    asked = []
+
+    def hang(device: str) -> list[str]:
+        asked.append(device)
+        threading.Event().wait()
+        return []
+
+    monkeypatch.setattr(host_files.stat, "S_ISBLK", lambda _mode: True)
+    monkeypatch.setattr(mounts, "_ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(host_files, "backing_files", hang)
+    files = HostFiles()
+    for _look in range(3):
+        files.look_into([str(tmp_path)])
+    assert "lun cannot be read" in str(files.why_unknown(str(tmp_path / "base")))
+    assert len(asked) == 1  # a dead one is asked once
 
 
 def test_a_strangers_overlay_far_above_protects_every_layer_under_it(host: Host) -> None:

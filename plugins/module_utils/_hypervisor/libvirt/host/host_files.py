@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
 import threading
 import time
@@ -19,7 +20,10 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.headers import backing_files
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import (
+    Mounts,
+    in_time,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import (
     Users,
     file_key,
@@ -30,6 +34,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 # choice, down to a path with a NUL in it or JSON of endless depth.
 UNREADABLE = (OSError, ValueError, AttributeError, RecursionError, struct.error)
 
+# Beside disks, /dev has links to what is no storage (core, to /proc/kcore), and drives that a look would set in motion.
+_NO_STORAGE = ("proc", "sysfs")
+_FLOPPY, _CDROM = 2, 11  # majors, as the kernel's admin-guide/devices.txt has them
+# A link to nothing, links in a circle, a device that nothing is behind.
+_NOTHING_THERE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOMEDIUM)
+
 _TRUSTED_SECONDS = 1.0
 _TIMES_THE_READING = 10
 # A directory's time has the kernel's tick: what came within it of our look may be missing.
@@ -39,7 +49,7 @@ _TICK = 50_000_000  # ns
 @dataclass
 class _Header:
     inode: int
-    changed: int
+    changed: Optional[int]  # ns; None of a block device
     backing: tuple[str, ...]
 
 
@@ -61,6 +71,7 @@ class HostFiles:
         self._directories: dict[str, _Directory] = {}
         self._users: Optional[Users] = None
         self._users_until = 0.0
+        self._dead_devices: set[str] = set()
         self.mounts = Mounts()
 
     def users(self, connection: Any) -> Users:
@@ -131,7 +142,7 @@ class HostFiles:
             if changed == known.changed and not thorough:
                 return
             unread: list[str] = []
-            headers = dict(_headers(path, known.headers, thorough, unread))
+            headers = dict(self._headers(path, known.headers, thorough, unread))
         except FileNotFoundError:
             headers, changed, unread = {}, -1, []
         except OSError as error:
@@ -147,34 +158,51 @@ class HostFiles:
                     if name:
                         known.above.setdefault(name, set()).add(overlay)
 
+    def _headers(
+        self, directory: str, known: dict[str, _Header], thorough: bool, unread: list[str]
+    ) -> Iterator[tuple[str, _Header]]:
+        """Yield the images of a directory by their real paths; one whose inode is as before is looked at if ``thorough``.
 
-def _headers(
-    directory: str, known: dict[str, _Header], thorough: bool, unread: list[str]
-) -> Iterator[tuple[str, _Header]]:
-    """Yield the overlays of a directory by their real paths; a file whose inode is as before is looked at if ``thorough``.
-
-    ``unread`` is told of files that are there and cannot be read: any of them may be an overlay.
-    No file that a header names is opened: a raw disk's first bytes are its guest's, which may write there what it likes.
-    """
-    for entry in os.scandir(directory):
-        before = known.get(entry.path)
-        try:
-            if before and before.inode == entry.inode() and not thorough:
-                yield entry.path, before
-            elif entry.is_file():
-                changed = entry.stat().st_mtime_ns
-                if before and (before.inode, before.changed) == (entry.inode(), changed):
+        ``unread`` is told of what is there and cannot be read: any of it may be an overlay.
+        No file that a header names is opened: a raw disk's first bytes are its guest's, which may write there what it likes.
+        """
+        for entry in os.scandir(directory):
+            before = known.get(entry.path)
+            try:
+                if before and before.inode == entry.inode() and not thorough:
                     yield entry.path, before
-                else:
-                    file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-                    yield file, _Header(entry.inode(), changed, tuple(map(os.path.realpath, backing_files(file))))
-        except FileNotFoundError:
-            continue  # deleted at this very moment, or a link to nothing
-        except OSError as error:
-            if error.errno != errno.ELOOP:  # links in a circle lead to no file
-                unread.append(entry.name)
-        except UNREADABLE:
-            continue  # no header that QEMU would take
+                elif self._may_be_image(entry):
+                    # What is written to a device changes no time of its node.
+                    device = stat.S_ISBLK(entry.stat().st_mode)
+                    changed = None if device else entry.stat().st_mtime_ns
+                    if before and not device and (before.inode, before.changed) == (entry.inode(), changed):
+                        yield entry.path, before
+                    else:
+                        file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+                        backing = self._backing_of_device(file) if device else backing_files(file)
+                        yield file, _Header(entry.inode(), changed, tuple(map(os.path.realpath, backing)))
+            except OSError as error:
+                if error.errno not in _NOTHING_THERE:
+                    unread.append(entry.name)
+            except UNREADABLE:
+                continue  # no header that QEMU would take
+
+    def _may_be_image(self, entry: os.DirEntry[str]) -> bool:
+        if entry.is_symlink() and self.mounts.of(os.path.realpath(entry.path)).kind in _NO_STORAGE:
+            return False
+        found = entry.stat()
+        if stat.S_ISBLK(found.st_mode):
+            return os.major(found.st_rdev) not in (_FLOPPY, _CDROM)
+        return stat.S_ISREG(found.st_mode)
+
+    def _backing_of_device(self, device: str) -> list[str]:
+        """Read a block device's header; one that is dead (a lost LUN) would block whoever reads it."""
+        if device not in self._dead_devices:
+            self._dead_devices.add(device)
+            backing = in_time(lambda: backing_files(device))
+            self._dead_devices.remove(device)
+            return backing
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
 
 def is_based_on(overlay: str, file: str) -> bool:

@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import queue
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Optional, TypeVar, cast
+
+_T = TypeVar("_T")
 
 # Where another host may be using a file that nobody on this one knows of.
 _SHARED = (
@@ -72,18 +77,32 @@ class Mounts:
         return next((mount.point for mount in self._by_point.values() if mount.device == device), None)
 
 
-def _answers(point: str) -> bool:
-    answered = threading.Event()
+def in_time(ask: Callable[[], _T]) -> _T:
+    """Return what a function returns; raise `TimeoutError` where it hangs in the kernel (its thread stays behind)."""
+    answers: queue.SimpleQueue[tuple[Optional[_T], Optional[Exception]]] = queue.SimpleQueue()
 
-    def ask() -> None:
+    def run() -> None:
         try:
-            os.statvfs(point)
-        except OSError:
-            return
-        answered.set()
+            answers.put((ask(), None))
+        except Exception as error:  # noqa: BLE001 - raised again below, in the thread that asks
+            answers.put((None, error))
 
-    threading.Thread(target=ask, daemon=True).start()
-    return answered.wait(_ANSWER_SECONDS)
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=_ANSWER_SECONDS)
+    except queue.Empty:
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+    if error:
+        raise error
+    return cast("_T", answer)
+
+
+def _answers(point: str) -> bool:
+    try:
+        in_time(lambda: os.statvfs(point))
+    except OSError:
+        return False
+    return True
 
 
 def _read() -> Iterator[Mount]:
