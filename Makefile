@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 # Ansible is content with a link to the checkout in an ansible_collections tree. ansible-test and the importer are not:
-# tests/gates/tree makes a copy for those.
+# dev/gates/tree makes a copy for those.
 COLLECTIONS := .cache/collections
 HERE := $(COLLECTIONS)/ansible_collections/limiquantix/kvm
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)
@@ -20,7 +20,7 @@ help: ## this list
 
 .PHONY: test
 test: ## every gate; sets up what it needs
-	@tests/gates/run_all
+	@dev/gates/run_all
 
 .PHONY: env
 env: venv-ansible venv-lint $(HERE) ## the environment for working by hand: source .cache/env.sh
@@ -38,21 +38,21 @@ format: venv-lint ## let ruff put the Python files in shape
 
 .PHONY: lab lab-down
 lab: ## start the hypervisors that tests, demo and benchmark use
-	@tests/lab/lab up
+	@dev/lab/lab up
 
 lab-down: ## stop them
-	@tests/lab/lab down
+	@dev/lab/lab down
 
 .PHONY: demo bench soak table
 demo: env ## see the collection at work on the lab
-	@source .cache/env.sh && tests/demo/run
+	@source .cache/env.sh && dev/demo/run
 
 bench: env ## measure it on the lab
-	@source .cache/env.sh && tests/bench/run
+	@source .cache/env.sh && dev/bench/run
 
 .PHONY: agent
 agent: env ## of the tests on the lab those that roll the agent out, in every good and bad way
-	@source .cache/env.sh && tests/gates/on_lab agent
+	@source .cache/env.sh && dev/gates/on_lab agent
 
 N ?= 500
 SEED ?= random
@@ -60,11 +60,11 @@ soak: env ## random work compared with a model: N=2000 steps on each hypervisor,
 	@source .cache/env.sh && tests/soak/run $(N) $(SEED)
 
 table: env ## see on the lab what works on which libvirt
-	@source .cache/env.sh && tests/table/run
+	@source .cache/env.sh && dev/table/run
 
 .PHONY: dist
 dist: ## the artifact for Galaxy, in .cache/dist
-	@tests/gates/dist
+	@dev/gates/dist
 
 .PHONY: clean
 clean: ## forget everything that was built in this checkout
@@ -85,7 +85,7 @@ ansible-lint: venv-lint $(HERE) ## profile production
 lint: ruff yamllint ansible-lint ## the three above
 
 types: venv-lint $(HERE) ## mypy, strict
-	@$(LINT) mypy $(HERE)/plugins $(wildcard tests/lab tests/bench tests/table tests/soak/on_host.py tests/soak/others.py tests/gates/*.py)
+	@$(LINT) mypy $(HERE)/plugins $(wildcard dev/lab dev/bench dev/table tests/soak/on_host.py tests/soak/others.py dev/gates/*.py)
 
 docs: venv-lint $(HERE) ## antsibull-docs: plugin and role documentation
 	@$(LINT) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self \
@@ -96,45 +96,45 @@ changelog: venv-lint ## antsibull-changelog: fragments and changelog
 	@$(LINT) antsibull-changelog lint-changelog-yaml changelogs/changelog.yaml
 
 importer: ## what Galaxy says when it imports the artifact
-	@tests/gates/importer
+	@dev/gates/importer
 
 .PHONY: sanity sanity-oldest sanity-newest units units-oldest units-newest
 sanity-oldest: ## ansible-test sanity, oldest ansible-core
-	@tests/gates/ansible_test oldest sanity
+	@dev/gates/ansible_test oldest sanity
 
 sanity-newest: ## ansible-test sanity, newest ansible-core
-	@tests/gates/ansible_test ansible sanity
+	@dev/gates/ansible_test ansible sanity
 
 sanity: sanity-oldest sanity-newest ## the two above
 
 units-oldest: ## ansible-test units, oldest ansible-core
-	@tests/gates/ansible_test oldest units
+	@dev/gates/ansible_test oldest units
 
 units-newest: ## ansible-test units, newest ansible-core
-	@tests/gates/ansible_test ansible units
+	@dev/gates/ansible_test ansible units
 
 units: units-oldest units-newest ## the two above
 
 .PHONY: integration integration-oldest integration-newest
 integration-oldest: ## ansible-test integration on the mock, oldest ansible-core
-	@tests/gates/ansible_test oldest integration
+	@dev/gates/ansible_test oldest integration
 
 integration-newest: ## ansible-test integration on the mock, newest ansible-core
-	@tests/gates/ansible_test ansible integration
+	@dev/gates/ansible_test ansible integration
 
 integration: integration-oldest integration-newest ## the two above
 
 .PHONY: molecule system
 molecule: env ## molecule scenarios on the lab
-	@source .cache/env.sh && tests/gates/on_lab molecule
+	@source .cache/env.sh && dev/gates/on_lab molecule
 
 system: env ## tests of every backend, on the lab's real hypervisors too
-	@source .cache/env.sh && tests/gates/on_lab system
+	@source .cache/env.sh && dev/gates/on_lab system
 
 # Not for typing.
 .PHONY: venv-ansible venv-lint
 venv-ansible venv-lint:
-	@tests/gates/venv $(@:venv-%=%)
+	@dev/gates/venv $(@:venv-%=%)
 
 $(HERE):
 	@mkdir -p $(@D)

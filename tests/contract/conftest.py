@@ -20,7 +20,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A hypervisor with pristine VMs; skipped by name where it is not up."""
     found = _world(request.param, tmp_path_factory)
     if found is None:
-        pytest.skip(f"{request.param} is not up; start it with: tests/lab/lab up")
+        pytest.skip(f"{request.param} is not up; start it with: dev/lab/lab up")
     found.reset()
     yield found
     found.close()

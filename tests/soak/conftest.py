@@ -58,6 +58,6 @@ def soaked(request: pytest.FixtureRequest) -> Iterator[tuple[str, Driver]]:
     """A hypervisor's libvirt version, and what does the model's work there."""
     host = next((up for up in hosts() if up.name == request.param), None)
     if host is None:
-        pytest.skip(f"{request.param} is not up; start it with: tests/lab/lab up")
+        pytest.skip(f"{request.param} is not up; start it with: dev/lab/lab up")
     with working_on(host) as driver:
         yield host.libvirt_version, driver

@@ -19,7 +19,7 @@ def host(request: pytest.FixtureRequest) -> Host:
     for up in hosts():
         if up.name == request.param:
             return up
-    pytest.skip(f"{request.param} is not up; start it with: tests/lab/lab up")
+    pytest.skip(f"{request.param} is not up; start it with: dev/lab/lab up")
 
 
 Fresh = Callable[..., None]

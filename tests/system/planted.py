@@ -98,7 +98,7 @@ def planted(request: pytest.FixtureRequest) -> Any:
     """Each hypervisor of the lab, with the collection's code on it."""
     host = next((up for up in hosts() if up.name == request.param), None)
     if host is None:
-        pytest.skip(f"{request.param} is not up; start it with: tests/lab/lab up")
+        pytest.skip(f"{request.param} is not up; start it with: dev/lab/lab up")
     world = LibvirtWorld(host)
     yield Planted(world)
     world.close()

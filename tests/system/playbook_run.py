@@ -24,7 +24,7 @@ from lab.paths import INVENTORY
 
 VMS = ("db01", "files01", "off01", "tsc01", "web01")
 SNAPSHOT = ("ansible-playbook", "limiquantix.kvm.snapshot")
-_CALLBACKS = Path(__file__).resolve().parents[1] / "demo" / "callback_plugins"
+_CALLBACKS = Path(__file__).resolve().parents[2] / "dev" / "demo" / "callback_plugins"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ TARGETS = TESTS / "integration" / "targets"
 @pytest.fixture(scope="module")
 def fleet() -> list[Host]:
     """All hypervisors that are up."""
-    return hosts() or pytest.skip("no hypervisor is up; start them with: tests/lab/lab up")
+    return hosts() or pytest.skip("no hypervisor is up; start them with: dev/lab/lab up")
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def up(name: str) -> Host:
     for host in all_hosts():
         if host.name == name:
             return host
-    pytest.skip(f"{name} is not up; start it with: tests/lab/lab up")
+    pytest.skip(f"{name} is not up; start it with: dev/lab/lab up")
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ EXAMPLES = {
 @pytest.fixture(scope="module")
 def fleet() -> list[Host]:
     """All hypervisors that are up, pristine: the examples name VMs that the lab has."""
-    up = hosts() or pytest.skip("no hypervisor is up; start them with: tests/lab/lab up")
+    up = hosts() or pytest.skip("no hypervisor is up; start them with: dev/lab/lab up")
     reset_fleet(up)
     return up
 

@@ -16,7 +16,7 @@ from ansible_test import _util
 from ansible_test._internal.python_requirements import get_venv_packages
 
 STAND_IN = '''\
-"""Written by limiquantix.kvm's tests/gates/pip_bootstrap.py, because get-pip could not be downloaded."""
+"""Written by limiquantix.kvm's dev/gates/pip_bootstrap.py, because get-pip could not be downloaded."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Where `tests/lab/lab` starts: makes this folder importable as the package `lab` and hands over to cli.py."""
+"""Where `dev/lab/lab` starts: makes this folder importable as the package `lab` and hands over to cli.py."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ name: keep_results
 type: aggregate
 short_description: each result of vm_snapshot as a line of JSON in a file
 description:
-  - Used by C(tests/demo) and C(tests/system) only. The environment variable C(LIMIQUANTIX_KVM_RESULTS) names the file.
+  - Used by C(dev/demo) and C(tests/system) only. The environment variable C(LIMIQUANTIX_KVM_RESULTS) names the file.
 """
 
 

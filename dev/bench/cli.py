@@ -29,7 +29,7 @@ from .remote import FLEET_SIZE, ROOT, Remote, uploaded, with_fleet
 from .report import AGENT_BLOCK, LIFE_BLOCK, Block, markdown, terminal, write_readme
 from .rounds import Samples, fleet_rounds, freeze_rounds
 
-LAB = ROOT / "tests" / "lab" / "lab"
+LAB = ROOT / "dev" / "lab" / "lab"
 ROUNDS, FREEZES = 5, 9
 QUICK_ROUNDS, QUICK_FREEZES = 2, 2
 
@@ -96,7 +96,7 @@ def setting(host: Host, rounds: int, work: str = f"{FLEET_SIZE} running VMs") ->
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="tests/bench/run", description="Measure the collection on a host of the lab.")
+    parser = argparse.ArgumentParser(prog="dev/bench/run", description="Measure the collection on a host of the lab.")
     parser.add_argument("--host", default="hv-trixie", choices=[spec.name for spec in FLEET])
     parser.add_argument("--quick", action="store_true", help="two rounds, to see whether it works")
     parser.add_argument(

@@ -1,6 +1,6 @@
 """The lab for pytest: the hosts that are up, and what a test does with them.
 
-With the folder tests/ on sys.path:
+With the folder dev/ on sys.path:
 
     from lab.api import hosts, reset_vm
 

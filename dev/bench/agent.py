@@ -121,7 +121,7 @@ def snapshot_rounds(roles: Roles, remote: Remote, rounds: int, samples: Samples)
         return roles.seconds({"ansible.builtin.shell": CURL.format(url=url, name=name), "delegate_to": "localhost"})
 
     def own(name: str) -> float:
-        path = os.pathsep.join(str(ROOT / folder) for folder in (".cache/collections", "tests"))
+        path = os.pathsep.join(str(ROOT / folder) for folder in (".cache/collections", "dev"))
         command = [sys.executable, "-m", "bench.through_agent", url, name]
         environment = {**os.environ, "PYTHONPATH": path}
         done = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True)

@@ -63,13 +63,13 @@ def _cell(seen: Seen, notes: list[str]) -> str:
 
 def main() -> int:
     """Try, and tell; a thing that our module does not do ends with status 1."""
-    parser = argparse.ArgumentParser(prog="tests/table/run", description="See what works on which libvirt.")
+    parser = argparse.ArgumentParser(prog="dev/table/run", description="See what works on which libvirt.")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")
     parser.add_argument("--only", default="", help="the operations whose name has this")
     chosen = parser.parse_args()
     operations = [one for one in OPERATIONS if chosen.only in one.what]
     if not hosts():
-        subprocess.run([ROOT / "tests" / "lab" / "lab", "up"], check=True)
+        subprocess.run([ROOT / "dev" / "lab" / "lab", "up"], check=True)
     fleet = sorted(hosts(), key=lambda host: [int(part) for part in host.libvirt_version.split(".")])
     with ThreadPoolExecutor(len(fleet)) as pool:
         found = list(pool.map(lambda host: on_host(host, operations), fleet))

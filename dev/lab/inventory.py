@@ -9,7 +9,7 @@ from .paths import INVENTORY, SSH_CONFIG
 # ansible_ssh_args replaces Ansible's own connection sharing: so its connections are those of ssh_config, which the lab
 # knows and ends. Ansible's own would outlive the hosts, and meet the next lab's at the same address.
 HEAD = f"""\
-# Written by tests/lab/lab up; describes the hosts that are up.
+# Written by dev/lab/lab up; describes the hosts that are up.
 lab:
   vars:
     ansible_user: root

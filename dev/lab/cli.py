@@ -1,4 +1,4 @@
-"""The commands of `tests/lab/lab`."""
+"""The commands of `dev/lab/lab`."""
 
 from __future__ import annotations
 

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 DEMO = Path(__file__).resolve().parent
-TESTS = DEMO.parent
-LAB = TESTS / "lab" / "lab"
-sys.path.insert(0, str(TESTS))
+DEV = DEMO.parent
+FLEET = DEV.parent / "tests" / "fixtures" / "mock" / "fleet.json"
+LAB = DEV / "lab" / "lab"
+sys.path.insert(0, str(DEV))
 
 from demo import guests  # noqa: E402
 from demo.table import failed, refusals, removed, reverted, taken  # noqa: E402
@@ -110,7 +111,7 @@ def lab() -> Iterator[Path]:
                 signal.signal(number, signal.SIG_IGN)
             call([str(LAB), "down"])
         else:
-            print("\nThe lab was up before, and stays up. To begin anew: tests/lab/lab reset HOST")
+            print("\nThe lab was up before, and stays up. To begin anew: dev/lab/lab reset HOST")
 
 
 @contextmanager
@@ -119,7 +120,7 @@ def mock_hypervisors(folder: Path) -> Iterator[Path]:
     hosts = {}
     for name in ("mock-1", "mock-2", "mock-3"):
         hosts[name] = {"snapshot_mock_path": str(folder / f"{name}.json"), "libvirt_version": "mock"}
-        shutil.copy(TESTS / "fixtures" / "mock" / "fleet.json", folder / f"{name}.json")
+        shutil.copy(FLEET, folder / f"{name}.json")
     variables = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,

@@ -64,6 +64,6 @@ def with_fleet(remote: Remote) -> Iterator[None]:
 
 def _upload(host: Host, folder: str) -> None:
     pack = ["tar", "-C", str(ROOT), "--exclude=__pycache__"]
-    pack += ["--transform", f"s,^plugins,{COLLECTION}/plugins,", "--transform", "s,^tests/,,"]
-    packed = subprocess.run([*pack, "-c", "plugins", "tests/bench/on_host"], check=True, stdout=subprocess.PIPE)
+    pack += ["--transform", f"s,^plugins,{COLLECTION}/plugins,", "--transform", "s,^dev/,,"]
+    packed = subprocess.run([*pack, "-c", "plugins", "dev/bench/on_host"], check=True, stdout=subprocess.PIPE)
     subprocess.run([*ssh.command(host.name), "tar", "-C", folder, "-x"], input=packed.stdout, check=True)
