@@ -334,7 +334,7 @@ def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
 
 
 def test_the_example_can_be_used() -> None:
-    example = Path(__file__).parents[3] / "fixtures/mock/fleet.json"
+    example = Path(__file__).parents[5] / "fixtures/mock/fleet.json"
     hypervisor = MockHypervisor(str(example))
     vms = {domain.name: hypervisor.inspect(domain) for domain in hypervisor.domains()}
     assert list(vms) == ["db01", "files01", "off01", "tsc01", "web01"]

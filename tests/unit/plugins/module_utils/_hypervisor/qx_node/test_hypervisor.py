@@ -17,7 +17,12 @@ from ansible.module_utils import basic
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node import doubt as _doubt
 from ansible_collections.limiquantix.kvm.plugins.modules import vm_snapshot, vm_snapshot_info, vm_snapshot_prune
-from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.bad_agent import PAGE, TOKEN, WEB01, BadAgent
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils._hypervisor.qx_node.bad_agent import (
+    PAGE,
+    TOKEN,
+    WEB01,
+    BadAgent,
+)
 
 MODULES = {
     "vm_snapshot": vm_snapshot,

@@ -109,7 +109,7 @@ def test_what_a_later_release_wrote(records: Records, tmp_path: Path) -> None:
 
 
 def test_the_version_is_that_of_galaxy_yml() -> None:
-    galaxy = Path(__file__).resolve().parents[4] / "galaxy.yml"
+    galaxy = Path(__file__).resolve().parents[6] / "galaxy.yml"
     if not galaxy.exists():
         pytest.skip("an installed collection has none")
     assert f"\nversion: {VERSION}\n" in galaxy.read_text()
