@@ -490,7 +490,7 @@ def arguments() -> dict[str, Any]:
     }
 
 
-def wanted(params: dict[str, Any]) -> tuple[Action[Any], Wording]:
+def wanted(params: dict[str, Any]) -> tuple[Action[Any, Any], Wording]:
     """Return what the task asks for and how to tell of it; raise ``bad_request`` or ``bad_name`` where that cannot be."""
     name = params["name"] or ""
     if params["state"] == "absent":
@@ -512,7 +512,7 @@ def wanted(params: dict[str, Any]) -> tuple[Action[Any], Wording]:
     return Present(wish), Wording(f"snapshot {name!r} ({kind})", "taken", wish.disk_only)
 
 
-def _absent(params: dict[str, Any], name: str) -> tuple[Action[Any], Wording]:
+def _absent(params: dict[str, Any], name: str) -> tuple[Action[Any, Any], Wording]:
     if params["bandwidth"] < 0:
         raise _bad_request(f"bandwidth is {params['bandwidth']}, and must be 0 (no limit) or more.")
     if not params["all_snapshots"]:

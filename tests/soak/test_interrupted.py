@@ -25,23 +25,23 @@ _TAKE = (
 _REMOVE = (
     "operations.remove:settle",
     "operations.remove:forget",
-    "vm:DomainHandle.agree",
-    "vm:DomainHandle.define",
-    "vm:DomainHandle.unlink",
+    "vm:VmHandle.agree",
+    "vm:VmHandle.define",
+    "vm:VmHandle.unlink",
     "operations.remove:close_record",
 )
 # Where the VM's present stays in the file it is in, it is not defined anew.
-_IN_PLACE = tuple(step for step in _REMOVE if step != "vm:DomainHandle.define")
+_IN_PLACE = tuple(step for step in _REMOVE if step != "vm:VmHandle.define")
 _RUNNING = ("merge.steps:commit_block", "merge.live:_wait", "merge.live:_pivot", "merge.live:_verify")
 _OFF = ("merge.steps:commit_image", "merge.steps:rebase_unsafe")
 _REVERT = (
     "operations.revert:create_overlay",
     "operations.revert:Reversion._finish",
     "operations.revert:Reversion._stop",
-    "vm:DomainHandle.define",
+    "vm:VmHandle.define",
     "operations.revert:settle",
-    "vm:DomainHandle.agree",
-    "vm:DomainHandle.unlink",
+    "vm:VmHandle.agree",
+    "vm:VmHandle.unlink",
     "operations.revert:close_record",
     "operations.revert:start",
 )

@@ -281,10 +281,10 @@ def test_our_own_merges(make_vm: MakeVm) -> None:
 
 
 @pytest.mark.parametrize("on", [True, False])
-@pytest.mark.parametrize("step", ["remove, 'close_record'", "settle, 'rebase_unsafe'", "DomainHandle, 'agree'"])
+@pytest.mark.parametrize("step", ["remove, 'close_record'", "settle, 'rebase_unsafe'", "VmHandle, 'agree'"])
 def test_a_kill_between_a_merge_and_its_note(make_vm: MakeVm, on: bool, step: str) -> None:
     vm = taken(make_vm, "s1", "s2", "s3", start=on)
-    prelude = f"from {PACKAGE}.vm import DomainHandle\n"
+    prelude = f"from {PACKAGE}.vm import VmHandle\n"
     vm.planted.remove(f"{prelude}before({step}, die)", "pastv", name="s1")
     if record(vm)["journal"]:
         assert pasts(vm)["s2"] == "unproven"

@@ -13,12 +13,12 @@ from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
+    Done,
     Recovery,
     RemovalPlan,
     RevertPlan,
     Room,
     SnapshotPlan,
-    Taken,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
@@ -53,7 +53,7 @@ class Hypervisor(ABC):
         """
 
     @abstractmethod
-    def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
+    def plan_take(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         """Decide disks and files of a snapshot without touching the VM; ``request`` is already resolved for it.
 
         A plan without disks is nothing to take: the VM has none that a snapshot could hold.
@@ -70,7 +70,7 @@ class Hypervisor(ABC):
         """Hold a VM against every other run on this host; the lock dies with its holder. Raises ``locked``."""
 
     @abstractmethod
-    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
+    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Done:
         """Take the planned snapshot, verify it and read it back; the VM's lock is held.
 
         Raises ``memory_blocked``, ``quiesce_failed``, ``overlay_failed``, ``busy`` or ``timeout`` when nothing has
@@ -87,15 +87,15 @@ class Hypervisor(ABC):
         """
 
     @abstractmethod
-    def revert(self, plan: RevertPlan, deadline: Deadline) -> tuple[str, ...]:
-        """Revert as planned, verify it and return what an operator should know; the VM's lock is held.
+    def revert(self, plan: RevertPlan, deadline: Deadline) -> Done:
+        """Revert as planned, verify it and tell what came of it; the VM's lock is held.
 
         Raises ``overlay_failed`` when nothing has changed; ``start_failed`` when it does not start and is back where it was,
         booted anew where it ran; ``verification_failed``.
         """
 
     @abstractmethod
-    def plan_removal(
+    def plan_remove(
         self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
     ) -> RemovalPlan:
         """Decide the removal of snapshots, leaf first, and check all that can be, without touching the VM.
@@ -106,8 +106,8 @@ class Hypervisor(ABC):
         """
 
     @abstractmethod
-    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:
-        """Remove the plan's one snapshot, verify it and return what an operator should know; the VM's lock is held.
+    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> Done:
+        """Remove the plan's one snapshot, verify it and tell what came of it; the VM's lock is held.
 
         ``bandwidth`` is in MiB/s, 0 for no limit. Raises ``timeout`` or ``merge_failed`` where the VM goes on as before
         and the next run continues, ``apparmor_denied`` when nothing has changed, or ``verification_failed``.

@@ -61,6 +61,18 @@ class Layers:
     fixed: set[str] = field(default_factory=set)
     kept: set[str] = field(default_factory=set)
 
+    def copy(self) -> Layers:
+        """Return the same once more."""
+        return Layers(
+            dict(self.backing),
+            set(self.states),
+            set(self.present),
+            set(self.ours),
+            set(self.former),
+            set(self.fixed),
+            set(self.kept),
+        )
+
     def above(self, file: str) -> tuple[str, ...]:
         """Return what is based on an image, sorted."""
         return tuple(sorted(one for one, below in self.backing.items() if below == file))

@@ -36,7 +36,7 @@ class Pruning:
     later: tuple[str, ...] = ()
 
 
-class Prune(Action[Pruning]):
+class Prune(Action[Choice, Pruning]):
     """Remove what the retention lets go. ``now`` is one for the whole task: check and act agree."""
 
     def __init__(self, wish: Retention, now: datetime, bandwidth: int = 0) -> None:
@@ -44,22 +44,32 @@ class Prune(Action[Pruning]):
         self._now = now
         self._absent = Absent(lambda vm: choose(vm.snapshots, wish, now).removed, bandwidth)
 
-    def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[Pruning, Nothing]:
+    def decide(self, vm: VirtualMachine) -> Union[Choice, Nothing]:
         choice = choose(vm.snapshots, self._wish, self._now)
+        return choice if choice.removed or self._wish.of_files else self._nothing(vm, choice)
+
+    def plans_ahead(self, _vm: VirtualMachine, wish: Choice) -> bool:
+        return not wish.removed  # there may be no orphan
+
+    def plan(self, hypervisor: Hypervisor, vm: VirtualMachine, wish: Choice) -> Union[Pruning, Nothing]:
+        choice = wish
         orphans = self._unneeded(hypervisor.storage(vm)) if self._wish.of_files else ()
         if choice.removed:
-            removal = hypervisor.plan_removal(vm, choice.removed, orphans)
+            removal = hypervisor.plan_remove(vm, choice.removed, orphans)
             later = [one.file for one in removal.kept if self._wish.gives_up(replace(one, snapshot=None))]
             return Pruning(vm, choice, removal, orphans, tuple(one for one in later if one not in orphans))
         if orphans:
             return Pruning(vm, choice, None, orphans)
-        return Nothing(vm, self._nothing(vm, choice), kept=tuple(choice.kept))
+        return self._nothing(vm, choice)
 
     def _unneeded(self, storage: Storage) -> tuple[str, ...]:
         given_up = [one.file for one in storage.leftovers if self._wish.gives_up(one)]
         return (*(storage.orphans if self._wish.orphans else ()), *given_up)
 
-    def _nothing(self, vm: VirtualMachine, choice: Choice) -> str:
+    def _nothing(self, vm: VirtualMachine, choice: Choice) -> Nothing:
+        return Nothing(vm, self._why_nothing(vm, choice), kept=tuple(choice.kept))
+
+    def _why_nothing(self, vm: VirtualMachine, choice: Choice) -> str:
         if choice.kept:
             return f"nothing to prune. Kept: {choice.reasons}"
         reasons = [_why_none(vm, self._wish)] if self._wish.of_snapshots else []
@@ -77,7 +87,7 @@ class Prune(Action[Pruning]):
             removal = _untouched(plan)
         else:
             # Planned again where some are gone: not all may be.
-            again = hypervisor.plan_removal(plan.vm, plan.removal.snapshots) if plan.orphans else plan.removal
+            again = hypervisor.plan_remove(plan.vm, plan.removal.snapshots) if plan.orphans else plan.removal
             removal = self._absent.act(hypervisor, again, deadline)
         if plan.later and not removal.error:
             deleted += hypervisor.delete_orphans(hypervisor.inspect(plan.vm.id), plan.later)

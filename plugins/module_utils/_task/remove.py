@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Callable, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import subtree, without
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import otherwise
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
@@ -24,7 +25,7 @@ Chosen = Callable[[VirtualMachine], Sequence[Snapshot]]
 
 
 @dataclass(frozen=True)
-class Absent(Action[RemovalPlan]):
+class Absent(Action[Sequence[Snapshot], RemovalPlan]):
     """Remove what ``chosen`` says of each VM, which is asked for leaf first.
 
     ``bandwidth`` is in MiB/s, 0 for no limit; ``none`` is what to tell of a VM of which nothing is chosen.
@@ -34,9 +35,11 @@ class Absent(Action[RemovalPlan]):
     bandwidth: int = 0
     none: str = "it has no snapshots"
 
-    def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[RemovalPlan, Nothing]:
-        snapshots = self.chosen(vm)
-        return hypervisor.plan_removal(vm, snapshots) if snapshots else Nothing(vm, self.none)
+    def decide(self, vm: VirtualMachine) -> Union[Sequence[Snapshot], Nothing]:
+        return self.chosen(vm) or Nothing(vm, self.none)
+
+    def plan(self, hypervisor: Hypervisor, vm: VirtualMachine, wish: Sequence[Snapshot]) -> RemovalPlan:
+        return hypervisor.plan_remove(vm, wish)
 
     def predict(self, plan: RemovalPlan) -> VmOutcome:
         return _outcome(plan, _left(plan), "would be removed", plan.notes)
@@ -45,16 +48,21 @@ class Absent(Action[RemovalPlan]):
         notes: list[str] = []
         files: list[str] = []
         vm, alone = plan.vm, len(plan.snapshots) == 1
-        for number, snapshot in enumerate(plan.snapshots):
+        planned: list[str] = []
+        for snapshot in plan.snapshots:
             try:
-                if number:  # the one before has changed the chains
-                    vm = hypervisor.inspect(plan.vm.id)
-                one = plan if alone else hypervisor.plan_removal(vm, [_same(vm, snapshot)])
-                notes += hypervisor.remove(one, self.bandwidth, deadline)
+                # The one before has changed the chains.
+                one = plan if alone else hypervisor.plan_remove(vm, [_same(vm, snapshot)])
+                done = hypervisor.remove(one, self.bandwidth, deadline)
+                vm = done.vm or hypervisor.inspect(plan.vm.id)
             except KvmError as error:
                 return _stopped(hypervisor, plan, files, error)
-            files += one.dropped
-        return _outcome(plan, hypervisor.inspect(plan.vm.id).snapshots, "removed", tuple(dict.fromkeys(notes)))
+            notes += done.notes
+            planned += one.dropped
+            files += done.files_removed
+        notes += otherwise(planned, files)
+        removed = _outcome(plan, vm.snapshots, "removed", tuple(dict.fromkeys(notes)))
+        return replace(removed, files_removed=tuple(files))
 
 
 def named(name: str, children: bool) -> Chosen:

@@ -13,6 +13,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names impor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import CHANGED, UNPROVEN
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import snapshot_changed
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_current, with_taken
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import otherwise
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.room import without_room
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
@@ -33,16 +34,21 @@ class Revert:
     keep: Optional[SnapshotPlan]
 
 
-class Reverted(Action[Revert]):
+class Reverted(Action[Snapshot, Revert]):
     """Bring VMs back to the snapshot. Raises ``bad_name`` for a name no snapshot can have."""
 
     def __init__(self, request: RevertRequest) -> None:
         check_snapshot_name(request.name)
         self._request = request
 
-    def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[Revert, Nothing]:
-        snapshot = _existing(vm, self._request.name)
-        plan = self._plan(hypervisor, vm, snapshot)
+    def decide(self, vm: VirtualMachine) -> Snapshot:
+        return _existing(vm, self._request.name)
+
+    def plans_ahead(self, vm: VirtualMachine, wish: Snapshot) -> bool:
+        return wish.current and not vm.active  # nothing may have been written since
+
+    def plan(self, hypervisor: Hypervisor, vm: VirtualMachine, wish: Snapshot) -> Union[Revert, Nothing]:
+        snapshot, plan = wish, self._plan(hypervisor, vm, wish)
         if not plan.needed:
             return Nothing(vm, f"nothing was written since snapshot {snapshot.name!r}", snapshot, plan.notes)
         return Revert(plan, self._plan_keeping(hypervisor, vm, snapshot) if self._request.keep_current else None)
@@ -92,11 +98,12 @@ class Reverted(Action[Revert]):
         kept: Optional[Snapshot] = None
         if plan.keep:
             taken = hypervisor.take(plan.keep, deadline)
-            notes, kept = taken.notes, taken.snapshot
+            notes, kept = taken.notes, taken.snapshot or plan.keep.snapshot
             # What is thrown away now is the overlay of the snapshot just taken.
             vm = hypervisor.inspect(reverting.vm.id)
             reverting = self._plan(hypervisor, vm, _existing(vm, reverting.snapshot.name))
-        notes += hypervisor.revert(reverting, deadline)
+        done = hypervisor.revert(reverting, deadline)
+        notes += (*done.notes, *otherwise(reverting.dropped, done.files_removed))
         now = hypervisor.inspect(reverting.vm.id)
         # Siblings of one second are drawn as they were foretold.
         order = [one.name for one in self.predict(plan).after]
@@ -104,7 +111,9 @@ class Reverted(Action[Revert]):
         power = reverting.power or now.state
         # What is known of a snapshot right after it was taken is not always told later.
         after = [kept if kept and one.untold and one.name == kept.name else one for one in after]
-        return _outcome(plan, tuple(after), "reverted", notes, power=power, snapshot=now.find(reverting.snapshot.name))
+        found = now.find(reverting.snapshot.name)
+        reverted = _outcome(plan, tuple(after), "reverted", notes, power=power, snapshot=found)
+        return replace(reverted, files_removed=done.files_removed)
 
 
 def _past_notes(snapshot: Snapshot) -> tuple[str, ...]:

@@ -17,9 +17,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome impo
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.selection import select
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Recovery
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation, VirtualMachine
 
+Wish = TypeVar("Wish")
 Plan = TypeVar("Plan")
 
 
@@ -52,16 +54,27 @@ class _Unsettled:
 
 
 @dataclass(frozen=True)
-class _Unseen:
-    """Nobody has looked at this VM yet: that is done under its lock."""
+class _Unplanned:
+    """There may be something to do for this VM: what that is is planned under its lock."""
 
 
-class Action(ABC, Generic[Plan]):
+class Action(ABC, Generic[Wish, Plan]):
     """What a task wants of each VM. Every method may raise `KvmError`."""
 
     @abstractmethod
-    def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[Plan, Nothing]:
-        """Return what is to be done, having refused what can be refused; change nothing."""
+    def decide(self, vm: VirtualMachine) -> Union[Wish, Nothing]:
+        """Return what is wanted of a VM, going by its inspection alone."""
+
+    @abstractmethod
+    def plan(self, hypervisor: Hypervisor, vm: VirtualMachine, wish: Wish) -> Union[Plan, Nothing]:
+        """Return what is to be done for that, having read what it takes and refused what can be refused; change nothing."""
+
+    def plans_ahead(self, _vm: VirtualMachine, _wish: Wish) -> bool:
+        """Whether a task that acts plans before it has the VM's lock too.
+
+        For what all plans together need, or where the plan may show that there is nothing to do, and so no lock to wait for.
+        """
+        return False
 
     def is_done_by(self, _operation: Operation, _vm: VirtualMachine) -> bool:
         """Whether finishing what an interrupted run began was all that is wanted; ``vm`` is as it is after that."""
@@ -80,11 +93,11 @@ class Action(ABC, Generic[Plan]):
         """Do it; the VM's lock is held."""
 
 
-_Decision = Union[Plan, Nothing, _Unsettled, _Unseen, KvmError]
+_Decision = Union[Plan, Nothing, _Unsettled, _Unplanned, KvmError]
 
 
 def run(
-    hypervisor: Hypervisor, patterns: Sequence[str], action: Action[Plan], limits: Limits, check_mode: bool
+    hypervisor: Hypervisor, patterns: Sequence[str], action: Action[Wish, Plan], limits: Limits, check_mode: bool
 ) -> list[VmOutcome]:
     """Return what became of every selected VM; raise only what is wrong with the task as a whole.
 
@@ -94,10 +107,10 @@ def run(
     domains = meant.domains
     fleet = Fleet(hypervisor, limits.parallel, limits.timeout)
     try:
-        decisions: Sequence[_Decision[Plan]] = [_Unseen()] * len(domains)
+        decisions: Sequence[_Decision[Plan]] = [_Unplanned()] * len(domains)
         if check_mode or hypervisor.adds_up:
-            decisions = fleet.each(domains, partial(_decide, action=action, limits=limits))
-        plans = [one for one in decisions if not isinstance(one, (Nothing, _Unsettled, _Unseen, KvmError))]
+            decisions = fleet.each(domains, partial(_decide, action=action, limits=limits, check_mode=check_mode))
+        plans = [one for one in decisions if not isinstance(one, (Nothing, _Unsettled, _Unplanned, KvmError))]
         refused = action.refuse(hypervisor, plans)
         settled = [refused.get(domain.uuid, decision) for domain, decision in zip(domains, decisions)]
         work = partial(_predict if check_mode else _act, action=action, limits=limits)
@@ -112,13 +125,16 @@ def run(
 
 
 def _decide(
-    hypervisor: Hypervisor, domain: DomainId, action: Action[Plan], limits: Limits
-) -> Union[Plan, Nothing, _Unsettled]:
+    hypervisor: Hypervisor, domain: DomainId, action: Action[Wish, Plan], limits: Limits, check_mode: bool
+) -> Union[Plan, Nothing, _Unsettled, _Unplanned]:
     vm = _look(hypervisor, domain)
     if vm.operation and not _left_alone(vm, limits):
         return _Unsettled(vm)
     try:
-        return _decide_on(hypervisor, vm, action, limits)
+        wish = _wish(vm, action, limits)
+        if isinstance(wish, Nothing):
+            return wish
+        return action.plan(hypervisor, vm, wish) if check_mode or action.plans_ahead(vm, wish) else _Unplanned()
     except KvmError:
         now = _now(hypervisor, domain)
         if now and (now.operation or _taken(now) != _taken(vm)):  # what was refused was half of another run's work
@@ -143,27 +159,25 @@ def _left_alone(vm: VirtualMachine, limits: Limits) -> bool:
     return limits.running_only and vm.state != "running"
 
 
-def _decide_on(
-    hypervisor: Hypervisor, vm: VirtualMachine, action: Action[Plan], limits: Limits
-) -> Union[Plan, Nothing]:
-    return Nothing(vm, f"left alone: {vm.state}") if _left_alone(vm, limits) else action.decide(hypervisor, vm)
+def _wish(vm: VirtualMachine, action: Action[Wish, Plan], limits: Limits) -> Union[Wish, Nothing]:
+    return Nothing(vm, f"left alone: {vm.state}") if _left_alone(vm, limits) else action.decide(vm)
 
 
 def _predict(
-    _hypervisor: Hypervisor, item: tuple[DomainId, _Decision[Plan]], action: Action[Plan], limits: Limits
+    _hypervisor: Hypervisor, item: tuple[DomainId, _Decision[Plan]], action: Action[Wish, Plan], limits: Limits
 ) -> VmOutcome:
     domain, decision = item
     if isinstance(decision, _Unsettled):
         return _unsettled(decision.vm)
     if isinstance(decision, (Nothing, KvmError)):
         return _settled(domain, decision, limits)
-    if isinstance(decision, _Unseen):
+    if isinstance(decision, _Unplanned):
         raise AssertionError("a check looks at every VM first")
     return action.predict(decision)
 
 
 def _act(
-    hypervisor: Hypervisor, item: tuple[DomainId, _Decision[Plan]], action: Action[Plan], limits: Limits
+    hypervisor: Hypervisor, item: tuple[DomainId, _Decision[Plan]], action: Action[Wish, Plan], limits: Limits
 ) -> VmOutcome:
     domain, decision = item
     if isinstance(decision, (Nothing, KvmError)):
@@ -175,11 +189,11 @@ def _act(
             vm = before = _look(hypervisor, domain)
         except KvmError as error:
             return _settled(domain, error, limits)
-        recovered = ""
+        recovered = Recovery("")
         try:
             if vm.operation:
                 recovery = hypervisor.recover(vm, deadline)
-                recovered = recovery.msg
+                recovered = recovery
                 vm = hypervisor.inspect(domain)
                 if recovery.finished and before.operation and action.is_done_by(before.operation, vm):
                     done = Nothing(vm, "that was all there was to do", vm.find(before.operation.snapshot))
@@ -190,21 +204,23 @@ def _act(
 
 
 def _act_on(
-    hypervisor: Hypervisor, vm: VirtualMachine, action: Action[Plan], limits: Limits, deadline: Deadline
+    hypervisor: Hypervisor, vm: VirtualMachine, action: Action[Wish, Plan], limits: Limits, deadline: Deadline
 ) -> VmOutcome:
-    decision = _decide_on(hypervisor, vm, action, limits)
-    return (
-        _settled(vm.id, decision, limits)
-        if isinstance(decision, Nothing)
-        else action.act(hypervisor, decision, deadline)
-    )
+    wish = _wish(vm, action, limits)
+    plan = wish if isinstance(wish, Nothing) else action.plan(hypervisor, vm, wish)
+    return _settled(vm.id, plan, limits) if isinstance(plan, Nothing) else action.act(hypervisor, plan, deadline)
 
 
-def _after_recovery(outcome: VmOutcome, before: VirtualMachine, recovered: str) -> VmOutcome:
-    if not recovered:
+def _after_recovery(outcome: VmOutcome, before: VirtualMachine, recovered: Recovery) -> VmOutcome:
+    if not recovered.msg:
         return outcome
-    msg = f"{recovered} Then: {outcome.msg}"
-    return replace(outcome, before=before.snapshots, recovered=recovered, msg=msg)
+    return replace(
+        outcome,
+        before=before.snapshots,
+        recovered=recovered.msg,
+        msg=f"{recovered.msg} Then: {outcome.msg}",
+        files_removed=(*recovered.files_removed, *outcome.files_removed),
+    )
 
 
 def _now(hypervisor: Hypervisor, domain: DomainId) -> Optional[VirtualMachine]:

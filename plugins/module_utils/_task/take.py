@@ -22,7 +22,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task.room import 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan, Taken
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -36,7 +36,7 @@ class Note:
     snapshot: Snapshot
 
 
-class Present(Action[Union[SnapshotPlan, Note]]):
+class Present(Action[Union[SnapshotRequest, Note], Union[SnapshotPlan, Note]]):
     """Make the requested snapshot exist. Raises ``bad_name``, ``bad_request`` or ``overlay_dir_unusable``."""
 
     def __init__(self, request: SnapshotRequest) -> None:
@@ -45,11 +45,10 @@ class Present(Action[Union[SnapshotPlan, Note]]):
         _check_overlay_dir(request.overlay_dir)
         self._request = request
 
-    def decide(self, hypervisor: Hypervisor, vm: VirtualMachine) -> Union[SnapshotPlan, Note, Nothing]:
+    def decide(self, vm: VirtualMachine) -> Union[SnapshotRequest, Note, Nothing]:
         existing = existing_snapshot(vm, self._request)
         if existing is None:
-            plan = plan_take(hypervisor, vm, self._request)
-            return _nothing_to_take(plan) if _is_empty(plan) else plan
+            return self._request
         noted = _noted(existing, self._request)
         if noted != existing:
             return Note(vm, noted)
@@ -59,13 +58,24 @@ class Present(Action[Union[SnapshotPlan, Note]]):
             return Nothing(vm, msg, existing)
         return Nothing(vm, f"{msg}; {untold}" if self._request.include_memory else msg, existing, (untold,))
 
+    def plans_ahead(self, _vm: VirtualMachine, _wish: Union[SnapshotRequest, Note]) -> bool:
+        return True  # all VMs of a file system share its room
+
+    def plan(
+        self, hypervisor: Hypervisor, vm: VirtualMachine, wish: Union[SnapshotRequest, Note]
+    ) -> Union[SnapshotPlan, Note, Nothing]:
+        if isinstance(wish, Note):
+            return wish
+        plan = plan_take(hypervisor, vm, wish)
+        return _nothing_to_take(plan) if _is_empty(plan) else plan
+
     def refuse(self, hypervisor: Hypervisor, plans: Sequence[Union[SnapshotPlan, Note]]) -> dict[str, KvmError]:
         return without_room(hypervisor, [plan for plan in plans if isinstance(plan, SnapshotPlan)])
 
     def predict(self, plan: Union[SnapshotPlan, Note]) -> VmOutcome:
         if isinstance(plan, Note):
             return _note_outcome(plan, "would be noted")
-        return _taken(plan, Taken(plan.snapshot, plan.notes), "would be taken")
+        return _taken(plan, Done(plan.notes), "would be taken")
 
     def act(self, hypervisor: Hypervisor, plan: Union[SnapshotPlan, Note], deadline: Deadline) -> VmOutcome:
         if isinstance(plan, Note):
@@ -81,7 +91,7 @@ def plan_take(hypervisor: Hypervisor, vm: VirtualMachine, request: SnapshotReque
     """Decide memory, freeze, disks and files of a snapshot that is not there yet."""
     resolved, memory_notes = resolve_memory(vm, request)
     freeze, freeze_notes = decide_freeze(vm, resolved)
-    plan = hypervisor.plan(vm, resolved)
+    plan = hypervisor.plan_take(vm, resolved)
     # Whether a freeze will succeed is not known beforehand; that there will be none is.
     predicted = replace(plan.snapshot, quiesced=None if freeze else False)
     return replace(plan, freeze=freeze, notes=memory_notes + freeze_notes + plan.notes, snapshot=predicted)
@@ -118,17 +128,18 @@ def _note_outcome(plan: Note, word: str) -> VmOutcome:
     return VmOutcome(plan.vm.id, before, after, plan.snapshot, msg, power=(plan.vm.state, plan.vm.state))
 
 
-def _taken(plan: SnapshotPlan, taken: Taken, word: str) -> VmOutcome:
-    kind = "with memory" if taken.snapshot.include_memory else "disk-only"
-    if taken.snapshot.quiesced:
+def _taken(plan: SnapshotPlan, done: Done, word: str) -> VmOutcome:
+    snapshot = done.snapshot or plan.snapshot
+    kind = "with memory" if snapshot.include_memory else "disk-only"
+    if snapshot.quiesced:
         kind += ", quiesced"
     return VmOutcome(
         domain=plan.vm.id,
         before=plan.vm.snapshots,
-        after=with_taken(plan.vm.snapshots, taken.snapshot),
-        snapshot=taken.snapshot,
-        msg=". ".join((f"snapshot {plan.request.name!r} {word} ({kind})", *taken.notes)),
-        notes=taken.notes,
+        after=with_taken(plan.vm.snapshots, snapshot),
+        snapshot=snapshot,
+        msg=". ".join((f"snapshot {plan.request.name!r} {word} ({kind})", *done.notes)),
+        notes=done.notes,
         power=(plan.vm.state, plan.vm.state),
     )
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
@@ -43,11 +44,17 @@ class SnapshotPlan:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What came of a plan: the snapshot read back from the hypervisor, and what an operator should know of it."""
+class Done:
+    """What came of a plan, as it was read back from the hypervisor.
 
-    snapshot: Snapshot
-    notes: tuple[str, ...] = field(default=())
+    ``notes`` are what an operator should know, ``files_removed`` what was really deleted. ``snapshot`` is the one that was
+    taken, ``vm`` the VM as it is now; both are None where they have to be looked up.
+    """
+
+    notes: tuple[str, ...] = ()
+    files_removed: tuple[str, ...] = ()
+    snapshot: Optional[Snapshot] = None
+    vm: Optional[VirtualMachine] = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,11 @@ class RemovalPlan:
 
 @dataclass(frozen=True)
 class Recovery:
-    """What became of an interrupted operation: ``msg`` says so in a sentence, ``finished`` tells done from undone."""
+    """What became of an interrupted operation: ``msg`` says so in a sentence, ``finished`` tells done from undone.
+
+    ``files_removed`` are what was deleted for it.
+    """
 
     msg: str
     finished: bool = True
+    files_removed: tuple[str, ...] = ()

@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import (
     agrees,
     chain_mismatch,
@@ -28,120 +26,17 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
     known_as,
-    writers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import User
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import spoilt_by_overlays
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks, image_disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import check_domain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
-
-_NO_JOB = 0  # VIR_DOMAIN_JOB_NONE
-# virDomainJobOperation
-_OPERATIONS = {
-    1: "start",
-    2: "save",
-    3: "restore",
-    4: "migration to here",
-    5: "migration",
-    6: "snapshot",
-    7: "revert",
-    8: "dump",
-    9: "backup",
-    10: "removal of a snapshot",
-}
 
 
-def check_idle(handle: DomainHandle, vm: VirtualMachine) -> None:
-    """Raise ``transient_domain``, ``bad_state``, ``block_job_active``, ``busy`` or ``managed_save``."""
-    check_domain(vm)
-    with translated(vm.name, "asking for what goes on with it"):
-        refuse_jobs(vm, handle.native, handle.xml())
-
-
-def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
-    """Raise ``block_job_active`` or ``busy`` for a VM that runs, ``managed_save`` or ``file_in_use`` for one that is off.
-
-    Raises `libvirtError` too.
-    """
-    if vm.active:
-        for disk in disks(xml):
-            if disk.has_source:
-                _refuse_block_job(vm.name, disk.target, native.blockJobInfo(disk.target, 0))
-        refuse_domain_job(vm.name, native)
-    elif native.hasManagedSaveImage(0):
-        raise KvmError(
-            "managed_save",
-            f"{vm.name} has a managed save: at its next start it would go on with the disks as they were then, "
-            "and spoil the snapshots.",
-            f"Nothing was changed. Start it first, or throw the saved state away: virsh managedsave-remove {vm.name}.",
-        )
-    else:
-        refuse_writers(vm.name, xml)
-
-
-def refuse_domain_job(vm: str, native: Any) -> None:
-    """Raise ``busy`` where a job of the whole VM runs: libvirt would wait for its end, 30 s, with the guest frozen.
-
-    This query is answered during such a job (measured on 7.0, 9.0 and 11.3, in a tenth of a millisecond). Of a dump or a save
-    whose reader is slow it says "completed" while the job still holds the VM; only none is none. Raises `libvirtError` too.
-    """
-    if native.jobInfo()[0] == _NO_JOB:
-        return
-    operation = _operation(native)
-    raise KvmError(
-        "busy",
-        f"{vm} is busy: libvirt is at work on a {operation} of it.",
-        f"Nothing was changed. Wait for its end, or abort it: virsh domjobinfo {vm}; virsh domjobabort {vm}.",
-        job=operation,
-    )
-
-
-def _operation(native: Any) -> str:
-    try:
-        return _OPERATIONS.get(native.jobStats().get("operation"), "job")
-    except libvirt.libvirtError:  # it has ended, or is none that keeps statistics
-        return "job"
-
-
-def refuse_writers(vm: str, xml: Any) -> None:
-    """Raise ``file_in_use`` where a process writes to an image of a VM that is off.
-
-    Libvirt 7.0 that is killed as a merge ends cannot read its own notes on the VM afterwards, and says that it is off
-    while it runs on.
-    """
-    files = []
-    for disk in image_disks(xml):
-        if not (disk.readonly or disk.shareable):
-            with suppress(*UNREADABLE):  # told where chains are checked
-                files += [image.file for image in walk_chain(str(disk.source), disk.format)]
-    for file, pid in writers(files).items():
-        raise KvmError(
-            "file_in_use",
-            f"{vm} is off by libvirt's word, but process {pid} writes to {file}.",
-            f"Nothing was changed. Look what it is: ps -fp {pid}. If it is the VM's own QEMU, libvirt has lost it: do not "
-            "start it, shut the guest down from inside or end that process, and run the task again.",
-            file=file,
-            pid=pid,
-        )
-
-
-def _refuse_block_job(vm: str, target: str, job: Any) -> None:
-    if job:
-        raise KvmError(
-            "block_job_active",
-            f"A block job (merge, copy or backup) runs on disk {target} of {vm}.",
-            f"Nothing was changed. Wait for it: virsh blockjob {vm} {target}.",
-            disk=target,
-            progress=[job.get("cur"), job.get("end")],
-        )
-
-
-def check_chains(handle: DomainHandle) -> None:
+def check_chains(handle: VmHandle) -> None:
     """Compare what libvirt says of the chains that snapshots are of with what the files say. Raises ``chain_mismatch``."""
     record, xml = handle.record(), handle.xml()
     of_snapshots = targets_of(handle.saved(), record)
@@ -180,13 +75,13 @@ def checked_chain(vm: str, disk: Disk, merged: Collection[str] = ()) -> list[Ima
     return images
 
 
-def check_frozen(handle: DomainHandle, snapshots: Sequence[Saved]) -> None:
+def check_frozen(handle: VmHandle, snapshots: Sequence[Saved]) -> None:
     """Raise what `frozen_written` finds first."""
     for error in frozen_written(handle, snapshots):
         raise error
 
 
-def frozen_written(handle: DomainHandle, snapshots: Sequence[Saved]) -> Iterator[KvmError]:
+def frozen_written(handle: VmHandle, snapshots: Sequence[Saved]) -> Iterator[KvmError]:
     """Yield ``definition_changed`` and ``frozen_image_written`` where an image that a snapshot has frozen may be written to."""
     frozen = {os.path.realpath(part.state): (one.name, part) for one in snapshots for part in one.disks if part.overlay}
     for target, image in handle.tops() if frozen else ():
@@ -242,22 +137,6 @@ def refuse_spoiling(vm: str, images: Mapping[str, Image], snapshots: Iterable[Sa
                 f"while the VM runs: virsh blockcommit {vm} DISK --active --pivot --wait.",
                 file=file,
             )
-
-
-def is_below(snapshot: Saved, xml: Any) -> bool:
-    """Whether the VM whose XML this is builds upon a snapshot's state, going by the files of its disks."""
-    now_on = {disk.target: disk for disk in disks(xml)}
-    for part in snapshot.disks:
-        disk, state = now_on.get(part.target), os.path.realpath(part.state)
-        if disk is None or disk.source is None:
-            continue
-        chain = (os.path.realpath(image.file) for image in walk_chain(disk.source, disk.format))
-        try:
-            if state not in chain:
-                return False
-        except UNREADABLE:
-            return True  # that trouble is told elsewhere, and libvirt's word is all there is
-    return True
 
 
 def definition_changed(vm: str, target: str, image: str, snapshot: str, overlay: str) -> KvmError:

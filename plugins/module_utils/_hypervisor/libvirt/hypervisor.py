@@ -7,89 +7,68 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, Optional, TypeVar
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
-    check_frozen,
-    check_written,
-    frozen_written,
-    is_below,
-    refuse_jobs,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
     open_connection,
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
     require_libraries,
-    require_qemu_img,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import read_domain
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import Frozen
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage import StorageReader
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import HostFiles
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import current_name
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import read_saved
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_xml import (
-    from_saved,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import inspect, of_libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.neighbours import with_neighbours
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import (
+    Operation,
+    Tools,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove import (
-    Removal,
-    plan_removal,
+    Remove,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove_plan import (
+    RemoveWish,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.revert import (
-    Reversion,
-    plan_revert,
+    Revert,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.revert_plan import (
+    RevertWish,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take import (
     Take,
-    resume_take,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
-    plan_snapshot,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.ready import check_overlay_directory
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle, gone_layers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
-    Record,
     Records,
     SnapshotNote,
     record_directory,
     snapshot_key,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import agent_connected, image_disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_blockers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
+    Done,
     Recovery,
     RemovalPlan,
     RevertPlan,
     Room,
     SnapshotPlan,
-    Taken,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, in_tree_order
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
 
-# virDomainState; what has no process is shut off for our purposes, also while it crashed.
-_STATES = {1: "running", 2: "running", 3: "paused", 4: "running", 5: "shutoff", 6: "crashed", 7: "pmsuspended"}
-
-
-@dataclass(frozen=True)
-class _Inspected(VirtualMachine):
-    """A VM with the XML it was read from: what is planned, and then done, builds upon that very reading."""
-
-    xml: Any = None
+_Change = TypeVar("_Change", bound=Operation[Any, Any, Any])
+_OPERATIONS: dict[str, type[Operation[Any, Any, Any]]] = {one.kind: one for one in (Take, Revert, Remove)}
 
 
 class LibvirtHypervisor(Hypervisor):
@@ -97,10 +76,9 @@ class LibvirtHypervisor(Hypervisor):
 
     def __init__(self, uri: str, guard: ThawGuard | None = None, host_files: HostFiles | None = None) -> None:
         require_libraries()
-        self._uri = uri
         self._connection = open_connection(uri)
         self._records = Records(record_directory(uri))
-        self._guard = guard or ThawGuard(uri)
+        self._tools = Tools(uri, guard or ThawGuard(uri))
         self._owns_guard = guard is None
         self._host_files = host_files or HostFiles()
         self._known: dict[str, Any] = {}
@@ -108,11 +86,11 @@ class LibvirtHypervisor(Hypervisor):
             self._version = self._connection.getLibVersion()
 
     def another(self) -> Hypervisor:
-        return LibvirtHypervisor(self._uri, self._guard, self._host_files)
+        return LibvirtHypervisor(self._tools.uri, self._tools.guard, self._host_files)
 
     def close(self) -> None:
         if self._owns_guard:
-            self._guard.close()
+            self._tools.guard.close()
         self._connection.close()
 
     def domains(self) -> list[DomainId]:
@@ -121,73 +99,42 @@ class LibvirtHypervisor(Hypervisor):
         return sorted(found, key=lambda domain: domain.name)
 
     def inspect(self, domain: DomainId) -> VirtualMachine:
-        native = self._lookup(domain)
-        with translated(domain.name, "reading the VM"):
-            state, memory_kib, *_rest = native.info()
-            xml = read_domain(native)
-            record = self._records.read(domain)
-            return _Inspected(
-                id=DomainId(xml.findtext("name"), domain.uuid),  # native.name() is the one it was looked up by
-                state=_STATES.get(state, "unknown"),
-                persistent=bool(native.isPersistent()),
-                guest_agent=agent_connected(xml),
-                memory_bytes=memory_kib * 1024,
-                memory_blockers=memory_blockers(xml),
-                snapshots=_snapshots(native, xml, record),
-                operation=self._records.operation(domain, record),
-                xml=xml,
-            )
+        return inspect(self._handle(domain))
 
     def storage(self, vm: VirtualMachine) -> Storage:
-        native = self._lookup(vm.id)
+        handle, xml = self._handle(vm.id), of_libvirt(vm).xml
         with translated(vm.name, "reading the disks"):
-            found = StorageReader(self._connection, self._records, self._host_files).read(vm, _xml(vm), native)
-        return self._with_neighbours(vm, found) if vm.snapshots or self._records.read(vm.id).overlays else found
+            found = StorageReader(self._connection, self._records, self._host_files).read(vm, xml, handle.native)
+        return with_neighbours(handle, found) if vm.snapshots or handle.record().overlays else found
 
-    def _with_neighbours(self, vm: VirtualMachine, found: Storage) -> Storage:
-        """Add what its neighbours, a detached disk or an older definition have to do with a VM's storage."""
-        handle = self._handle(vm.id)
-        every = handle.saved()
-        errors = list(frozen_written(handle, every))
-        if errors:  # half of what a run, or virsh, was just doing is no trouble: looked at once more
-            errors = [] if self._records.held(vm.id) else list(frozen_written(handle, handle.saved()))
-        with suppress(KvmError):  # a chain that cannot be read is told of already
-            found = replace(found, leftovers=tuple(leftovers(vm.name, handle.survey(), every)))
-        gone = [
-            f"its definition names {file}, which is gone, so {vm.name} would not start: remove a snapshot, and it is mended"
-            for file in gone_layers(handle.definition())
-        ]
-        return replace(
-            found,
-            problems=(*found.problems, *(error.message for error in errors), *gone),
-            definition_changed=tuple(one.details["disk"] for one in errors if one.error_code == "definition_changed"),
-        )
+    def plan_take(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
+        return self._of(Take, vm).plan(vm, request)
 
-    def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
-        xml = _xml(vm)
-        native = self._lookup(vm.id)
-        with translated(vm.name, "asking for what goes on with it"):
-            refuse_jobs(vm, native, xml)
-            check_written(vm.name, native, xml)
-        if not vm.active or decide_freeze(vm, request)[0]:  # else QEMU makes the overlays
-            require_qemu_img(vm.name)
-        if vm.snapshots:
-            handle = self._handle(vm.id)
-            check_frozen(handle, handle.saved())
-        plan = plan_snapshot(vm, xml, request, self._version, self._records.read(vm.id).making)
-        self._check_directories(vm, xml, plan)
-        return plan if vm.snapshots else replace(plan, notes=(*plan.notes, *self._left_by_others(vm)))
+    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
+        return self._of(Revert, vm).plan(vm, RevertWish(snapshot, power))
 
-    def _check_directories(self, vm: VirtualMachine, xml: Any, plan: SnapshotPlan) -> None:
-        with translated(vm.name, "asking as whom QEMU runs"):
-            user = QemuUser.of(self._connection, xml)
-        for directory in dict.fromkeys(need.directory for need in plan.needs):
-            check_overlay_directory(vm.name, directory, user)
+    def plan_remove(
+        self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
+    ) -> RemovalPlan:
+        return self._of(Remove, vm).plan(vm, RemoveWish(tuple(snapshots), tuple(orphans)))
 
-    def _left_by_others(self, vm: VirtualMachine) -> tuple[str, ...]:
-        with translated(vm.name, "reading the disks"):
-            reader = StorageReader(self._connection, self._records, self._host_files)
-            return reader.left_by_others(vm, _xml(vm), self._lookup(vm.id))
+    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Done:
+        return self._of(Take, plan.vm, deadline).run(plan)
+
+    def revert(self, plan: RevertPlan, deadline: Deadline) -> Done:
+        return self._of(Revert, plan.vm, deadline).run(plan)
+
+    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> Done:
+        return self._of(Remove, plan.vm, deadline, bandwidth).run(plan)
+
+    def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
+        journal = self._records.read(vm.id).journal
+        return self._of(_OPERATIONS[journal.kind], vm, deadline).resume(journal) if journal else Recovery("")
+
+    def _of(
+        self, operation: type[_Change], vm: VirtualMachine, deadline: Optional[Deadline] = None, bandwidth: int = 0
+    ) -> _Change:
+        return operation(self._handle(vm.id), self._tools, Pace(bandwidth, deadline or Deadline(0)))
 
     def room(self, directory: str) -> Room:
         try:
@@ -202,42 +149,6 @@ class LibvirtHypervisor(Hypervisor):
 
     def lock(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
         return self._records.lock(domain, deadline)
-
-    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
-        handle = self._handle(plan.vm.id)
-        return Take(handle, self._uri, self._records, self._guard, _xml(plan.vm)).run(plan, deadline)
-
-    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
-        handle = self._handle(vm.id)
-        with handle.seen_once():
-            return plan_revert(handle, vm, snapshot, power)
-
-    def revert(self, plan: RevertPlan, deadline: Deadline) -> tuple[str, ...]:
-        Reversion(self._handle(plan.vm.id), Pace(0, deadline)).run(plan)
-        return plan.notes
-
-    def plan_removal(
-        self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
-    ) -> RemovalPlan:
-        handle = self._handle(vm.id)
-        with handle.seen_once():
-            return plan_removal(handle, vm, tuple(snapshots), orphans)
-
-    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:
-        Removal(self._handle(plan.vm.id), Pace(bandwidth, deadline)).run(plan.snapshots[0])
-        return plan.notes
-
-    def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
-        handle = self._handle(vm.id)
-        journal = handle.record().journal
-        if journal is None:
-            return Recovery("")
-        if journal.kind == "take":
-            return resume_take(handle, journal)
-        if journal.kind == "revert":
-            return Reversion(handle, Pace(0, deadline)).resume(journal)
-        Removal(handle, Pace(0, deadline)).resume(journal)
-        return Recovery(f"Finished the interrupted removal of snapshot {journal.snapshot!r}.")
 
     def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
         record = self._records.read(vm.id)
@@ -259,12 +170,11 @@ class LibvirtHypervisor(Hypervisor):
         handle = self._handle(vm.id)
         kept = {one.file for one in leftovers(vm.name, handle.survey(), handle.saved()) if one.given_up_by_name}
         going = tuple(file for file in files if file in kept.union(found))
-        handle.unlink(going)
-        return going
+        return handle.unlink(going)
 
-    def _handle(self, domain: DomainId) -> DomainHandle:
+    def _handle(self, domain: DomainId) -> VmHandle:
         native = self._lookup(domain)
-        return DomainHandle(
+        return VmHandle(
             self._connection,
             native,
             domain,
@@ -278,25 +188,6 @@ class LibvirtHypervisor(Hypervisor):
             with translated(domain.name, "looking up the VM"):
                 self._known[domain.uuid] = self._connection.lookupByUUIDString(domain.uuid)
         return self._known[domain.uuid]
-
-
-def _xml(vm: VirtualMachine) -> Any:
-    if not isinstance(vm, _Inspected):
-        raise TypeError("a VM that another backend has inspected")
-    return vm.xml
-
-
-def _snapshots(native: Any, xml: Any, record: Record) -> tuple[Snapshot, ...]:
-    found = read_saved(native)
-    if not found:
-        return ()
-    current = current_name(native)
-    if not any(one.name == current and is_below(one, xml) for one in found):
-        current = None  # libvirt calls one current for want of a true one, see metadata/rewrite.py
-    active = {os.path.realpath(str(disk.source)) for disk in image_disks(xml)}
-    frozen = Frozen(record, {snapshot_key(one.name, one.created_at) for one in found}, active)
-    snapshots = [from_saved(one, record.snapshots, frozen.past(one)) for one in found]
-    return in_tree_order([replace(one, current=one.name == current) for one in snapshots])
 
 
 def _unusable(directory: str, reason: str) -> KvmError:

@@ -1,34 +1,32 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A domain of libvirt with all that changing its snapshots needs: its record, its layers, its definition."""
+"""One VM of libvirt with all that changing its snapshots needs: its record, its layers, its definition."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import (
     read_domain,
     unresolved,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.deletion import delete
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.current import true_current
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.forest import (
     Forest,
     Surroundings,
-    survey,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import survey
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import (
     HostFiles,
-    is_based_on,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
-    is_device,
-    still_open,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.definition import (
+    without_layers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import (
     agree,
@@ -39,12 +37,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     point_to,
     read_saved,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RemoveJournal
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import (
     Disk,
     disks,
     image_disks,
-    source_path,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import before_merge
@@ -53,9 +51,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import 
 
 _INACTIVE, _SECURE = 2, 1  # virDomainXMLFlags
 
+Seen = dict[str, Any]  # answers of libvirt, by what was asked
 
-class DomainHandle:
-    """One domain. Every method raises `KvmError`; ``native`` is libvirt's own."""
+
+class VmHandle:
+    """One VM. Every method raises `KvmError`; ``native`` is libvirt's own domain."""
 
     def __init__(
         self,
@@ -72,16 +72,19 @@ class DomainHandle:
         self.id = domain
         self.name = domain.name
         self.version = version
-        self._records = records
-        self._host_files = host_files
-        self._seen: Optional[dict[str, Any]] = None
+        self.records = records
+        self.host_files = host_files
+        self._seen: Optional[Seen] = None
 
     @contextmanager
-    def seen_once(self) -> Iterator[None]:
-        """Ask libvirt each question once for the block, which changes nothing: all is decided by one reading."""
-        self._seen = {}
+    def seen_once(self, seen: Optional[Seen] = None) -> Iterator[Seen]:
+        """Ask libvirt each question once for the block, which changes nothing: all is decided by one reading.
+
+        ``seen`` is what was asked for the same decision already, under the same lock; it is added to.
+        """
+        self._seen = {} if seen is None else seen
         try:
-            yield
+            yield self._seen
         finally:
             self._seen = None
 
@@ -131,36 +134,39 @@ class DomainHandle:
 
     def record(self) -> Record:
         """Return what this collection notes of it."""
-        return self._records.read(self.id)
+        found: Record = self._once("record", "reading its record", lambda: self.records.read(self.id))
+        return found
 
     def write(self, record: Record, durable: bool = False) -> None:
         """Replace what this collection notes of it."""
-        self._records.write(self.id, record, durable)
+        self.records.write(self.id, record, durable)
+        if self._seen is not None:
+            self._seen["record"] = record
 
     def keep_record(self) -> bytes | None:
         """Return its record's very bytes, for `put_back_record`."""
-        return self._records.keep(self.id)
+        return self.records.keep(self.id)
 
     def put_back_record(self, kept: bytes | None) -> None:
         """Make its record what it was before something that was refused."""
-        self._records.put_back(self.id, kept)
+        self.records.put_back(self.id, kept)
 
     def note_merging(self, step: Merge, used: bool) -> None:
         """Note to which images a merge is about to write and, where the upper one is ``used``, which is merged into which."""
         record = self.record()
-        if record.journal:
+        if isinstance(record.journal, RemoveJournal):
             journal = replace(record.journal, merging=(step.top, step.base) if used else ())
             images = before_merge(record.images, step.top, step.base, step.above)
             self.write(replace(record, journal=journal, images=images), durable=True)
 
     def note_percent(self, percent: int | None) -> None:
         """Tell others how far a merge has got."""
-        self._records.note_percent(self.id, percent)
+        self.records.note_percent(self.id, percent)
 
     def around(self) -> Surroundings:
         """Return what is there beside it on its host."""
         with translated("the host", "reading what its VMs use"):
-            return Surroundings(self._host_files, self._host_files.users(self.connection), self.id.uuid)
+            return Surroundings(self.host_files, self.host_files.users(self.connection), self.id.uuid)
 
     def survey(
         self, without: Collection[str] = (), record: Record | None = None, going: Collection[str] = ()
@@ -187,14 +193,7 @@ class DomainHandle:
         Libvirt (9.0 and later) writes chains into the definition when a snapshot is taken of a running VM, and believes them.
         """
         root = self.definition()
-        stale = [one for one in root.iter("backingStore") if _is_gone(one, merged)]
-        for layer in stale:
-            below = layer.find("backingStore")
-            if below is None:
-                layer.getparent().remove(layer)
-            else:
-                layer.getparent().replace(layer, below)
-        if stale:
+        if without_layers(root, merged):
             with translated(self.name, "taking a merged layer out of its definition"):
                 self.connection.defineXML(unresolved(root))
 
@@ -209,100 +208,13 @@ class DomainHandle:
 
         with translated(self.name, "rewriting what libvirt keeps of its snapshots"):
             current = true_current(found, forest, current_name(self.native))
-            agree(self.native, self.version, found, current, disk=forest.on_disk(moved), unnamed=unnamed)
+            changed = agree(self.native, self.version, found, current, disk=forest.on_disk(moved), unnamed=unnamed)
+        if changed and self._seen is not None:
+            del self._seen["saved"]
 
-    def unlink(self, files: Iterable[str]) -> None:
-        """Delete files that nothing needs any more, and tell the storage pools. Raises ``file_in_use``."""
-        going, directories = self._in_order(files), set()
-        for file, pid in still_open(going).items():
-            raise KvmError(
-                "file_in_use",
-                f"{file} of {self.name} is open in process {pid}, though neither libvirt nor another image needs it.",
-                "No file was deleted. If that process is the VM's QEMU, libvirt was killed while it switched disks: shut "
-                f"the guest down from inside only after looking at: ls -l /proc/{pid}/fd.",
-                file=file,
-                pid=pid,
-            )
-        for file in going:
-            if is_device(file):
-                continue  # what is on it is needed no more, and whose it is to be next is not for us to say
-            try:
-                os.unlink(file)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise KvmError(
-                    "file_not_removed",
-                    f"{file}, which {self.name} does not need any more, cannot be deleted: {error.strerror}.",
-                    "The VM is as it should be. Run the task again when the file can be deleted.",
-                ) from error
-            directories.add(os.path.dirname(file))
-        for directory in directories:
-            with suppress(libvirt.libvirtError):  # no pool there, or one that is busy and will refresh itself
-                self.connection.storagePoolLookupByTargetPath(directory).refresh(0)
+    def unlink(self, files: Iterable[str]) -> tuple[str, ...]:
+        """Delete files that nothing needs any more, tell the storage pools, and return what was deleted.
 
-    def _in_order(self, files: Iterable[str]) -> list[str]:
-        """Return what is about to be deleted, an overlay before what it is based on; looked at for the last time.
-
-        Raises ``file_in_use`` where anybody else needs one of them.
+        Raises ``file_in_use`` or ``file_not_removed``.
         """
-        going = {os.path.realpath(file): file for file in files}
-        around = self.around()
-        around.files.look_into({os.path.dirname(file) for file in going})
-        above = {file: [one for one in around.files.above(file) if is_based_on(one, file)] for file in going}
-        for file in going:
-            users = [str(user) for user in around.users.of(file, self.id.uuid)]
-            users += [one for one in above[file] if one not in going]
-            unknown = around.why_unknown(file)
-            users += [f"nobody can tell whom ({unknown})"] if unknown else []
-            if users:
-                raise _needed(self.name, file, list(dict.fromkeys(users)))
-        ordered: list[str] = []
-        while len(ordered) < len(going):
-            left = [file for file in going if file not in ordered]
-            # Headers that name each other in a circle are none of ours, and must not hold up anything.
-            ordered += [file for file in left if set(above[file]).issubset(ordered)] or left
-        return [going[file] for file in ordered]
-
-
-def gone_layers(domain: Any) -> list[str]:
-    """Return the files that the chains in a VM's definition name and that are not there."""
-    return [str(source_path(one)) for one in domain.iter("backingStore") if _is_gone(one)]
-
-
-def _is_gone(layer: Any, merged: str = "") -> bool:
-    path = source_path(layer)
-    return path is not None and (os.path.realpath(path) == merged or not os.path.lexists(path))
-
-
-def _needed(vm: str, file: str, users: list[str]) -> KvmError:
-    return KvmError(
-        "file_in_use",
-        f"{file}, which {vm} does not need any more, is needed by {' and '.join(users)}.",
-        "No file was deleted. Run the task again: it looks at what is there first.",
-        file=file,
-        users=users,
-    )
-
-
-def true_current(snapshots: list[Saved], forest: Forest, called: str | None) -> str | None:
-    """Return the snapshot that the VM's present is based on, going by its layers: the one whose states are nearest, if any.
-
-    Where several are, as those inside one image, it is the one that libvirt calls current, or the newest.
-    """
-    depths = {one.name: depth for one in snapshots if (depth := _depth(one, forest)) is not None}
-    newest_first = sorted(snapshots, key=lambda one: one.created_at, reverse=True)
-    near = [one.name for one in newest_first if one.name in depths and depths[one.name] == min(depths.values())]
-    return called if called in near else next(iter(near), None)
-
-
-def _depth(snapshot: Saved, forest: Forest) -> int | None:
-    depths = []
-    for part in snapshot.disks:
-        if part.target not in forest.tops:
-            continue
-        chain, state = forest.chain(forest.tops[part.target]), os.path.realpath(part.state)
-        if state not in chain or (part.overlay and state == chain[0]):
-            return None
-        depths.append(chain.index(state))
-    return min(depths, default=None)
+        return delete(self.name, self.connection, self.around(), files)

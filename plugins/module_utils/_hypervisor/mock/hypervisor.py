@@ -73,7 +73,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contra
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.domain import domain_element
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.images import delete_file
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.plan import plan_snapshot
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.remove import forget, plan_removal
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.remove import forget, plan_remove
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.revert import go_back, plan_revert
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.state import StateFile, find_vm
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.storage import Files, past_of, storage
@@ -83,19 +83,19 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.t
     switch_disks,
     wait_while_taking,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import from_json, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import agent_connected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_blocked, memory_blockers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
+    Done,
     Recovery,
     RemovalPlan,
     RevertPlan,
     Room,
     SnapshotPlan,
-    Taken,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import (
@@ -139,13 +139,13 @@ class MockHypervisor(Hypervisor):
 
     def _operation(self, domain: DomainId, native: Mapping[str, Any]) -> Optional[Operation]:
         noted = native["operation"]
-        return self._records.operation(domain, Record(journal=Journal(**noted))) if noted else None
+        return self._records.operation(domain, Record(journal=from_json(noted))) if noted else None
 
     def storage(self, vm: VirtualMachine) -> Storage:
         state = self._file.read()
         return storage(state, find_vm(state, vm.id), vm.snapshots)
 
-    def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
+    def plan_take(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         state = self._file.read()
         return plan_snapshot(vm, find_vm(state, vm.id), state["files"], request)
 
@@ -164,7 +164,7 @@ class MockHypervisor(Hypervisor):
     def lock(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
         return self._records.lock(domain, deadline)
 
-    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
+    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Done:
         native = find_vm(self._file.read(), plan.vm.id)
         blockers = memory_blockers(domain_element(native))
         if plan.request.include_memory and blockers:
@@ -179,7 +179,7 @@ class MockHypervisor(Hypervisor):
         if snapshot is None:
             message = f"After the snapshot {plan.vm.name} has none of that name."
             raise KvmError("verification_failed", message, "Somebody changed the state file meanwhile.")
-        return Taken(snapshot, notes)
+        return Done(notes, snapshot=snapshot)
 
     def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
         plan = plan_revert(self._file.read(), vm, snapshot, power)
@@ -187,25 +187,25 @@ class MockHypervisor(Hypervisor):
             self.room(os.path.dirname(str(overlay.file)))
         return plan
 
-    def revert(self, plan: RevertPlan, deadline: Deadline) -> tuple[str, ...]:
+    def revert(self, plan: RevertPlan, deadline: Deadline) -> Done:
         seconds = self._begin(plan.vm.id, "revert", plan.snapshot.name)
         self._wait(plan.vm.id, min(seconds, deadline.remaining()))
         with self._end(plan.vm.id) as state:
             go_back(state, plan)
-        return plan.notes
+        return Done(plan.notes, plan.dropped)
 
-    def plan_removal(
+    def plan_remove(
         self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
     ) -> RemovalPlan:
-        return plan_removal(self._file.read(), vm, snapshots, orphans)
+        return plan_remove(self._file.read(), vm, snapshots, orphans)
 
-    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:
+    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> Done:
         (snapshot,) = plan.snapshots
         seconds = self._begin(plan.vm.id, "remove", snapshot.name)
         self._merge(plan, max(seconds, self._merge_seconds(plan, bandwidth)), deadline)
         with self._end(plan.vm.id) as state:
             forget(state, plan.vm, snapshot.name)
-        return plan.notes
+        return Done(plan.notes, plan.dropped)
 
     def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
         """Finish a removal, since merging goes one way; undo the others, whose one step is the last."""
@@ -213,13 +213,14 @@ class MockHypervisor(Hypervisor):
         if operation is None:
             return Recovery("")
         found = vm.find(operation.snapshot)
+        removed: tuple[str, ...] = ()
         if operation.kind == "remove" and found:
-            self.remove(self.plan_removal(vm, [found]), 0, deadline)
+            removed = self.remove(self.plan_remove(vm, [found]), 0, deadline).files_removed
         finished = operation.kind == "remove" or bool(operation.kind == "take" and found)
         noun = {"remove": "removal of", "take": "taking of", "revert": "revert to"}[operation.kind]
         with self._end(vm.id):
             word = "Finished" if finished else "Undid"
-            return Recovery(f"{word} the interrupted {noun} snapshot {operation.snapshot!r}.", finished)
+            return Recovery(f"{word} the interrupted {noun} snapshot {operation.snapshot!r}.", finished, removed)
 
     def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
         with self._file.change() as state:

@@ -40,10 +40,10 @@ class Removed:
     merged: Mapping[str, int]
 
 
-def plan_removal(
+def plan_remove(
     state: Mapping[str, Any], vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str]
 ) -> RemovalPlan:
-    """Return the plan, rehearsed on a copy. Raises as `Hypervisor.plan_removal` says."""
+    """Return the plan, rehearsed on a copy. Raises as `Hypervisor.plan_remove` says."""
     native = find_vm(state, vm.id)
     refuse_busy(vm, native)
     refuse_mixed(vm.name, native, snapshots, state["files"])

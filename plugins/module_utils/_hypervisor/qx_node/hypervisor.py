@@ -40,12 +40,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze impo
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
+    Done,
     Recovery,
     RemovalPlan,
     RevertPlan,
     Room,
     SnapshotPlan,
-    Taken,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
@@ -96,7 +96,7 @@ class QxNodeHypervisor(Hypervisor):
         """Nothing is told of it; ``vm.untold`` says so."""
         return Storage(())
 
-    def plan(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
+    def plan_take(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         snapshot = knowing(Snapshot(request.name, untold=untold("")), request.include_memory, None)
         notes = (_MEMORY_NOT_KNOWN,) if request.include_memory else ()
         return SnapshotPlan(vm=vm, request=request, snapshot=snapshot, notes=notes)
@@ -115,7 +115,7 @@ class QxNodeHypervisor(Hypervisor):
     def _locked(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
         return self._records.lock(domain, deadline)
 
-    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
+    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Done:
         """Take it; what the agent refuses for its memory or a freeze is taken without, where the task allows that."""
         notes = tuple(note for note in plan.notes if note != _MEMORY_NOT_KNOWN)
         wish: Optional[_Wish] = _Wish(plan.request.include_memory, plan.freeze, notes)
@@ -131,7 +131,7 @@ class QxNodeHypervisor(Hypervisor):
         quiesced = None if tried.quiesce else False
         asked = (_FREEZE_NOT_KNOWN,) if tried.quiesce else ()
         taken = knowing(self._verified(plan), tried.include_memory, quiesced)
-        return Taken(taken, (*tried.notes, *asked, *doubts))
+        return Done((*tried.notes, *asked, *doubts), snapshot=taken)
 
     def _post(self, plan: SnapshotPlan, wish: _Wish, deadline: Deadline) -> tuple[str, ...]:
         vm, name = plan.vm, plan.request.name
@@ -167,7 +167,7 @@ class QxNodeHypervisor(Hypervisor):
     def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
         return RevertPlan(vm, snapshot, (), (), "", notes=(_REVERTS_AGAIN,))
 
-    def revert(self, plan: RevertPlan, deadline: Deadline) -> tuple[str, ...]:
+    def revert(self, plan: RevertPlan, deadline: Deadline) -> Done:
         vm, name = plan.vm, plan.snapshot.name
         what = f"the revert of {vm.name} to snapshot {name!r}"
         path = f"{_path(vm.id, self._id(vm.id, name))}/revert"
@@ -184,14 +184,14 @@ class QxNodeHypervisor(Hypervisor):
             self._listing.vms()  # what is told next is the VM's state after it
         except KvmError as error:
             raise _unverified(what, error) from error
-        return plan.notes
+        return Done(plan.notes)
 
-    def plan_removal(
+    def plan_remove(
         self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
     ) -> RemovalPlan:
         return RemovalPlan(vm, tuple(snapshots), ())
 
-    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> tuple[str, ...]:
+    def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> Done:
         (snapshot,) = plan.snapshots
         vm, name = plan.vm, snapshot.name
         what = f"the removal of snapshot {name!r} of {vm.name}"
@@ -201,14 +201,14 @@ class QxNodeHypervisor(Hypervisor):
         except AgentError as failure:
             raise translated(failure, vm.name) from failure
         except InDoubtError as doubt:
-            return (was_done(lambda: not self._is_listed(vm.id, name), doubt, what),)
+            return Done((was_done(lambda: not self._is_listed(vm.id, name), doubt, what),))
         if any(one.name == name for one in self._looked(vm.id, what)):
             raise KvmError(
                 "verification_failed",
                 f"The agent said that snapshot {name!r} of {vm.name} was removed, and still lists it.",
                 "Look on the host: virsh snapshot-list, and the agent's log.",
             )
-        return ()
+        return Done()
 
     def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
         """There is no journal, and so never anything to finish or undo."""

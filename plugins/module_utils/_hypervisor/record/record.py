@@ -1,23 +1,27 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What this collection keeps of a VM on its host: a lock, the operation under way, what libvirt has no place for.
+"""What this collection keeps of a VM on its host: the operation under way, and what libvirt has no place for.
 
 One JSON file and one lock file a VM, named by UUID so that a rename of the VM loses nothing.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Optional
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record import journal as journals
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.lock import (
+    held,
+    lock,
+    record_unusable,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import Identity, ImageNote
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import record_newer
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
@@ -26,9 +30,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.version im
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation
 
 _ROOT_DIRECTORY = "/var/lib/limiquantix-kvm"
-
-
-_LOCK_POLL = 0.1  # seconds
 # A record without a number is of before there were any. It is raised when a release that does not know what is new would
 # do harm by losing it: unknown keys are read over, and not written again.
 _SCHEMA = 2
@@ -86,17 +87,11 @@ class Record:
     @property
     def making(self) -> tuple[str, ...]:
         """Files that an operation under way makes: nothing names them yet."""
-        if self.journal is None:
-            return ()
-        return (*self.journal.files, *self.journal.overlays.values())
+        return self.journal.making if self.journal else ()
 
 
 def _from_json(values: dict[str, Any]) -> Record:
     journal = values.get("journal")
-    if journal:
-        was = {target: tuple(image) for target, image in journal.get("was", {}).items()}
-        lists = {key: tuple(journal[key]) for key in ("files", "merging")}
-        journal = {**journal, **lists, "was": was}
     return Record(
         snapshots={
             key: SnapshotNote(**_known(SnapshotNote, note)) for key, note in values.get("snapshots", {}).items()
@@ -104,11 +99,17 @@ def _from_json(values: dict[str, Any]) -> Record:
         overlays=tuple(values.get("overlays", ())),
         former=tuple(values.get("former", ())),
         made={path: Made(**_known(Made, made)) for path, made in values.get("made", {}).items()},
-        journal=Journal(**_known(Journal, journal)) if journal else None,
+        journal=journals.from_json(journal) if journal else None,
         images={file: _image_note(note) for file, note in values.get("images", {}).items()},
         serial=int(values.get("serial", 0)),
         kept=tuple(values.get("kept", ())),
     )
+
+
+def _to_json(record: Record) -> dict[str, Any]:
+    journal = journals.to_json(record.journal) if record.journal else None
+    written = asdict(replace(record, journal=None))
+    return {"schema": _SCHEMA, "written_by": VERSION, **written, "journal": journal}
 
 
 def _image_note(values: dict[str, Any]) -> ImageNote:
@@ -144,20 +145,20 @@ class Records:
         except FileNotFoundError:
             return Record()
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise self._unusable(error) from error
+            raise record_unusable(error) from error
 
     def write(self, domain: DomainId, record: Record, durable: bool = False) -> None:
         """Replace a VM's record in one step; ``durable`` outlives a power cut too. Raises ``record_unusable``."""
         path = self._path(domain, "json")
         try:
             with open(path + ".new", "w", encoding="utf-8") as file:
-                json.dump({"schema": _SCHEMA, "written_by": VERSION, **asdict(record)}, file)
+                json.dump(_to_json(record), file)
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
             os.replace(path + ".new", path)
         except OSError as error:
-            raise self._unusable(error) from error
+            raise record_unusable(error) from error
 
     def of_others(self, domain: DomainId) -> Iterator[tuple[str, Record]]:
         """Yield the UUID and the record of every other VM that is or was on this host, as far as they can be read."""
@@ -175,7 +176,7 @@ class Records:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._unusable(error) from error
+            raise record_unusable(error) from error
 
     def put_back(self, domain: DomainId, kept: Optional[bytes]) -> None:
         """Make a VM's record what `keep` returned: after a refusal it is as before. Raises ``record_unusable``."""
@@ -189,7 +190,7 @@ class Records:
                 file.write(kept)
             os.replace(path + ".new", path)
         except OSError as error:
-            raise self._unusable(error) from error
+            raise record_unusable(error) from error
 
     def note_percent(self, domain: DomainId, percent: Optional[int]) -> None:
         """Tell others how far a merge has got, as well as that can be done; None when it has ended."""
@@ -217,59 +218,23 @@ class Records:
         except (OSError, ValueError):
             return None
 
-    @contextmanager
-    def lock(self, domain: DomainId, deadline: Deadline) -> Iterator[None]:
-        """Hold the VM's lock; the kernel lets go of it when the holder ends, however it ends. Raises ``locked``."""
+    def lock(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
+        """Hold the VM's lock (see `lock`); what a run that was killed has told of its merge goes. Raises ``locked`` too."""
         try:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            descriptor = os.open(self._path(domain, "lock"), os.O_CREAT | os.O_RDWR, 0o600)
         except OSError as error:
-            raise self._unusable(error) from error
-        try:
-            self._acquire(descriptor, domain, deadline)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-            self.note_percent(domain, None)  # of a run that was killed
+            raise record_unusable(error) from error
+        return self._locked(domain, deadline)
+
+    @contextmanager
+    def _locked(self, domain: DomainId, deadline: Deadline) -> Iterator[None]:
+        with lock(self._path(domain, "lock"), domain.name, deadline):
+            self.note_percent(domain, None)
             yield
-        finally:
-            os.close(descriptor)
 
     def held(self, domain: DomainId) -> bool:
         """Whether a run holds the VM's lock at this moment."""
-        try:
-            descriptor = os.open(self._path(domain, "lock"), os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of by closing
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
-
-    def _acquire(self, descriptor: int, domain: DomainId, deadline: Deadline) -> None:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if deadline.passed:
-                    raise self._locked(descriptor, domain, deadline) from None
-                time.sleep(min(_LOCK_POLL, deadline.remaining()))
-
-    def _locked(self, descriptor: int, domain: DomainId, deadline: Deadline) -> KvmError:
-        holder = os.pread(descriptor, 32, 0).decode() or "unknown"
-        return KvmError(
-            "locked",
-            f"Another run of this collection (pid {holder}) has held {domain.name} for {deadline.seconds:g} seconds.",
-            "Nothing was changed. Wait for it, or give a longer timeout.",
-            pid=holder,
-        )
+        return held(self._path(domain, "lock"))
 
     def _path(self, domain: DomainId, suffix: str) -> str:
         return os.path.join(self._directory, f"{domain.uuid}.{suffix}")
-
-    def _unusable(self, error: Exception) -> KvmError:
-        remedy = "Nothing was changed. It needs become: true, room, and a directory that can be written."
-        return KvmError("record_unusable", f"Cannot use this collection's records: {error}.", remedy)

@@ -20,7 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 # virterror.h; written out since old bindings lack some of the names.
 _INTERNAL_ERROR, _RPC, _NO_CONNECT, _INVALID_ARG, _SYSTEM_ERROR = 1, 39, 5, 8, 38
 _AUTH = (29, 45, 79, 88, 94)  # operation denied, authentication failed, cancelled, access denied, unavailable
-_NO_DOMAIN, _OPERATION_INVALID, _OPERATION_TIMEOUT, _NO_SNAPSHOT = 42, 55, 68, 72
+_NO_DOMAIN, _OPERATION_INVALID, _OPERATION_TIMEOUT, NO_SNAPSHOT = 42, 55, 68, 72
 _OPEN_SECONDS = 30
 _READS = 20  # of snapshots that others remove meanwhile, one after another and each slower than a read
 
@@ -85,7 +85,7 @@ def read_again(read: Callable[[], Answer]) -> Answer:
         try:
             return read()
         except libvirt.libvirtError as error:
-            if error.get_error_code() != _NO_SNAPSHOT:
+            if error.get_error_code() != NO_SNAPSHOT:
                 raise
     return read()
 

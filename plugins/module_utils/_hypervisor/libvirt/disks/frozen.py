@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The images of a VM that hold its snapshots' disks, and their memory files: noting what they are like, and looking again.
+"""The images of a VM that hold its snapshots' disks, and their memory files, held against what is noted of them.
 
 QEMU writes the last to an image as it switches to the overlay: it opens it for reading only then, and puts down bitmaps,
 lazy refcounts and caches first. After libvirt has answered nothing is written there, neither as the VM is suspended, saved,
@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
@@ -47,9 +46,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import
 # File systems of this host alone that keep the time of every write, to the ns.
 _TRUE_TIMES = ("ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "overlay")
 _MEMORY = "memory"  # in place of an image's format
-_SOON_SECONDS = 10
-
-States = Mapping[str, Collection[str]]  # the real paths of the states of snapshots, by `snapshot_key`
 
 
 class Frozen:
@@ -207,68 +203,3 @@ def _is_copy(noted: Identity, status: os.stat_result) -> bool:
     # Only a time to the ns tells one image from all others.
     exact = (noted.size, noted.mtime_ns) == (status.st_size, status.st_mtime_ns)
     return exact and bool(noted.mtime_ns % 10**9)
-
-
-def foreseen(images: Iterable[str], directory: Optional[str]) -> Past:
-    """Return the past of a snapshot of images, right after it is taken; a memory file would go to ``directory``."""
-    frozen = Frozen(Record(), ())
-    reasons = [(file, frozen.unprovable(file)) for file in map(os.path.realpath, images)]
-    if directory:
-        reasons.append((directory, frozen.untrue_times(os.path.realpath(directory))))
-    return together((file, Past(UNPROVEN, (reason,))) for file, reason in reasons if reason)
-
-
-def is_soon(one: Saved) -> bool:
-    """Whether nobody wrote to what a snapshot is made of later than a few seconds after it was taken."""
-    taken = datetime.fromisoformat(one.created_at).timestamp()
-    with suppress(OSError):
-        files = (file for file, _form in Frozen(Record(), ()).files(one))
-        return all(os.stat(file).st_mtime < taken + _SOON_SECONDS for file in files)
-    return False
-
-
-def with_taken(record: Record, one: Saved, states: States) -> Record:
-    """Return a record with notes of all that a snapshot that was just taken is made of, which has the next number.
-
-    ``states`` are those of all snapshots that there are now.
-    """
-    serial = record.serial + 1
-    frozen = Frozen(record, states, states[snapshot_key(one.name, one.created_at)])
-    files = dict(frozen.files(one))
-    notes = {file: frozen.noted(file, form, serial) for file, form in files.items()}
-    kept = {file: note for file, note in record.images.items() if file not in files}
-    return replace(record, images={**kept, **_with_states(notes, states)}, serial=serial)
-
-
-def looked_at(record: Record, snapshots: Collection[Saved]) -> Record:
-    """Return a record with notes of what is frozen for these snapshots, all that a VM has, and of nothing else.
-
-    What others wrote to is known from then on, what this collection did is noted anew. Nothing is noted for the first time.
-    """
-    if not record.images:
-        return record
-    states = states_of(snapshots)
-    frozen = Frozen(record, states)
-    notes: dict[str, Optional[ImageNote]] = {}
-    for file, form in {file: form for one in snapshots for file, form in frozen.files(one)}.items():
-        if not os.path.exists(file):
-            notes[file] = record.images.get(file)
-        elif frozen.note(file):
-            notes[file] = frozen.noted(file, form, record.serial + 1)
-    return replace(record, images=_with_states(notes, states))
-
-
-def _with_states(notes: Mapping[str, Optional[ImageNote]], states: States) -> dict[str, ImageNote]:
-    return {
-        file: replace(note, states=tuple(sorted(key for key, files in states.items() if file in files)))
-        for file, note in notes.items()
-        if note is not None
-    }
-
-
-def states_of(snapshots: Iterable[Saved]) -> dict[str, set[str]]:
-    """Return the real paths of the states of snapshots, by `snapshot_key`."""
-    return {
-        snapshot_key(one.name, one.created_at): {os.path.realpath(part.state) for part in one.disks}
-        for one in snapshots
-    }

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
 

@@ -23,7 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     merge_failed,
     merge_timeout,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import image_disks, source_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
@@ -38,7 +38,7 @@ _SETTLE_SECONDS = 10.0
 _APPARMOR_FIXED = 12_001_000
 
 
-def commit_block(handle: DomainHandle, target: str, step: Merge, pace: Pace, started: Callable[[], None]) -> None:
+def commit_block(handle: VmHandle, target: str, step: Merge, pace: Pace, started: Callable[[], None]) -> None:
     """Merge a layer of a disk into the one under it while the VM runs.
 
     ``started`` is called as soon as libvirt has begun. Raises ``apparmor_denied`` or another error of `from_libvirt`
@@ -56,7 +56,7 @@ def commit_block(handle: DomainHandle, target: str, step: Merge, pace: Pace, sta
     _verify(handle, target, step.top)
 
 
-def abort_commit(handle: DomainHandle, target: str) -> None:
+def abort_commit(handle: VmHandle, target: str) -> None:
     """End a commit that an interrupted run left; the disk stays on the layers it is on.
 
     Libvirt that was killed in the middle of it may crash at this (seen with 7.0 and 11.3). That costs one more run.
@@ -68,7 +68,7 @@ def abort_commit(handle: DomainHandle, target: str) -> None:
             _until_gone(handle, target)
 
 
-def catch_up(handle: DomainHandle) -> None:
+def catch_up(handle: VmHandle) -> None:
     """Let libvirt see a commit that ended just when it was killed: it still believes the merged layer to be there.
 
     A pull of nothing, down to the image that the active layer is really based on, makes it look (measured on 7.0, 9.0 and
@@ -84,7 +84,7 @@ def catch_up(handle: DomainHandle) -> None:
             _until_gone(handle, disk.target)
 
 
-def _layers(handle: DomainHandle, target: str) -> Iterator[tuple[str, str]]:
+def _layers(handle: VmHandle, target: str) -> Iterator[tuple[str, str]]:
     """Yield each layer of a disk, active first: its real path and the name by which libvirt takes it (``vda[3]``)."""
     for element in handle.xml().iterfind("devices/disk"):
         if element.find("target").get("dev") != target:
@@ -100,7 +100,7 @@ def _layers(handle: DomainHandle, target: str) -> Iterator[tuple[str, str]]:
             source = None if layer is None else layer.find("source")
 
 
-def _wait(handle: DomainHandle, target: str, active: bool, deadline: Deadline) -> None:
+def _wait(handle: VmHandle, target: str, active: bool, deadline: Deadline) -> None:
     pause = _POLL_FIRST
     while True:
         with translated(handle.name, "watching the merge"):
@@ -118,7 +118,7 @@ def _wait(handle: DomainHandle, target: str, active: bool, deadline: Deadline) -
         pause = min(pause * 1.3, _POLL_MOST)
 
 
-def _is_ready(handle: DomainHandle, target: str) -> bool:
+def _is_ready(handle: VmHandle, target: str) -> bool:
     """Whether the guest's new writes go to both layers: only libvirt's mirror tells, not the numbers of the job."""
     for element in handle.xml().iterfind("devices/disk"):
         if element.find("target").get("dev") == target:
@@ -127,7 +127,7 @@ def _is_ready(handle: DomainHandle, target: str) -> bool:
     return False
 
 
-def _pivot(handle: DomainHandle, target: str) -> bool:
+def _pivot(handle: VmHandle, target: str) -> bool:
     try:
         handle.native.blockJobAbort(target, _PIVOT)
     except libvirt.libvirtError as error:
@@ -138,13 +138,13 @@ def _pivot(handle: DomainHandle, target: str) -> bool:
     return True
 
 
-def _until_gone(handle: DomainHandle, target: str) -> None:
+def _until_gone(handle: VmHandle, target: str) -> None:
     end = time.monotonic() + _SETTLE_SECONDS
     while handle.native.blockJobInfo(target, 0) and time.monotonic() < end:
         time.sleep(_POLL_FIRST)
 
 
-def _verify(handle: DomainHandle, target: str, gone: str) -> None:
+def _verify(handle: VmHandle, target: str, gone: str) -> None:
     """Make sure that the merged layer is in the chain no more; libvirt may take a moment to say so."""
     end = time.monotonic() + _SETTLE_SECONDS
     while gone in dict(_layers(handle, target)):
@@ -161,7 +161,7 @@ def _hint(file: str) -> str:
     return f"{free} MiB are free beside {file}; its reason is in /var/log/libvirt/qemu and the host's journal"
 
 
-def _refusal(handle: DomainHandle, error: Any) -> KvmError:
+def _refusal(handle: VmHandle, error: Any) -> KvmError:
     found = from_libvirt(error, handle.name, "merging a layer")
     confined = any(label.get("model") == "apparmor" for label in handle.xml().iterfind("seclabel"))
     if "Permission denied" not in found.message or not confined or handle.version >= _APPARMOR_FIXED:

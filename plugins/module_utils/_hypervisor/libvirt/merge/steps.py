@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Callable
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live import (
     catch_up,
@@ -26,32 +26,34 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_on,
     written,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Drop, Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
-def settle(handle: DomainHandle, forest: Forest, merging: bool, pace: Pace, started: Callable[[], None]) -> None:
-    """Do all that is to do. ``started`` is called, perhaps often, when an image is about to become another one.
+def settle(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, started: Callable[[], None]) -> tuple[str, ...]:
+    """Do all that is to do, and return the files that were deleted.
 
-    Raises as `Hypervisor.remove` says.
+    ``started`` is called, perhaps often, when an image is about to become another one. Raises as `Hypervisor.remove` says.
     """
+    removed: tuple[str, ...] = ()
     try:
         while (step := forest.layers.next_step(merging)) is not None:
             if isinstance(step, Drop):
                 started()
                 handle.forget_layers(step.file)
-                handle.unlink([step.file])
+                removed += handle.unlink([forest.spelled.get(step.file, step.file)])
                 forest.layers.done(step)
             else:
-                _merge(handle, forest, step, pace, started)
+                removed += _merge(handle, forest, step, pace, started)
         handle.forget_layers()  # of a version before this one
     finally:
         handle.note_percent(None)
+    return removed
 
 
-def _merge(handle: DomainHandle, forest: Forest, step: Merge, pace: Pace, started: Callable[[], None]) -> None:
+def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: Callable[[], None]) -> tuple[str, ...]:
     open_in = [target for target, top in forest.tops.items() if step.top in forest.chain(top)] if forest.running else []
     base = (forest.spelled[step.base], forest.format(step.base))
     used = bool(step.above) or step.top in forest.tops.values()
@@ -74,10 +76,10 @@ def _merge(handle: DomainHandle, forest: Forest, step: Merge, pace: Pace, starte
     handle.forget_layers(step.top)
     handle.agree(forest, {step.top: base})
     _require_unused(handle, step.top)
-    handle.unlink([step.top])
+    return handle.unlink([forest.spelled[step.top]])
 
 
-def _define(handle: DomainHandle, images: dict[str, tuple[str, str]], before: tuple[str, str]) -> None:
+def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[str, str]) -> None:
     """Define disks on the image that took over; undo that where somebody has started the VM on the other meanwhile."""
     handle.define(images)
     if handle.active() and any(handle.disk(target).source == before[0] for target in images):
@@ -85,7 +87,7 @@ def _define(handle: DomainHandle, images: dict[str, tuple[str, str]], before: tu
         raise merge_failed(handle.name, "somebody started the VM while its layers were being merged")
 
 
-def see_merged(handle: DomainHandle, forest: Forest, top: str, base: str) -> None:
+def see_merged(handle: VmHandle, forest: Forest, top: str, base: str) -> None:
     """Draw the conclusions from a merge that has ended while nobody, perhaps not even libvirt, was there to see it."""
     _see_pivot(handle, forest, top, base)
     if base not in forest.images or forest.layers.above(top) or top in forest.tops.values():
@@ -98,7 +100,7 @@ def see_merged(handle: DomainHandle, forest: Forest, top: str, base: str) -> Non
     handle.agree(forest, {top: image})
 
 
-def _see_pivot(handle: DomainHandle, forest: Forest, top: str, base: str) -> None:
+def _see_pivot(handle: VmHandle, forest: Forest, top: str, base: str) -> None:
     """Raise ``pivot_unseen`` where QEMU has left the merged layer and libvirt, killed just then, does not know.
 
     At the VM's next start it would go on from that layer, as old as it is then: its definition is put right. Libvirt 11.3
@@ -127,7 +129,7 @@ def _see_pivot(handle: DomainHandle, forest: Forest, top: str, base: str) -> Non
     )
 
 
-def _require_unused(handle: DomainHandle, file: str) -> None:
+def _require_unused(handle: VmHandle, file: str) -> None:
     """Read everything once more before a file that held data is deleted."""
     layers = handle.survey().layers
     if file in layers.present or file in layers.states or layers.above(file):

@@ -20,7 +20,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import read_again
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
+    NO_SNAPSHOT,
+    read_again,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import (
     read_snapshot,
     unresolved,
@@ -70,9 +74,12 @@ def forget(native: Any, name: str) -> None:
 
 
 def _forget(native: Any, name: str) -> None:
-    going = next((one for one in native.listAllSnapshots(0) if one.getName() == name), None)
-    if going is None:
-        return
+    try:
+        going = native.snapshotLookupByName(name, 0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == NO_SNAPSHOT:
+            return
+        raise
     parent = saved(_described(going)).parent
     current = current_name(native)
     for child in going.listAllChildren(0):
@@ -97,8 +104,8 @@ def agree(
     *,
     disk: OnDisk,
     unnamed: Callable[[str], None],
-) -> None:
-    """Make every snapshot name the images that are there.
+) -> bool:
+    """Make every snapshot name the images that are there; return whether any had to be rewritten.
 
     ``found`` are all its snapshots, ``current`` is the one the VM's present is based on. ``unnamed`` is told of each
     overlay that its snapshot is about to name no more, by its real path.
@@ -108,6 +115,7 @@ def agree(
     reverts = libvirt_version >= _REVERTS_SINCE
     makeshift = _oldest_root(found) if reverts and current is None else None
     called_current = current_name(native)
+    rewritten = False
     for one in found:
         is_current = one.name == (current or makeshift)
         changed = _follow(one.xml, disk.moved)
@@ -119,6 +127,8 @@ def agree(
                 changed = True
         if changed or (is_current and called_current != one.name):
             _redefine(native, one.xml, is_current)
+            rewritten = True
+    return rewritten
 
 
 def _oldest_root(found: Sequence[Saved]) -> str | None:

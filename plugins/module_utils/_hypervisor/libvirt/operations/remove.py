@@ -12,182 +12,68 @@ inside images are left to it.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
 from dataclasses import replace
+from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
     check_chains,
-    check_frozen,
-    check_idle,
-    in_use,
-    mixed_chain,
-    refuse_spoiling,
-    refuse_unresolved,
-    refuse_writers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
-    require_qemu_img,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import looked_at
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.room import require_room
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.holders import mounted_from
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
-    is_device,
-    locked,
-    noted_as,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.noting import looked_at
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected, inspected
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import refuse_writers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live import abort_commit
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import qemu_pid
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import see_merged, settle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import forget
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, snapshot_key
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Drop, Merge, Step, gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import Operation
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove_plan import (
+    PlannedRemoval,
+    RemoveWish,
+    plan_remove,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RemoveJournal, now
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import snapshot_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import being_written
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, RemovalPlan
 
 
-def plan_removal(
-    handle: DomainHandle, vm: VirtualMachine, snapshots: tuple[Snapshot, ...], orphans: Iterable[str]
-) -> RemovalPlan:
-    """Return the plan. Raises as `Hypervisor.plan_removal` says."""
-    check_idle(handle, vm)
-    names = {one.name for one in snapshots}
-    every = handle.saved()
-    going = [one for one in every if one.name in names]
-    refuse_unresolved(handle.name, every)
-    for one in going:
-        if one.kind == "mixed":
-            raise mixed_chain(handle.name, f"snapshot {one.name!r} is partly inside its images and partly not")
-    check_chains(handle)
-    check_frozen(handle, every)
-    forest = handle.survey(names, noted(handle.record(), going, every), set(orphans))
-    for orphan in forest.layers.backing.keys() & set(orphans):
-        forest.layers.done(Drop(orphan))
-    notes = _notes(forest, going)
-    in_qemu = {file for top in forest.tops.values() for file in forest.chain(top)} if forest.running else set()
-    found = steps(forest.layers)
-    if any(isinstance(step, Merge) and not in_qemu.issuperset((step.top, *step.above)) for step in found):
-        require_qemu_img(handle.name)
-    refuse_spoiling(handle.name, forest.images, every, {file for step in found for file in _written(step)})
-    require_room(handle.name, forest.images, found)
-    _refuse_open(handle, found)
-    memory = tuple(one.memory_file for one in going if one.memory_file and os.path.exists(one.memory_file))
-    files = tuple(forest.spelled.get(file, file) for file in gone(found) if not is_device(file))
-    kept = _kept(handle.name, forest, every, names)
-    return RemovalPlan(vm, snapshots, (*files, *memory), (*notes, *map(str, kept)), kept)
+class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
+    """The removal of one snapshot of a VM; a later run may go on with it."""
 
+    kind = RemoveJournal.kind
+    _begun = False
 
-def _kept(vm: str, forest: Forest, every: list[Saved], names: Collection[str]) -> tuple[Leftover, ...]:
-    """Return the overlays that no snapshot that stays names, and that stay all the same."""
-    return tuple(one for one in leftovers(vm, forest, every) if one.snapshot is None or one.snapshot in names)
+    def _plan(self, vm: Inspected, wish: RemoveWish) -> RemovalPlan:
+        """Decide the removal of one or several. Raises as `Hypervisor.plan_remove` says."""
+        return plan_remove(self._handle, vm, wish)
 
-
-def _written(step: Step) -> tuple[str, ...]:
-    return (step.top, step.base) if isinstance(step, Merge) else ()
-
-
-def noted(record: Record, going: list[Saved], every: list[Saved]) -> Record:
-    """Return the record with the layers of snapshots that go; ``every`` are all that there are.
-
-    Their overlays may be deleted from now on, and their states merged into; no other image ever is.
-    """
-    overlays = {os.path.realpath(overlay) for one in going for overlay in one.overlays}
-    below = {os.path.realpath(part.state) for one in every for part in one.disks}
-    below.update(map(os.path.realpath, record.former))
-    overlays |= {os.path.realpath(part.state) for one in going for part in one.disks if _is_since(part, below)}
-    former = {noted_as(part.state) for one in going for part in one.disks if part.overlay}
-    return replace(
-        record,
-        overlays=tuple(sorted({*record.overlays, *overlays})),
-        former=tuple(sorted({*record.former, *former})),
-    )
-
-
-def _is_since(part: SavedDisk, states: Collection[str]) -> bool:
-    """Whether a state lies directly on another one, also of a snapshot that is gone: then it began as an overlay.
-
-    Libvirt's own revert makes such, and no snapshot names one any more that another overlay has taken the place of.
-    """
-    try:
-        backing = read_image(part.state, part.format).backing_file
-    except UNREADABLE:
-        return False
-    return backing is not None and os.path.realpath(backing) in states
-
-
-def _notes(forest: Forest, going: list[Saved]) -> tuple[str, ...]:
-    notes = []
-    for one in going:
-        for disk in one.elsewhere:
-            state = f"the state of its disk {disk.target} is of type '{disk.type}'"
-            notes.append(f"the overlay of {disk.target} stays, because {state}, which is never merged into")
-        for part in one.disks:
-            state = os.path.realpath(part.state)
-            why = forest.why.get(state, "it holds snapshots inside")
-            if part.overlay and state in forest.layers.fixed and state not in forest.detached:
-                notes.append(f"{part.state} stays a layer of its own, because {why}")
-    return tuple(notes)
-
-
-def _refuse_open(handle: DomainHandle, found: list[Step]) -> None:
-    """Raise ``file_in_use`` where a process or a mount beside the VM has a layer that is about to be merged."""
-    running = handle.active()
-    own = qemu_pid(handle.name) if running else None
-    files = {file for step in found for file in _written(step)}
-    for file, pid in locked(files, but=own).items() if own or not running else ():
-        raise in_use(handle.name, file, f"process {pid} has it open", f"Look what it is: ps -fp {pid}.")
-    for file in sorted(files):
-        point = mounted_from(file, handle.around().files.mounts)
-        if point:
-            raise in_use(
-                handle.name, file, f"it is mounted on this host at {point}", f"Unmount it first: umount {point}."
-            )
-
-
-class Removal:
-    """The removal of one snapshot of a domain; a later run may go on with it."""
-
-    def __init__(self, handle: DomainHandle, pace: Pace) -> None:
-        self._handle = handle
-        self._pace = pace
-        self._begun = False
-
-    def run(self, snapshot: Snapshot) -> None:
-        """Remove it. Raises as `Hypervisor.remove` says."""
-        handle = self._handle
-        every = handle.saved()
-        going = [one for one in every if one.name == snapshot.name]
-        before = handle.keep_record()
-        record = looked_at(handle.record(), every)
-        files = tuple(one.memory_file for one in going if one.memory_file)
+    def run(self, plan: RemovalPlan) -> Done:
+        """Remove the plan's one snapshot. Raises as `Hypervisor.remove` says."""
+        if not isinstance(plan, PlannedRemoval):
+            raise TypeError("a plan that another backend has made")
+        handle, (snapshot,) = self._handle, plan.snapshots
+        going = [one for one in plan.every if one.name == snapshot.name]
+        before, record, forest = handle.keep_record(), looked_at(plan.record, plan.every), plan.forest
         if going and going[0].kind == "internal":
             self._remove_internal(snapshot.name)
             inside = {os.path.realpath(part.state) for part in going[0].disks}
-            record = replace(record, images=being_written(record.images, inside))
-        journal = Journal("remove", snapshot.name, snapshot.created_at, now(), files)
-        handle.write(replace(noted(record, going, every), journal=journal), durable=True)
+            record, forest = replace(record, images=being_written(record.images, inside)), None
+        files = tuple(one.memory_file for one in going if one.memory_file)
+        journal = RemoveJournal(snapshot.name, snapshot.created_at, now(), files)
+        handle.write(replace(record, journal=journal), durable=True)
         try:
-            self._settle(journal)
+            removed, after = self._go_on(journal, forest)
         except KvmError as error:
             # Of a call that libvirt did not live to answer nobody knows whether it began.
             if not self._begun and error.error_code != "connection_lost":
                 handle.put_back_record(before)
             raise
+        return Done(plan.notes, removed, vm=after)
 
-    def resume(self, journal: Journal) -> None:
+    def resume(self, journal: RemoveJournal) -> Recovery:
         """Go on where an interrupted run ended."""
         handle = self._handle
         for target in list(handle.survey().tops):
@@ -197,17 +83,24 @@ class Removal:
             see_merged(handle, handle.survey(without=(journal.snapshot,)), *map(os.path.realpath, journal.merging))
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
-        self._settle(journal)
+        removed, _after = self._go_on(journal, None)
+        return Recovery(f"Finished the interrupted removal of snapshot {journal.snapshot!r}.", files_removed=removed)
 
-    def _settle(self, journal: Journal) -> None:
+    def _go_on(self, journal: RemoveJournal, forest: Optional[Forest]) -> tuple[tuple[str, ...], Inspected]:
+        """Merge and drop what is not needed without the snapshot; return what was deleted, and the VM as it is then.
+
+        ``forest`` are its layers where they have just been read.
+        """
         handle = self._handle
-        forest = handle.survey(without=(journal.snapshot,))
-        settle(handle, forest, True, self._pace, lambda: self._forget(journal.snapshot))
+        forest = forest or handle.survey(without=(journal.snapshot,))
+        removed = settle(handle, forest, True, self._pace, lambda: self._forget(journal.snapshot))
         self._forget(journal.snapshot)
         handle.agree(forest, {})
-        handle.unlink(file for file in journal.files if not self._is_named(file))
-        check_chains(handle)
-        close_record(handle)
+        with handle.seen_once() as seen:
+            removed += handle.unlink(file for file in journal.memory_files if not self._is_named(file))
+            check_chains(handle)
+            close_record(handle)
+            return removed, inspected(handle, seen)
 
     def _forget(self, name: str) -> None:
         self._begun = True
@@ -225,7 +118,7 @@ class Removal:
                 handle.native.snapshotLookupByName(name, 0).delete(0)
 
 
-def close_record(handle: DomainHandle) -> None:
+def close_record(handle: VmHandle) -> None:
     """End the operation under way, and forget of layers and snapshots what is of no use any more."""
     forest, record = handle.survey(), handle.record()
     known = forest.layers.backing

@@ -18,8 +18,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Saved,
     point_to,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RevertJournal
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
@@ -28,13 +28,13 @@ _SAVE_SECURE, _SAVE_RUNNING, _SAVE_PAUSED = 1, 2, 4  # virDomainSaveImageXMLFlag
 _PAUSED, _OFF = "paused", "shutoff"
 
 
-def is_on(handle: DomainHandle, journal: Journal) -> bool:
+def is_on(handle: VmHandle, journal: RevertJournal) -> bool:
     """Whether the VM is on the new overlays of a revert."""
     now_on = {disk.target: str(disk.source) for disk in image_disks(handle.xml())}
     return all(now_on.get(disk) == overlay for disk, overlay in journal.overlays.items())
 
 
-def start(handle: DomainHandle, journal: Journal, target: Saved) -> KvmError | None:
+def start(handle: VmHandle, journal: RevertJournal, target: Saved) -> KvmError | None:
     """Start it as it shall be; return why it does not start. Raises ``connection_lost``: the next run goes on."""
     paused = journal.power == _PAUSED
     try:
@@ -49,14 +49,14 @@ def start(handle: DomainHandle, journal: Journal, target: Saved) -> KvmError | N
     return None
 
 
-def _reason(handle: DomainHandle, error: Exception) -> KvmError:
+def _reason(handle: VmHandle, error: Exception) -> KvmError:
     reason = from_libvirt(error, handle.name, "starting it")
     if reason.error_code == "connection_lost":
         raise reason from error
     return reason
 
 
-def _load_memory(handle: DomainHandle, file: str, journal: Journal, paused: bool) -> None:
+def _load_memory(handle: VmHandle, file: str, journal: RevertJournal, paused: bool) -> None:
     """Go on from the saved moment, on the new overlays."""
     root = parse(handle.connection.saveImageGetXMLDesc(file, _SAVE_SECURE))
     for disk in root.iterfind("devices/disk"):
@@ -67,7 +67,7 @@ def _load_memory(handle: DomainHandle, file: str, journal: Journal, paused: bool
     handle.connection.restoreFlags(file, etree.tostring(root, encoding="unicode"), flags)
 
 
-def go_back(handle: DomainHandle, journal: Journal, failed: KvmError, definition: str) -> KvmError:
+def go_back(handle: VmHandle, journal: RevertJournal, failed: KvmError, definition: str) -> KvmError:
     """Put a VM that does not start where it was, and return the error that says so.
 
     ``definition`` is the one it had, "" where another run had put it on the new overlays. Whoever is killed in here is
@@ -87,7 +87,7 @@ def go_back(handle: DomainHandle, journal: Journal, failed: KvmError, definition
     return _went_back(handle.name, journal, failed, again)
 
 
-def _went_back(vm: str, journal: Journal, failed: KvmError, again: KvmError | None) -> KvmError:
+def _went_back(vm: str, journal: RevertJournal, failed: KvmError, again: KvmError | None) -> KvmError:
     if again:
         back = f"It was put back where it was, and does not start there either, so that it is off: {again.message}"
         remedy = f"Nothing that was on its disks is lost. Remove the cause and start it: virsh start {vm}."

@@ -13,50 +13,32 @@ file is.
 from __future__ import annotations
 
 import os
-import shlex
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
-    check_chains,
-    check_idle,
-    frozen_written,
-    mixed_chain,
-    refuse_spoiling,
-    refuse_unresolved,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
     etree,
-    parse,
-    require_qemu_img,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import unresolved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
-    Image,
     create_overlay,
-    is_empty,
-    read_chain,
     read_image,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import identity
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import is_device
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
-    QemuUser,
-    keeps_owner,
     of_unlabelled,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import settle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
     Saved,
-    SavedDisk,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import Operation
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove import close_record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.restart import (
     go_back,
@@ -64,27 +46,22 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     start,
     start_failed,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.revert_plan import (
+    RevertWish,
+    keeping,
+    plan_revert,
+    unreadable,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take import remove_unused
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
-    unused_path,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import (
+    RevertJournal,
+    RevertPhase,
+    now,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.ready import (
-    check_images,
-    check_overlay_directory,
-    check_ready,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Made, Record
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, image_disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import gone, steps
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import file_name
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import CHANGED
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Made
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Recovery, Resize, RevertPlan
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, RevertPlan
 
 _SAVE_SECURE = 1  # virDomainSaveImageXMLFlags
 _REVERT_RUNNING, _REVERT_PAUSED, _REVERT_FORCE = 1, 2, 4  # virDomainSnapshotRevertFlags
@@ -92,237 +69,30 @@ _STOP_SECONDS = 30.0
 _RUNNING, _PAUSED, _OFF = "running", "paused", "shutoff"
 
 
-def plan_revert(handle: DomainHandle, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
-    """Return the plan. Raises as `Hypervisor.plan_revert` says."""
-    check_idle(handle, vm)
-    target = handle.snapshot(snapshot.name)
-    every = handle.saved()
-    refuse_unresolved(vm.name, every)
-    final = _final(vm, power)
-    if target.kind == "mixed":
-        raise mixed_chain(vm.name, f"snapshot {target.name!r} is partly inside its images and partly not")
-    disks = {disk.target: disk for disk in image_disks(handle.xml())}
-    made = {os.path.realpath(file) for one in handle.saved() for file in one.overlays}
-    _check_disks(vm.name, target, disks, made.union(handle.record().overlays, handle.record().made))
-    if target.kind == "internal":
-        _check_internal(handle, target, disks)
-        return RevertPlan(vm, snapshot, (), (), final)
-    require_qemu_img(vm.name)
-    states = _check_states(handle, target)
-    record = _keeping(handle, every, snapshot)
-    forest = handle.survey(record=record)
-    under = {os.path.realpath(image.file) for chain in states.values() for image in chain}
-    refuse_spoiling(vm.name, forest.images, every, under)
-    overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
-    resized = tuple(_resized(forest, states))
-    notes = (*_memory_notes(vm.name, target, final), *map(str, resized))
-    if not resized and not _is_needed(vm, snapshot, forest, target, final):
-        return RevertPlan(vm, snapshot, (), (), final, False, notes)
-    dropped = _dropped(forest, target)
-    kept = tuple(
-        one
-        for one in leftovers(vm.name, forest, every)
-        if one.snapshot is None or one.why == "detached" or one.file in record.kept
-    )
-    _check_ready(handle, target, final, overlays)
-    return RevertPlan(vm, snapshot, overlays, dropped, final, True, (*notes, *map(str, kept)), kept, resized)
+class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
+    """The revert of one VM; a later run may go on with it, or undo it where the VM was not stopped yet."""
 
+    kind = RevertJournal.kind
+    _kept: Optional[tuple[Optional[bytes]]] = None  # the record as it was, where this run has begun the revert
+    _definition = ""
 
-def _keeping(handle: DomainHandle, every: Sequence[Saved], snapshot: Snapshot) -> Record:
-    """Return the VM's record, with the overlays that must not go although a revert would drop them.
+    def _plan(self, vm: Inspected, wish: RevertWish) -> RevertPlan:
+        """Decide it. Raises as `Hypervisor.plan_revert` says."""
+        return plan_revert(self._handle, vm, wish)
 
-    Where the task accepts an image that others changed, the VM may be on that very image: somebody committed its overlay down,
-    or put back an older definition. Nobody can tell which, so an overlay that may have the newest data stays.
-    Raises as `check_frozen` does where nothing was accepted.
-    """
-    record, errors = handle.record(), list(frozen_written(handle, every))
-    for error in errors:
-        if error.error_code != "definition_changed" or snapshot.past != CHANGED:
-            raise error
-    if not errors:
-        return record
-    aside = handle.survey().unneeded()
-    return replace(record, kept=tuple(sorted({*record.kept, *aside})))
-
-
-def _resized(forest: Forest, states: Mapping[str, Sequence[Image]]) -> Iterator[Resize]:
-    for target, chain in states.items():
-        now_on = forest.images.get(forest.tops.get(target, ""))
-        if now_on and now_on.virtual_size != chain[0].virtual_size:
-            yield Resize(target, now_on.virtual_size, chain[0].virtual_size)
-
-
-def _check_ready(handle: DomainHandle, target: Saved, final: str, overlays: tuple[SnapshotDisk, ...]) -> None:
-    """Raise where the VM could not start on the snapshot: all that its next start needs is looked for before it is stopped."""
-    definition = handle.definition()
-    with translated(handle.name, "asking as whom QEMU runs"):
-        user = QemuUser.of(handle.connection, handle.xml())
-    for overlay in overlays:
-        check_overlay_directory(handle.name, os.path.dirname(str(overlay.file)), user)
-    if final == _OFF:
-        return
-    cold = target.memory_file is None
-    if not cold:
-        with translated(handle.name, "reading the saved memory"):
-            definition = parse(handle.connection.saveImageGetXMLDesc(target.memory_file, _SAVE_SECURE))
-    on_others = {overlay.target for overlay in overlays}
-    check_ready(handle.name, handle.connection, definition, user, replaced=on_others, cold=cold)
-    for part in target.disks:
-        states = [image.file for image in read_chain(part.state, part.format)]
-        check_images(handle.name, part.target, states, user, relabelled=not keeps_owner(definition, part.target))
-
-
-def _final(vm: VirtualMachine, power: str) -> str:
-    if power != "restore":
-        return power
-    return vm.state if vm.state in (_RUNNING, _PAUSED) else _OFF
-
-
-def _check_disks(vm: str, target: Saved, disks: dict[str, Disk], overlays: Collection[str]) -> None:
-    """Raise ``disks_changed`` where the VM has not the disks that it had; ``overlays`` are all that were made of its disks."""
-    then = {disk.target for disk in target.domain_disks if disk.source and disk.device in ("disk", "lun")}
-    covered = {part.target for part in target.disks}
-    changes = [f"{name} was removed" for name in sorted(covered - disks.keys())]
-    changes += [f"{name} was added" for name in sorted(disks.keys() - then) if not disks[name].readonly]
-    if changes:
-        remedy = "Attach or detach disks so that they are as they were."
-        raise _disks_changed(vm, target.name, "; ".join(changes), remedy)
-    for part in target.disks:
-        before, now = _chain(part.state, part.format), _chain(str(disks[part.target].source), disks[part.target].format)
-        # A pull leaves the overlay and nothing under it: that is the same disk still.
-        if before and now and before[-1] != now[-1] and not set(now).intersection(overlays):
-            change = f"{part.target} is another disk now: it goes back to {now[-1]}, then it did to {before[-1]}"
-            raise _disks_changed(vm, target.name, change, _other_image(vm, part))
-
-
-def _disks_changed(vm: str, snapshot: str, change: str, remedy: str) -> KvmError:
-    return KvmError(
-        "disks_changed",
-        f"The disks of {vm} are not those it had at snapshot {snapshot!r}: {change}.",
-        f"Nothing was changed, and the VM was not stopped. {remedy}",
-    )
-
-
-def _other_image(vm: str, part: SavedDisk) -> str:
-    """Return the way back to a snapshot of a disk that was moved or exchanged: the image that it is on now is kept by it."""
-    new = f"{os.path.splitext(part.state)[0]}.again.qcow2"
-    command = shlex.join(["qemu-img", "create", "-f", "qcow2", "-F", part.format, "-b", part.state, new])
-    return (
-        f"To go back to what {part.state} holds all the same, give {vm} a new overlay on it in place of disk {part.target} "
-        f"({command}, then virsh edit {vm}); the image it is on now stays as it is."
-    )
-
-
-def _chain(file: str, image_format: str) -> list[str]:
-    try:
-        return [os.path.realpath(image.file) for image in read_chain(file, image_format)]
-    except (OSError, ValueError):
-        return []  # said where chains are checked
-
-
-def _check_states(handle: DomainHandle, target: Saved) -> dict[str, list[Image]]:
-    """Return the chain of each disk's state. Raises ``chain_mismatch`` or ``file_missing``."""
-    check_chains(handle)
-    states = {}
-    for part in target.disks:
-        try:
-            states[part.target] = read_chain(part.state, part.format)
-        except (OSError, ValueError) as error:
-            raise _unreadable(handle.name, target.name, part, error) from error
-    return states
-
-
-def _unreadable(vm: str, name: str, part: SavedDisk, error: Exception) -> KvmError:
-    return _missing(vm, name, f"the state of disk {part.target} cannot be read: {error}")
-
-
-def _missing(vm: str, name: str, reason: str) -> KvmError:
-    return KvmError(
-        "file_missing",
-        f"{vm} cannot be reverted to snapshot {name!r}: {reason}.",
-        "Nothing was changed, and the VM was not stopped. Bring the file back, or remove the snapshot.",
-    )
-
-
-def _check_internal(handle: DomainHandle, target: Saved, disks: dict[str, Disk]) -> None:
-    layers = handle.survey().layers
-    for part in target.disks:
-        state, top = os.path.realpath(part.state), os.path.realpath(str(disks[part.target].source))
-        if state != top:
-            raise mixed_chain(handle.name, f"{target.name!r} is inside {part.state}, and the VM is on {top} now")
-        if layers.above(state) or state in layers.states - layers.fixed:
-            raise mixed_chain(handle.name, f"{target.name!r} is inside {part.state}, which overlays are based on")
-
-
-def _memory_notes(vm: str, target: Saved, final: str) -> tuple[str, ...]:
-    if target.memory_file is None:
-        return ()
-    if final == _OFF:
-        return ("its memory is not loaded, since the VM stays off",)
-    if not os.path.exists(target.memory_file):
-        raise _missing(vm, target.name, f"its memory file {target.memory_file} is gone")
-    return ()
-
-
-def _overlay(handle: DomainHandle, name: str, part: SavedDisk) -> SnapshotDisk:
-    directory = os.path.dirname(os.path.realpath(part.overlay or part.state))
-    if not os.path.isdir(directory) and not is_device(part.state):
-        directory = os.path.dirname(os.path.realpath(part.state))
-    if not os.path.isdir(directory):
-        reason, remedy = "is not there", f"Make it anew: mkdir -p {shlex.quote(directory)}."
-    elif not os.access(directory, os.W_OK | os.X_OK) or os.statvfs(directory).f_flag & os.ST_RDONLY:
-        reason, remedy = "cannot be written", "Make the directory writable."
-    else:
-        reason = remedy = ""
-    if reason:
-        raise KvmError(
-            "overlay_dir_unusable",
-            f"{handle.name} needs a new overlay in {directory}, which {reason}.",
-            f"Nothing was changed, and the VM was not stopped. {remedy}",
-        )
-    path = unused_path((), directory, file_name(handle.name, part.target, name), ".qcow2")
-    return SnapshotDisk(part.target, path, "qcow2", None, part.state)
-
-
-def _is_needed(vm: VirtualMachine, snapshot: Snapshot, forest: Forest, target: Saved, final: str) -> bool:
-    if vm.active or final != _OFF or not snapshot.current:
-        return True
-    return not all(
-        forest.layers.backing.get(top) == os.path.realpath(part.state) and top in forest.layers.ours and is_empty(top)
-        for part in target.disks
-        if (top := forest.tops.get(part.target))
-    )
-
-
-def _dropped(forest: Forest, target: Saved) -> tuple[str, ...]:
-    layers = forest.layers
-    layers.present -= {forest.tops[part.target] for part in target.disks if part.target in forest.tops}
-    dropped = gone(steps(layers, merging=False))
-    return tuple(forest.spelled.get(file, file) for file in dropped if not is_device(file))
-
-
-class Reversion:
-    """The revert of one domain; a later run may go on with it, or undo it where the VM was not stopped yet."""
-
-    def __init__(self, handle: DomainHandle, pace: Pace) -> None:
-        self._handle = handle
-        self._pace = pace
-        self._kept: tuple[bytes | None] | None = None  # the record as it was, where this run has begun the revert
-        self._definition = ""
-
-    def run(self, plan: RevertPlan) -> None:
+    def run(self, plan: RevertPlan) -> Done:
         """Revert. Raises as `Hypervisor.revert` says."""
         handle, name = self._handle, plan.snapshot.name
         target = handle.snapshot(name)
         if target.kind == "internal":
             self._revert_internal(target, plan.power)
-            return
+            return Done(plan.notes)
         journal = self._journal(plan)
-        kept = _keeping(handle, handle.saved(), plan.snapshot).kept
+        kept = keeping(handle, handle.saved(), plan.snapshot).kept
         self._kept = (handle.keep_record(),)
         try:
             self._begin(journal, target, kept)
-            journal = replace(journal, committed=True)
+            journal = replace(journal, phase=RevertPhase.SWITCHING)
             self._commit(journal)
             self._stop()
         except KvmError as error:
@@ -330,13 +100,12 @@ class Reversion:
             if error.error_code != "connection_lost":
                 self._forget(journal)
             raise
-        self._finish(journal, target)
+        return Done(plan.notes, self._finish(journal, target))
 
-    def _journal(self, plan: RevertPlan) -> Journal:
+    def _journal(self, plan: RevertPlan) -> RevertJournal:
         overlays = {part.target: str(part.file) for part in plan.overlays}
         before = {disk.target: (str(disk.source), disk.format) for disk in image_disks(self._handle.definition())}
-        return Journal(
-            "revert",
+        return RevertJournal(
             plan.snapshot.name,
             plan.snapshot.created_at,
             now(),
@@ -346,7 +115,7 @@ class Reversion:
             was_power=plan.vm.state if plan.vm.active else _OFF,
         )
 
-    def _begin(self, journal: Journal, target: Saved, kept: tuple[str, ...]) -> None:
+    def _begin(self, journal: RevertJournal, target: Saved, kept: tuple[str, ...]) -> None:
         handle, record = self._handle, self._handle.record()
         # Noted as ours before they are made: what becomes of them is settled like any other layer then.
         overlays = (*record.overlays, *map(os.path.realpath, journal.overlays.values()))
@@ -358,68 +127,67 @@ class Reversion:
             try:
                 image = read_image(part.state, part.format)
             except (OSError, ValueError) as error:
-                raise _unreadable(handle.name, target.name, part, error) from error
+                raise unreadable(handle.name, target.name, part, error) from error
             user = users.get(part.target)
             create_overlay(journal.overlays[part.target], image.file, image.format, image.virtual_size, user)
 
-    def _commit(self, journal: Journal) -> None:
+    def _commit(self, journal: RevertJournal) -> None:
         record = self._handle.record()
         made = {os.path.realpath(file): Made(disk, identity(file)) for disk, file in journal.overlays.items()}
         self._handle.write(replace(record, journal=journal, made={**record.made, **made}), durable=True)
 
-    def _note(self, journal: Journal) -> None:
+    def _note(self, journal: RevertJournal) -> None:
         self._handle.write(replace(self._handle.record(), journal=journal), durable=True)
 
-    def _forget(self, journal: Journal) -> None:
+    def _forget(self, journal: RevertJournal) -> None:
         """Remove what was made for a revert that did not begin; the next run does where that cannot be made sure of."""
         handle = self._handle
         with suppress(KvmError):
-            self._note(replace(journal, committed=False))
+            self._note(replace(journal, phase=RevertPhase.PREPARING))
             if self._kept is None:
-                self._undo()
+                self._drop()
             else:
                 remove_unused(handle, journal.overlays.values())
                 handle.put_back_record(*self._kept)
 
-    def resume(self, journal: Journal) -> Recovery:
+    def resume(self, journal: RevertJournal) -> Recovery:
         """Finish or undo what an interrupted run left, and say which."""
         handle = self._handle
         target = next((one for one in handle.saved() if one.name == journal.snapshot), None)
         on_new = is_on(handle, journal)
-        if target is None or not journal.committed or (handle.active() and not on_new):
+        if target is None or journal.phase is RevertPhase.PREPARING or (handle.active() and not on_new):
             # Not stopped yet, or somebody has started it again since: what it is on is what counts.
-            self._undo()
-            return Recovery(f"Undid the interrupted revert to snapshot {journal.snapshot!r}.", finished=False)
-        self._finish(journal, target)
-        return Recovery(f"Finished the interrupted revert to snapshot {journal.snapshot!r}.")
+            removed = self._drop()
+            return Recovery(f"Undid the interrupted revert to snapshot {journal.snapshot!r}.", False, removed)
+        removed = self._finish(journal, target)
+        return Recovery(f"Finished the interrupted revert to snapshot {journal.snapshot!r}.", files_removed=removed)
 
-    def _undo(self) -> None:
-        self._settle()
-        close_record(self._handle)
-
-    def _settle(self) -> None:
-        """Drop what is not needed as things are."""
+    def _drop(self) -> tuple[str, ...]:
+        """Drop what is not needed as things are, and end the revert; return what was deleted."""
         handle = self._handle
         forest = handle.survey()
-        settle(handle, forest, False, self._pace, lambda: None)
+        removed = settle(handle, forest, False, self._pace, lambda: None)
         handle.agree(forest, {})
+        with handle.seen_once():
+            close_record(handle)
+        return removed
 
-    def _finish(self, journal: Journal, target: Saved) -> None:
+    def _finish(self, journal: RevertJournal, target: Saved) -> tuple[str, ...]:
         handle = self._handle
         if not (handle.active() and is_on(handle, journal)):
             self._stop()
             self._define(journal)
         self._verify(journal)
         failed = None if handle.active() or journal.power == _OFF else start(handle, journal, target)
-        if failed and journal.was and not journal.settling:
+        if failed and journal.was and journal.phase is not RevertPhase.DROPPING:
             error = go_back(handle, journal, failed, self._definition)
             self._forget(journal)
             raise error
-        self._note(replace(journal, settling=True))
-        self._settle()
-        close_record(handle)
+        self._note(replace(journal, phase=RevertPhase.DROPPING))
+        removed = self._drop()
         if failed:
             raise start_failed(handle.name, failed)
+        return removed
 
     def _stop(self) -> None:
         handle = self._handle
@@ -430,7 +198,7 @@ class Reversion:
         while handle.active() and time.monotonic() < end:
             time.sleep(0.05)
 
-    def _define(self, journal: Journal) -> None:
+    def _define(self, journal: RevertJournal) -> None:
         """Define the VM on the new overlays; undo that where somebody has started it on the old ones meanwhile."""
         handle = self._handle
         definition = handle.definition()
@@ -440,14 +208,14 @@ class Reversion:
         handle.define({disk: (overlay, "qcow2") for disk, overlay in journal.overlays.items()})
         if handle.active() and not is_on(handle, journal):
             handle.define({target: before[target] for target in journal.overlays})
-            self._undo()
+            self._drop()
             raise KvmError(
                 "busy",
                 f"Somebody started {handle.name} while it was being reverted.",
                 "The revert was undone: the VM goes on with what it had. Run the task again.",
             )
 
-    def _verify(self, journal: Journal) -> None:
+    def _verify(self, journal: RevertJournal) -> None:
         if not is_on(self._handle, journal):
             raise KvmError(
                 "verification_failed",

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import refuse_domain_job
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
     from_libvirt,
     open_connection,
@@ -23,23 +22,30 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     read_domain,
     read_snapshot,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import (
-    Frozen,
-    States,
-    is_soon,
-    states_of,
-    with_taken,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import Frozen
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
     create_overlay,
     own_like,
     read_image,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.noting import (
+    States,
+    is_soon,
+    states_of,
+    with_taken,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.freeze import frozen
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import identity
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import open_now
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import of_unlabelled
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
+    QemuUser,
+    of_unlabelled,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import (
+    Inspected,
+    of_libvirt,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import refuse_domain_job
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import (
     leave_overlays,
 )
@@ -49,15 +55,20 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     from_saved,
     to_xml,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import DomainHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import (
+    Operation,
+    Tools,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import plan_take
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import TakeJournal, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
     Made,
-    Records,
+    Record,
     SnapshotNote,
     snapshot_key,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import (
     Freeze,
     freeze_seconds,
@@ -68,7 +79,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze impo
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_timeout
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Recovery, SnapshotPlan, Taken
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, SnapshotPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 
 _DISK_ONLY, _REUSE_EXT, _ATOMIC, _LIVE = 16, 32, 128, 256  # virDomainSnapshotCreateFlags
@@ -76,99 +88,148 @@ _DISK_ONLY, _REUSE_EXT, _ATOMIC, _LIVE = 16, 32, 128, 256  # virDomainSnapshotCr
 _ABORT_AGAIN = 0.1  # seconds
 
 
-class Take:
-    """One snapshot of one domain, from plan to `Taken`."""
+class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
+    """Taking a planned snapshot of a VM."""
 
-    def __init__(self, handle: DomainHandle, uri: str, records: Records, guard: ThawGuard, xml: Any) -> None:
+    kind = TakeJournal.kind
+
+    def _plan(self, vm: Inspected, wish: SnapshotRequest) -> SnapshotPlan:
+        """Decide disks and files. Raises as `Hypervisor.plan_take` says."""
+        return plan_take(self._handle, vm, wish)
+
+    def run(self, plan: SnapshotPlan) -> Done:
+        """Take it. Raises as `Hypervisor.take` says; the VM is as it was, or the error says otherwise."""
+        handle, xml = self._handle, of_libvirt(plan.vm).xml
+        with translated(handle.name, "asking as whom QEMU runs"):
+            users = of_unlabelled(handle.connection, xml)
+        return _Taking(handle, self._tools, plan, {disk.target: disk for disk in disks(xml)}, users).run(
+            self._pace.deadline
+        )
+
+    def resume(self, journal: TakeJournal) -> Recovery:
+        """Bring an interrupted take to its end: the snapshot is there and stays, or what was made for it goes."""
+        handle = self._handle
+        taken = next((one for one in handle.saved() if one.name == journal.snapshot), None)
+        if taken is None or not set(journal.files).issuperset(taken.overlays):
+            _leave_unknown(handle, journal)
+            gone = remove_unused(handle, journal.files)
+            handle.write(replace(handle.record(), journal=None))
+            return Recovery(
+                f"Cleared up what the interrupted take of snapshot {journal.snapshot!r} had left.", False, gone
+            )
+        follow(handle, taken)
+        handle.write(replace(_with_late_note(handle.record(), taken, handle.saved()), journal=None))
+        return Recovery(f"The interrupted run had taken snapshot {journal.snapshot!r}.")
+
+
+def _with_late_note(record: Record, taken: Saved, every: Iterable[Saved]) -> Record:
+    """Return the record with a note of a snapshot that a killed run took; whether the guest was frozen is not known."""
+    key = snapshot_key(taken.name, taken.created_at)
+    if key in record.snapshots:
+        return record
+    soon = is_soon(taken)  # else somebody may have written to its images meanwhile
+    record = with_taken(record, taken, states_of(every)) if soon else record
+    note = SnapshotNote(serial=record.serial if soon else 0)
+    return replace(record, snapshots={**record.snapshots, key: note})
+
+
+class _Taking:
+    """One snapshot being taken. ``before`` has the VM's disks, ``users`` as whom QEMU opens those that it is not given."""
+
+    def __init__(
+        self,
+        handle: VmHandle,
+        tools: Tools,
+        plan: SnapshotPlan,
+        before: Mapping[str, Disk],
+        users: Mapping[str, QemuUser],
+    ) -> None:
         self._handle = handle
         self._domain = handle.native
-        self._uri = uri
-        self._records = records
-        self._guard = guard
-        self._before = {disk.target: disk for disk in disks(xml)}
-        with translated(handle.name, "asking as whom QEMU runs"):
-            self._users = of_unlabelled(handle.connection, xml)
+        self._tools = tools
+        self._plan = plan
+        self._before = before
+        self._users = users
 
-    def run(self, plan: SnapshotPlan, deadline: Deadline) -> Taken:
-        """Take it. Raises as `Hypervisor.take` says; the VM is as it was, or the error says otherwise."""
-        vm = plan.vm
-        files = _files(plan)
-        journal = Journal("take", plan.snapshot.name, None, now(), files)
-        before = self._records.keep(vm.id)
-        self._records.write(vm.id, replace(self._records.read(vm.id), journal=journal))
+    def run(self, deadline: Deadline) -> Done:
+        handle, plan, name = self._handle, self._plan, self._handle.name
+        files, kept = _files(plan), handle.keep_record()
+        handle.write(replace(handle.record(), journal=TakeJournal(plan.snapshot.name, None, now(), files)))
         freeze = Freeze()
         try:
-            self._make_overlays(plan)
+            self._make_overlays()
             if plan.vm.active:
-                with translated(vm.name, "asking for what goes on with it"):
-                    refuse_domain_job(vm.name, self._domain)  # one that has begun since it was planned
-            with self._frozen(plan, deadline) as freeze:
+                with translated(name, "asking for what goes on with it"):
+                    refuse_domain_job(name, self._domain)  # one that has begun since it was planned
+            with self._frozen(deadline) as freeze:
                 require_frozen(plan, freeze)
-                snapshot = self._switch(plan, deadline)
+                snapshot = self._switch(deadline)
         except KvmError as error:
-            self._undo(plan, files, before)
-            raise _with_frozen_guest(error, vm.name, freeze) from error
+            self._undo(files, kept)
+            raise _with_frozen_guest(error, name, freeze) from error
         except Exception:  # a bug of ours: told as such, and nothing is left behind
-            self._undo(plan, files, before)
+            self._undo(files, kept)
             raise
-        with translated(vm.name, "reading back the snapshot"):
+        with translated(name, "reading back the snapshot"):
             found = saved(read_snapshot(snapshot))
-            follow(self._handle, found)
+            follow(handle, found)
             if plan.snapshot.parent is None and found.parent is not None:
-                self._take_root(plan)
-        taken = self._write_record(plan, found, freeze)
-        self._verify(plan)
+                self._take_root()
+        taken = self._write_record(found, freeze)
+        self._verify()
         if freeze.still_frozen:
-            raise _still_frozen(vm.name)
-        return Taken(taken, notes_on(plan, freeze))
+            raise _still_frozen(name)
+        return Done(notes_on(plan, freeze), (), taken)
 
-    def _take_root(self, plan: SnapshotPlan) -> None:
+    def _take_root(self) -> None:
         """Undo that libvirt based the snapshot on one that it only called current, for want of a true one."""
         handle = self._handle
         handle.agree(handle.survey(), {})
-        make_root(handle.native, plan.snapshot.name)
+        make_root(handle.native, self._plan.snapshot.name)
 
-    def _write_record(self, plan: SnapshotPlan, found: Saved, freeze: Freeze) -> Snapshot:
-        planned, states = plan.snapshot, {**_states(plan), **states_of([found])}
-        record = with_taken(self._records.read(plan.vm.id), found, states)
+    def _write_record(self, found: Saved, freeze: Freeze) -> Snapshot:
+        handle, planned = self._handle, self._plan.snapshot
+        states = {**_states(self._plan), **states_of([found])}
+        record = with_taken(handle.record(), found, states)
         note = SnapshotNote(freeze.held, True, planned.protected, dict(planned.labels), record.serial)
         made = {os.path.realpath(str(one.file)): Made(one.target, identity(str(one.file))) for one in planned.disks}
         noted = {**record.snapshots, snapshot_key(found.name, found.created_at): note}
         record = replace(record, snapshots=noted, made={**record.made, **made}, journal=None)
-        self._records.write(plan.vm.id, record)
+        handle.write(record)
         past = Frozen(record, states).past(found)
         # Why a disk is left out is known best to whoever left it out.
         taken = from_saved(found, record.snapshots, past)
         return replace(taken, parent=planned.parent, current=True, left_out=planned.left_out)
 
-    def _make_overlays(self, plan: SnapshotPlan) -> None:
-        if not self._made_by_us(plan):
+    def _make_overlays(self) -> None:
+        if not self._made_by_us():
             return
-        for overlay in plan.snapshot.disks:
+        for overlay in self._plan.snapshot.disks:
             disk = self._before[overlay.target]
             image = read_image(str(disk.source), disk.format)
             user = self._users.get(overlay.target)
             create_overlay(str(overlay.file), str(disk.source), disk.format, image.virtual_size, user)
 
-    def _made_by_us(self, plan: SnapshotPlan) -> bool:
+    def _made_by_us(self) -> bool:
         """Whether the overlays are made before libvirt is asked, or by it.
 
         Of a VM that is off libvirt before 11.10 makes them readable by everybody (CVE-2025-13193); of a frozen guest it
         would make them while the guest waits; what it does not give to QEMU, QEMU cannot open. Otherwise QEMU makes them
         itself, which is quicker than a process for each.
         """
-        return plan.freeze or not plan.vm.active or bool(self._users)
+        return self._plan.freeze or not self._plan.vm.active or bool(self._users)
 
-    def _frozen(self, plan: SnapshotPlan, deadline: Deadline) -> AbstractContextManager[Freeze]:
-        if not plan.freeze:
+    def _frozen(self, deadline: Deadline) -> AbstractContextManager[Freeze]:
+        if not self._plan.freeze:
             return nullcontext(Freeze())
-        return frozen(self._domain, plan.vm.name, self._guard, freeze_seconds(plan, deadline))
+        return frozen(self._domain, self._handle.name, self._tools.guard, freeze_seconds(self._plan, deadline))
 
-    def _switch(self, plan: SnapshotPlan, deadline: Deadline) -> Any:
+    def _switch(self, deadline: Deadline) -> Any:
         """Let libvirt switch every disk to its overlay in one transaction; with memory, save that first."""
-        name, memory = plan.vm.name, plan.request.include_memory
+        plan, name = self._plan, self._handle.name
+        memory = plan.request.include_memory
         flags = _ATOMIC
-        flags |= _REUSE_EXT if self._made_by_us(plan) else 0
+        flags |= _REUSE_EXT if self._made_by_us() else 0
         flags |= _LIVE if memory and plan.vm.state == "running" else 0
         flags |= 0 if memory else _DISK_ONLY
         aborted = threading.Event()
@@ -182,13 +243,14 @@ class Take:
 
     def _abort_job(self, aborted: threading.Event, finished: threading.Event) -> None:
         aborted.set()
-        domain = open_connection(self._uri).lookupByUUIDString(self._domain.UUIDString())
+        domain = open_connection(self._tools.uri).lookupByUUIDString(self._domain.UUIDString())
         while not finished.wait(_ABORT_AGAIN):
             with suppress(libvirt.libvirtError):  # the job has not begun yet, or has just ended by itself
                 domain.abortJob()
 
-    def _verify(self, plan: SnapshotPlan) -> None:
+    def _verify(self) -> None:
         """Compare libvirt's word and the files' with the plan: each disk on its overlay, that on what the disk was."""
+        plan = self._plan
         with translated(plan.vm.name, "reading the disks"):
             now = {disk.target: disk for disk in disks(read_domain(self._domain))}
         for overlay in plan.snapshot.disks:
@@ -202,51 +264,32 @@ class Take:
                 difference = f"it is on {disk.source}, and {overlay.file} is backed by {below}"
                 raise _not_as_asked(plan.vm.name, overlay.target, difference)
 
-    def _undo(self, plan: SnapshotPlan, files: Iterable[str], before: bytes | None) -> None:
+    def _undo(self, files: Iterable[str], kept: bytes | None) -> None:
         """Remove what was made for a snapshot that failed; the record stays if that cannot be made sure of."""
         with suppress(KvmError):  # libvirt is gone: the next run on this VM finds the record and clears up
             remove_unused(self._handle, files)
-            self._records.put_back(plan.vm.id, before)
+            self._handle.put_back_record(kept)
 
 
-def remove_unused(handle: DomainHandle, files: Iterable[str]) -> None:
-    """Delete those of a take's files that came to no use: no VM of this host, no snapshot and no other image needs them."""
+def remove_unused(handle: VmHandle, files: Iterable[str]) -> tuple[str, ...]:
+    """Delete those of a take's files that came to no use: no VM of this host, no snapshot and no other image needs them.
+
+    Returns those that were deleted.
+    """
     existing = {os.path.realpath(file): file for file in files if os.path.exists(file)}
     if not existing:
-        return
+        return ()
     layers, users = handle.survey().layers, handle.around().users
     named = {os.path.realpath(file) for one in handle.saved() for file in (*one.overlays, str(one.memory_file))}
     needed = layers.present | layers.states | named
-    handle.unlink(
+    return handle.unlink(
         file
         for real, file in existing.items()
         if real not in needed and not layers.above(real) and not users.of(real, handle.id.uuid)
     )
 
 
-def resume_take(handle: DomainHandle, journal: Journal) -> Recovery:
-    """Bring an interrupted take to its end: the snapshot is there and stays, or what was made for it goes."""
-    taken = next((one for one in handle.saved() if one.name == journal.snapshot), None)
-    ours = taken is not None and set(journal.files).issuperset(taken.overlays)
-    record = handle.record()
-    if taken is None or not ours:
-        _leave_unknown(handle, journal)
-        remove_unused(handle, journal.files)
-        handle.write(replace(record, journal=None))
-        return Recovery(f"Cleared up what the interrupted take of snapshot {journal.snapshot!r} had left.", False)
-    follow(handle, taken)
-    key = snapshot_key(taken.name, taken.created_at)
-    if key not in record.snapshots:
-        soon = is_soon(taken)  # else somebody may have written to its images meanwhile
-        record = with_taken(record, taken, states_of(handle.saved())) if soon else record
-        # Whether the guest was frozen all the time is not known.
-        note = SnapshotNote(serial=record.serial if soon else 0)
-        record = replace(record, snapshots={**record.snapshots, key: note})
-    handle.write(replace(record, journal=None))
-    return Recovery(f"The interrupted run had taken snapshot {journal.snapshot!r}.")
-
-
-def follow(handle: DomainHandle, taken: Saved) -> None:
+def follow(handle: VmHandle, taken: Saved) -> None:
     """Put the definition of a running VM on the overlays too, where libvirt left it on the images under them.
 
     Libvirt 7.0 does so with a volume of a pool, which it takes for another image than the file that it has translated that
@@ -268,7 +311,7 @@ def _is_same(path: Optional[str], other: str) -> bool:
     return path is not None and os.path.realpath(path) == os.path.realpath(other)
 
 
-def _leave_unknown(handle: DomainHandle, journal: Journal) -> None:
+def _leave_unknown(handle: VmHandle, journal: TakeJournal) -> None:
     """Bring QEMU back from overlays that it went to, or has opened, while libvirt was killed."""
     known = {str(disk.source) for disk in disks(handle.xml())}
     overlays = {os.path.realpath(file) for file in journal.files} - {os.path.realpath(file) for file in known}

@@ -11,9 +11,23 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import checked_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
+    check_frozen,
+    check_written,
+    checked_chain,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
+    require_qemu_img,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import peculiarity
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import foreseen
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.noting import foreseen
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage import StorageReader
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import refuse_jobs
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.ready import check_overlay_directory
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import cover
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import (
     check_depth,
@@ -21,6 +35,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files impor
     files_plan,
     overlay_directory,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
@@ -30,10 +45,37 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import 
 _SHALLOW_LIBVIRT, _SHALLOW_LAYERS = (10_008_000, 12_000_000), 25
 
 
-def plan_snapshot(
+def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> SnapshotPlan:
+    """Return the plan. Raises as `Hypervisor.plan_take` says."""
+    with translated(vm.name, "asking for what goes on with it"):
+        refuse_jobs(vm, handle.native, vm.xml)
+        check_written(vm.name, handle.native, vm.xml)
+    if not vm.active or decide_freeze(vm, request)[0]:  # else QEMU makes the overlays
+        require_qemu_img(vm.name)
+    if vm.snapshots:
+        check_frozen(handle, handle.saved())
+    plan = _plan(vm, vm.xml, request, handle.version, handle.record().making)
+    _check_directories(handle, vm.xml, plan)
+    return plan if vm.snapshots else replace(plan, notes=(*plan.notes, *_left_by_others(handle, vm)))
+
+
+def _check_directories(handle: VmHandle, xml: Any, plan: SnapshotPlan) -> None:
+    with translated(handle.name, "asking as whom QEMU runs"):
+        user = QemuUser.of(handle.connection, xml)
+    for directory in dict.fromkeys(need.directory for need in plan.needs):
+        check_overlay_directory(handle.name, directory, user)
+
+
+def _left_by_others(handle: VmHandle, vm: Inspected) -> tuple[str, ...]:
+    with translated(vm.name, "reading the disks"):
+        reader = StorageReader(handle.connection, handle.records, handle.host_files)
+        return reader.left_by_others(vm, vm.xml, handle.native)
+
+
+def _plan(
     vm: VirtualMachine, domain: Any, request: SnapshotRequest, libvirt_version: int, leftovers: Collection[str]
 ) -> SnapshotPlan:
-    """Return the plan; ``leftovers`` of a killed run will be gone before it begins. Raises as `Hypervisor.plan` says."""
+    """Return the plan; ``leftovers`` of a killed run will be gone before it begins."""
     check_domain(vm)
     covered, left_out = cover(vm.name, domain, request.disks, request.leaves_out, peculiarity)
     shallow = _SHALLOW_LIBVIRT[0] <= libvirt_version < _SHALLOW_LIBVIRT[1]

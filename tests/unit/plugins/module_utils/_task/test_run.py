@@ -58,15 +58,15 @@ def test_what_another_run_took_meanwhile_is_there_already(tmp_path: Path, monkey
 
 def test_half_of_what_another_run_does_is_no_reason_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = state_file(tmp_path, machine("a"))
-    original = MockHypervisor.plan
+    original = MockHypervisor.plan_take
 
     def seen_by_half(*_arguments: Any) -> Any:
-        monkeypatch.setattr(MockHypervisor, "plan", original)
+        monkeypatch.setattr(MockHypervisor, "plan_take", original)
         assert run(path)[0].changed
         raise KvmError("chain_mismatch", "libvirt and the files say different things.")
 
     for check_mode, msg in ((False, "snapshot 's' is there already"), (True, "another run has just changed it")):
-        monkeypatch.setattr(MockHypervisor, "plan", seen_by_half)
+        monkeypatch.setattr(MockHypervisor, "plan_take", seen_by_half)
         (outcome,) = run(path, check_mode=check_mode)
         assert (outcome.changed, outcome.error) == (False, None)
         assert outcome.msg.startswith(msg)

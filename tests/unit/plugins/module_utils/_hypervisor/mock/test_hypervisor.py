@@ -94,7 +94,7 @@ def test_memory_blockers(tmp_path: Path, values: dict[str, Any], says: str) -> N
     hypervisor = MockHypervisor(path)
     vm = hypervisor.inspect(hypervisor.domains()[0])
     if says:  # also when somebody does not ask first
-        plan = hypervisor.plan(vm, SnapshotRequest("t", include_memory=True))
+        plan = hypervisor.plan_take(vm, SnapshotRequest("t", include_memory=True))
         with pytest.raises(KvmError) as caught:
             hypervisor.take(plan, Deadline(1))
         assert caught.value.error_code == "memory_blocked"

@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Deleting files that nothing needs any more, each looked at once more right before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.forest import Surroundings
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import is_based_on
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
+    is_device,
+    still_open,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+
+
+def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str]) -> tuple[str, ...]:
+    """Delete files of a VM, tell the storage pools, and return what was deleted.
+
+    Raises ``file_in_use`` or ``file_not_removed``.
+    """
+    going = _in_order(vm, around, files)
+    deleted: list[str] = []
+    for file, pid in still_open(going).items():
+        raise KvmError(
+            "file_in_use",
+            f"{file} of {vm} is open in process {pid}, though neither libvirt nor another image needs it.",
+            "No file was deleted. If that process is the VM's QEMU, libvirt was killed while it switched disks: shut "
+            f"the guest down from inside only after looking at: ls -l /proc/{pid}/fd.",
+            file=file,
+            pid=pid,
+        )
+    for file in going:
+        if is_device(file):
+            continue  # what is on it is needed no more, and whose it is to be next is not for us to say
+        try:
+            os.unlink(file)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise KvmError(
+                "file_not_removed",
+                f"{file}, which {vm} does not need any more, cannot be deleted: {error.strerror}.",
+                "The VM is as it should be. Run the task again when the file can be deleted.",
+            ) from error
+        deleted.append(file)
+    for directory in {os.path.dirname(file) for file in deleted}:
+        with suppress(libvirt.libvirtError):  # no pool there, or one that is busy and will refresh itself
+            connection.storagePoolLookupByTargetPath(directory).refresh(0)
+    return tuple(deleted)
+
+
+def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> list[str]:
+    """Return what is about to be deleted, an overlay before what it is based on; looked at for the last time.
+
+    Raises ``file_in_use`` where anybody else needs one of them.
+    """
+    going = {os.path.realpath(file): file for file in files}
+    around.files.look_into({os.path.dirname(file) for file in going})
+    above = {file: [one for one in around.files.above(file) if is_based_on(one, file)] for file in going}
+    for file in going:
+        users = [str(user) for user in around.users.of(file, around.owner)]
+        users += [one for one in above[file] if one not in going]
+        unknown = around.why_unknown(file)
+        users += [f"nobody can tell whom ({unknown})"] if unknown else []
+        if users:
+            raise _needed(vm, file, list(dict.fromkeys(users)))
+    ordered: list[str] = []
+    while len(ordered) < len(going):
+        left = [file for file in going if file not in ordered]
+        # Headers that name each other in a circle are none of ours, and must not hold up anything.
+        ordered += [file for file in left if set(above[file]).issubset(ordered)] or left
+    return [going[file] for file in ordered]
+
+
+def _needed(vm: str, file: str, users: list[str]) -> KvmError:
+    return KvmError(
+        "file_in_use",
+        f"{file}, which {vm} does not need any more, is needed by {' and '.join(users)}.",
+        "No file was deleted. Run the task again: it looks at what is there first.",
+        file=file,
+        users=users,
+    )

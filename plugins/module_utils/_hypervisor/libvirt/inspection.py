@@ -1,0 +1,92 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looking at a VM: what it is and which snapshots it has. What is planned, and then done, builds upon that very reading."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.current import is_below
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import Frozen
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import current_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_xml import (
+    from_saved,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import Seen, VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, snapshot_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import agent_connected, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_blockers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, in_tree_order
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
+
+# virDomainState; what has no process is shut off for our purposes, also while it crashed.
+_STATES = {1: "running", 2: "running", 3: "paused", 4: "running", 5: "shutoff", 6: "crashed", 7: "pmsuspended"}
+
+
+@dataclass(frozen=True)
+class Inspected(VirtualMachine):
+    """A VM with the XML it was read from; ``seen`` are libvirt's answers of that moment."""
+
+    xml: Any = None
+    seen: Seen = field(default_factory=dict, compare=False)
+
+
+def inspect(handle: VmHandle) -> Inspected:
+    """Read a VM. Raises ``vm_not_found`` where it went away."""
+    with handle.seen_once() as seen:
+        return inspected(handle, seen)
+
+
+def inspected(handle: VmHandle, seen: Seen) -> Inspected:
+    """Return the VM as a reading that is under way sees it."""
+    with translated(handle.name, "reading the VM"):
+        state, memory_kib, *_rest = handle.native.info()
+        persistent = bool(handle.native.isPersistent())
+    xml, record = handle.xml(), handle.record()
+    return Inspected(
+        id=DomainId(xml.findtext("name"), handle.id.uuid),  # native.name() is the one it was looked up by
+        state=_STATES.get(state, "unknown"),
+        persistent=persistent,
+        guest_agent=agent_connected(xml),
+        memory_bytes=memory_kib * 1024,
+        memory_blockers=memory_blockers(xml),
+        snapshots=_snapshots(handle, record),
+        operation=handle.records.operation(handle.id, record),
+        xml=xml,
+        seen=seen,
+    )
+
+
+def of_libvirt(vm: VirtualMachine) -> Inspected:
+    """Return a VM that was inspected here. Raises `TypeError` for another backend's."""
+    if not isinstance(vm, Inspected):
+        raise TypeError("a VM that another backend has inspected")
+    return vm
+
+
+@contextmanager
+def as_inspected(handle: VmHandle, vm: VirtualMachine) -> Iterator[Inspected]:
+    """Decide by what the inspection of a VM has read, and ask libvirt for the rest once."""
+    found = of_libvirt(vm)
+    with handle.seen_once(found.seen):
+        yield found
+
+
+def _snapshots(handle: VmHandle, record: Record) -> tuple[Snapshot, ...]:
+    xml, found = handle.xml(), handle.saved()
+    if not found:
+        return ()
+    with translated(handle.name, "reading its snapshots"):
+        current = current_name(handle.native)
+    if not any(one.name == current and is_below(one, xml) for one in found):
+        current = None  # libvirt calls one current for want of a true one, see metadata/rewrite.py
+    active = {os.path.realpath(str(disk.source)) for disk in image_disks(xml)}
+    frozen = Frozen(record, {snapshot_key(one.name, one.created_at) for one in found}, active)
+    snapshots = [from_saved(one, record.snapshots, frozen.past(one)) for one in found]
+    return in_tree_order([replace(one, current=one.name == current) for one in snapshots])

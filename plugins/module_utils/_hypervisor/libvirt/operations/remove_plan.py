@@ -1,0 +1,171 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Deciding the removal of snapshots, and refusing what must not begin, without touching the VM."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
+    check_chains,
+    check_frozen,
+    in_use,
+    mixed_chain,
+    refuse_spoiling,
+    refuse_unresolved,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
+    require_qemu_img,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.room import require_room
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.holders import mounted_from
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
+    is_device,
+    locked,
+    noted_as,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import check_idle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import qemu_pid
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Drop, Merge, Step, gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
+
+
+@dataclass(frozen=True)
+class RemoveWish:
+    """Snapshots that are to go, leaf first; ``orphans`` are files that will have been deleted by then."""
+
+    snapshots: tuple[Snapshot, ...]
+    orphans: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlannedRemoval(RemovalPlan):
+    """A plan with what it was made of: ``every`` snapshot as libvirt keeps it, the VM's layers as they are without those that
+    go, and the record that goes with that.
+    """
+
+    every: tuple[Saved, ...] = ()
+    forest: Optional[Forest] = None
+    record: Record = field(default_factory=Record)
+
+
+def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> PlannedRemoval:
+    """Return the plan. Raises as `Hypervisor.plan_remove` says."""
+    check_idle(handle, vm)
+    snapshots = wish.snapshots
+    names = {one.name for one in snapshots}
+    every = handle.saved()
+    going = [one for one in every if one.name in names]
+    refuse_unresolved(handle.name, every)
+    for one in going:
+        if one.kind == "mixed":
+            raise mixed_chain(handle.name, f"snapshot {one.name!r} is partly inside its images and partly not")
+    check_chains(handle)
+    check_frozen(handle, every)
+    record = noted(handle.record(), going, every)
+    forest = handle.survey(names, record, set(wish.orphans))
+    for orphan in forest.layers.backing.keys() & set(wish.orphans):
+        forest.layers.done(Drop(orphan))
+    notes = _notes(forest, going)
+    after = forest.copy()
+    in_qemu = {file for top in forest.tops.values() for file in forest.chain(top)} if forest.running else set()
+    found = steps(after.layers)
+    if any(isinstance(step, Merge) and not in_qemu.issuperset((step.top, *step.above)) for step in found):
+        require_qemu_img(handle.name)
+    refuse_spoiling(handle.name, forest.images, every, {file for step in found for file in _written(step)})
+    require_room(handle.name, forest.images, found)
+    _refuse_open(handle, found)
+    memory = tuple(one.memory_file for one in going if one.memory_file and os.path.exists(one.memory_file))
+    files = tuple(forest.spelled.get(file, file) for file in gone(found) if not is_device(file))
+    kept = _kept(handle.name, after, every, names)
+    return PlannedRemoval(
+        vm=vm,
+        snapshots=snapshots,
+        dropped=(*files, *memory),
+        notes=(*notes, *map(str, kept)),
+        kept=kept,
+        every=tuple(every),
+        forest=None if wish.orphans else forest,  # they are on the disks still
+        record=record,
+    )
+
+
+def _kept(vm: str, forest: Forest, every: list[Saved], names: Collection[str]) -> tuple[Leftover, ...]:
+    """Return the overlays that no snapshot that stays names, and that stay all the same."""
+    return tuple(one for one in leftovers(vm, forest, every) if one.snapshot is None or one.snapshot in names)
+
+
+def _written(step: Step) -> tuple[str, ...]:
+    return (step.top, step.base) if isinstance(step, Merge) else ()
+
+
+def noted(record: Record, going: list[Saved], every: list[Saved]) -> Record:
+    """Return the record with the layers of snapshots that go; ``every`` are all that there are.
+
+    Their overlays may be deleted from now on, and their states merged into; no other image ever is.
+    """
+    overlays = {os.path.realpath(overlay) for one in going for overlay in one.overlays}
+    below = {os.path.realpath(part.state) for one in every for part in one.disks}
+    below.update(map(os.path.realpath, record.former))
+    overlays |= {os.path.realpath(part.state) for one in going for part in one.disks if _is_since(part, below)}
+    former = {noted_as(part.state) for one in going for part in one.disks if part.overlay}
+    return replace(
+        record,
+        overlays=tuple(sorted({*record.overlays, *overlays})),
+        former=tuple(sorted({*record.former, *former})),
+    )
+
+
+def _is_since(part: SavedDisk, states: Collection[str]) -> bool:
+    """Whether a state lies directly on another one, also of a snapshot that is gone: then it began as an overlay.
+
+    Libvirt's own revert makes such, and no snapshot names one any more that another overlay has taken the place of.
+    """
+    try:
+        backing = read_image(part.state, part.format).backing_file
+    except UNREADABLE:
+        return False
+    return backing is not None and os.path.realpath(backing) in states
+
+
+def _notes(forest: Forest, going: list[Saved]) -> tuple[str, ...]:
+    notes = []
+    for one in going:
+        for disk in one.elsewhere:
+            state = f"the state of its disk {disk.target} is of type '{disk.type}'"
+            notes.append(f"the overlay of {disk.target} stays, because {state}, which is never merged into")
+        for part in one.disks:
+            state = os.path.realpath(part.state)
+            why = forest.why.get(state, "it holds snapshots inside")
+            if part.overlay and state in forest.layers.fixed and state not in forest.detached:
+                notes.append(f"{part.state} stays a layer of its own, because {why}")
+    return tuple(notes)
+
+
+def _refuse_open(handle: VmHandle, found: list[Step]) -> None:
+    """Raise ``file_in_use`` where a process or a mount beside the VM has a layer that is about to be merged."""
+    running = handle.active()
+    own = qemu_pid(handle.name) if running else None
+    files = {file for step in found for file in _written(step)}
+    for file, pid in locked(files, but=own).items() if own or not running else ():
+        raise in_use(handle.name, file, f"process {pid} has it open", f"Look what it is: ps -fp {pid}.")
+    for file in sorted(files):
+        point = mounted_from(file, handle.around().files.mounts)
+        if point:
+            raise in_use(
+                handle.name, file, f"it is mounted on this host at {point}", f"Unmount it first: umount {point}."
+            )

@@ -1,0 +1,282 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Deciding a revert, and refusing what must not begin: all that can be checked is, before the VM is stopped."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
+    check_chains,
+    frozen_written,
+    mixed_chain,
+    refuse_spoiling,
+    refuse_unresolved,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
+    parse,
+    require_qemu_img,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
+    Image,
+    is_empty,
+    read_chain,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import is_device
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
+    QemuUser,
+    keeps_owner,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import check_idle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
+    Saved,
+    SavedDisk,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
+    unused_path,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.ready import (
+    check_images,
+    check_overlay_directory,
+    check_ready,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import file_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import CHANGED
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize, RevertPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
+
+_SAVE_SECURE = 1  # virDomainSaveImageXMLFlags
+_RUNNING, _PAUSED, _OFF = "running", "paused", "shutoff"
+
+
+@dataclass(frozen=True)
+class RevertWish:
+    """The snapshot to go back to, and the power that the VM is to have then (or ``restore``)."""
+
+    snapshot: Snapshot
+    power: str
+
+
+def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> RevertPlan:
+    """Return the plan. Raises as `Hypervisor.plan_revert` says."""
+    snapshot = wish.snapshot
+    check_idle(handle, vm)
+    target = handle.snapshot(snapshot.name)
+    every = handle.saved()
+    refuse_unresolved(vm.name, every)
+    final = _final(vm, wish.power)
+    if target.kind == "mixed":
+        raise mixed_chain(vm.name, f"snapshot {target.name!r} is partly inside its images and partly not")
+    disks = {disk.target: disk for disk in image_disks(handle.xml())}
+    made = {os.path.realpath(file) for one in every for file in one.overlays}
+    _check_disks(vm.name, target, disks, made.union(handle.record().overlays, handle.record().made))
+    if target.kind == "internal":
+        _check_internal(handle, target, disks)
+        return RevertPlan(vm, snapshot, (), (), final)
+    require_qemu_img(vm.name)
+    states = _check_states(handle, target)
+    record = keeping(handle, every, snapshot)
+    forest = handle.survey(record=record)
+    under = {os.path.realpath(image.file) for chain in states.values() for image in chain}
+    refuse_spoiling(vm.name, forest.images, every, under)
+    overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
+    resized = tuple(_resized(forest, states))
+    notes = (*_memory_notes(vm.name, target, final), *map(str, resized))
+    if not resized and not _is_needed(vm, snapshot, forest, target, final):
+        return RevertPlan(vm, snapshot, (), (), final, False, notes)
+    dropped = _dropped(forest, target)
+    kept = tuple(
+        one
+        for one in leftovers(vm.name, forest, every)
+        if one.snapshot is None or one.why == "detached" or one.file in record.kept
+    )
+    _check_ready(handle, target, final, overlays)
+    return RevertPlan(vm, snapshot, overlays, dropped, final, True, (*notes, *map(str, kept)), kept, resized)
+
+
+def keeping(handle: VmHandle, every: Sequence[Saved], snapshot: Snapshot) -> Record:
+    """Return the VM's record, with the overlays that must not go although a revert would drop them.
+
+    Where the task accepts an image that others changed, the VM may be on that very image: somebody committed its overlay down,
+    or put back an older definition. Nobody can tell which, so an overlay that may have the newest data stays.
+    Raises as `check_frozen` does where nothing was accepted.
+    """
+    record, errors = handle.record(), list(frozen_written(handle, every))
+    for error in errors:
+        if error.error_code != "definition_changed" or snapshot.past != CHANGED:
+            raise error
+    if not errors:
+        return record
+    aside = handle.survey().unneeded()
+    return replace(record, kept=tuple(sorted({*record.kept, *aside})))
+
+
+def _resized(forest: Forest, states: Mapping[str, Sequence[Image]]) -> Iterator[Resize]:
+    for target, chain in states.items():
+        now_on = forest.images.get(forest.tops.get(target, ""))
+        if now_on and now_on.virtual_size != chain[0].virtual_size:
+            yield Resize(target, now_on.virtual_size, chain[0].virtual_size)
+
+
+def _check_ready(handle: VmHandle, target: Saved, final: str, overlays: tuple[SnapshotDisk, ...]) -> None:
+    """Raise where the VM could not start on the snapshot: all that its next start needs is looked for before it is stopped."""
+    definition = handle.definition()
+    with translated(handle.name, "asking as whom QEMU runs"):
+        user = QemuUser.of(handle.connection, handle.xml())
+    for overlay in overlays:
+        check_overlay_directory(handle.name, os.path.dirname(str(overlay.file)), user)
+    if final == _OFF:
+        return
+    cold = target.memory_file is None
+    if not cold:
+        with translated(handle.name, "reading the saved memory"):
+            definition = parse(handle.connection.saveImageGetXMLDesc(target.memory_file, _SAVE_SECURE))
+    on_others = {overlay.target for overlay in overlays}
+    check_ready(handle.name, handle.connection, definition, user, replaced=on_others, cold=cold)
+    for part in target.disks:
+        states = [image.file for image in read_chain(part.state, part.format)]
+        check_images(handle.name, part.target, states, user, relabelled=not keeps_owner(definition, part.target))
+
+
+def _final(vm: VirtualMachine, power: str) -> str:
+    if power != "restore":
+        return power
+    return vm.state if vm.state in (_RUNNING, _PAUSED) else _OFF
+
+
+def _check_disks(vm: str, target: Saved, disks: dict[str, Disk], overlays: Collection[str]) -> None:
+    """Raise ``disks_changed`` where the VM has not the disks that it had; ``overlays`` are all that were made of its disks."""
+    then = {disk.target for disk in target.domain_disks if disk.source and disk.device in ("disk", "lun")}
+    covered = {part.target for part in target.disks}
+    changes = [f"{name} was removed" for name in sorted(covered - disks.keys())]
+    changes += [f"{name} was added" for name in sorted(disks.keys() - then) if not disks[name].readonly]
+    if changes:
+        remedy = "Attach or detach disks so that they are as they were."
+        raise _disks_changed(vm, target.name, "; ".join(changes), remedy)
+    for part in target.disks:
+        before, now = _chain(part.state, part.format), _chain(str(disks[part.target].source), disks[part.target].format)
+        # A pull leaves the overlay and nothing under it: that is the same disk still.
+        if before and now and before[-1] != now[-1] and not set(now).intersection(overlays):
+            change = f"{part.target} is another disk now: it goes back to {now[-1]}, then it did to {before[-1]}"
+            raise _disks_changed(vm, target.name, change, _other_image(vm, part))
+
+
+def _disks_changed(vm: str, snapshot: str, change: str, remedy: str) -> KvmError:
+    return KvmError(
+        "disks_changed",
+        f"The disks of {vm} are not those it had at snapshot {snapshot!r}: {change}.",
+        f"Nothing was changed, and the VM was not stopped. {remedy}",
+    )
+
+
+def _other_image(vm: str, part: SavedDisk) -> str:
+    """Return the way back to a snapshot of a disk that was moved or exchanged: the image that it is on now is kept by it."""
+    new = f"{os.path.splitext(part.state)[0]}.again.qcow2"
+    command = shlex.join(["qemu-img", "create", "-f", "qcow2", "-F", part.format, "-b", part.state, new])
+    return (
+        f"To go back to what {part.state} holds all the same, give {vm} a new overlay on it in place of disk {part.target} "
+        f"({command}, then virsh edit {vm}); the image it is on now stays as it is."
+    )
+
+
+def _chain(file: str, image_format: str) -> list[str]:
+    try:
+        return [os.path.realpath(image.file) for image in read_chain(file, image_format)]
+    except (OSError, ValueError):
+        return []  # said where chains are checked
+
+
+def _check_states(handle: VmHandle, target: Saved) -> dict[str, list[Image]]:
+    """Return the chain of each disk's state. Raises ``chain_mismatch`` or ``file_missing``."""
+    check_chains(handle)
+    states = {}
+    for part in target.disks:
+        try:
+            states[part.target] = read_chain(part.state, part.format)
+        except (OSError, ValueError) as error:
+            raise unreadable(handle.name, target.name, part, error) from error
+    return states
+
+
+def unreadable(vm: str, name: str, part: SavedDisk, error: Exception) -> KvmError:
+    return _missing(vm, name, f"the state of disk {part.target} cannot be read: {error}")
+
+
+def _missing(vm: str, name: str, reason: str) -> KvmError:
+    return KvmError(
+        "file_missing",
+        f"{vm} cannot be reverted to snapshot {name!r}: {reason}.",
+        "Nothing was changed, and the VM was not stopped. Bring the file back, or remove the snapshot.",
+    )
+
+
+def _check_internal(handle: VmHandle, target: Saved, disks: dict[str, Disk]) -> None:
+    layers = handle.survey().layers
+    for part in target.disks:
+        state, top = os.path.realpath(part.state), os.path.realpath(str(disks[part.target].source))
+        if state != top:
+            raise mixed_chain(handle.name, f"{target.name!r} is inside {part.state}, and the VM is on {top} now")
+        if layers.above(state) or state in layers.states - layers.fixed:
+            raise mixed_chain(handle.name, f"{target.name!r} is inside {part.state}, which overlays are based on")
+
+
+def _memory_notes(vm: str, target: Saved, final: str) -> tuple[str, ...]:
+    if target.memory_file is None:
+        return ()
+    if final == _OFF:
+        return ("its memory is not loaded, since the VM stays off",)
+    if not os.path.exists(target.memory_file):
+        raise _missing(vm, target.name, f"its memory file {target.memory_file} is gone")
+    return ()
+
+
+def _overlay(handle: VmHandle, name: str, part: SavedDisk) -> SnapshotDisk:
+    directory = os.path.dirname(os.path.realpath(part.overlay or part.state))
+    if not os.path.isdir(directory) and not is_device(part.state):
+        directory = os.path.dirname(os.path.realpath(part.state))
+    if not os.path.isdir(directory):
+        reason, remedy = "is not there", f"Make it anew: mkdir -p {shlex.quote(directory)}."
+    elif not os.access(directory, os.W_OK | os.X_OK) or os.statvfs(directory).f_flag & os.ST_RDONLY:
+        reason, remedy = "cannot be written", "Make the directory writable."
+    else:
+        reason = remedy = ""
+    if reason:
+        raise KvmError(
+            "overlay_dir_unusable",
+            f"{handle.name} needs a new overlay in {directory}, which {reason}.",
+            f"Nothing was changed, and the VM was not stopped. {remedy}",
+        )
+    path = unused_path((), directory, file_name(handle.name, part.target, name), ".qcow2")
+    return SnapshotDisk(part.target, path, "qcow2", None, part.state)
+
+
+def _is_needed(vm: VirtualMachine, snapshot: Snapshot, forest: Forest, target: Saved, final: str) -> bool:
+    if vm.active or final != _OFF or not snapshot.current:
+        return True
+    return not all(
+        forest.layers.backing.get(top) == os.path.realpath(part.state) and top in forest.layers.ours and is_empty(top)
+        for part in target.disks
+        if (top := forest.tops.get(part.target))
+    )
+
+
+def _dropped(forest: Forest, target: Saved) -> tuple[str, ...]:
+    layers = forest.layers
+    layers.present -= {forest.tops[part.target] for part in target.disks if part.target in forest.tops}
+    dropped = gone(steps(layers, merging=False))
+    return tuple(forest.spelled.get(file, file) for file in dropped if not is_device(file))

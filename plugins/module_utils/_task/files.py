@@ -1,0 +1,16 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the files that were deleted are others than those that were to go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def otherwise(planned: Sequence[str], removed: Sequence[str]) -> tuple[str, ...]:
+    """Return notes that say in what the files removed differ from those planned; none where they do not."""
+    stayed = [file for file in planned if file not in removed]
+    also = [file for file in removed if file not in planned]
+    notes = [f"not deleted, although planned: {', '.join(stayed)}"] if stayed else []
+    return (*notes, f"deleted too, although not planned: {', '.join(also)}") if also else tuple(notes)
