@@ -18,7 +18,7 @@ from typing import Any, Callable
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open import open_hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import from_json, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Records, record_directory
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import Retention
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import gather
@@ -132,7 +132,7 @@ def plant(where: dict[str, Any], vm: str, **journal: Any) -> dict[str, Any]:
         overlays = [os.path.realpath(disk.file) for disk in found.disks if disk.file]
         record = replace(record, former=(*record.former, *states), overlays=(*record.overlays, *overlays))
         journal["files"] = (found.memory_file,) if found.memory_file else ()
-    noted = Journal(created_at=found.created_at if found else None, started_at=now(), **journal)
+    noted = from_json({**journal, "created_at": found.created_at if found else None, "started_at": now()})
     records.write(domain, replace(record, journal=noted))
     return {}
 

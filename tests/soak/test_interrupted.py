@@ -17,10 +17,10 @@ from .steps import Steps
 VM = "soak"
 _TAKE = (
     "operations.take:create_overlay",
-    "operations.take:Take._switch",
+    "operations.take:_Taking._switch",
     "operations.take:saved",
-    "operations.take:Take._write_record",
-    "operations.take:Take._verify",
+    "operations.take:_Taking._write_record",
+    "operations.take:_Taking._verify",
 )
 _REMOVE = (
     "operations.remove:settle",
@@ -36,8 +36,8 @@ _RUNNING = ("merge.steps:commit_block", "merge.live:_wait", "merge.live:_pivot",
 _OFF = ("merge.steps:commit_image", "merge.steps:rebase_unsafe")
 _REVERT = (
     "operations.revert:create_overlay",
-    "operations.revert:Reversion._finish",
-    "operations.revert:Reversion._stop",
+    "operations.revert:Revert._finish",
+    "operations.revert:Revert._stop",
     "vm:VmHandle.define",
     "operations.revert:settle",
     "vm:VmHandle.agree",
@@ -66,10 +66,10 @@ _CASES = [(work, step, "module") for work, (_options, steps, _on) in _WORK.items
 
 # From where on libvirt is asked to do something.
 _FIRST_CALLS = {
-    "take": "operations.take:Take._switch",
+    "take": "operations.take:_Taking._switch",
     "removal of the newest": "merge.steps:commit_block",
     "removal from the middle": "merge.steps:commit_block",
-    "revert": "operations.revert:Reversion._stop",
+    "revert": "operations.revert:Revert._stop",
 }
 
 

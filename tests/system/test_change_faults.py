@@ -231,7 +231,7 @@ def test_a_block_job_of_a_user_is_left_to_them(planted: Planted, job_of_a_user: 
 def test_a_block_job_that_a_user_starts_just_before_a_removal_does(planted: Planted) -> None:
     host = fresh(planted, "s1")
     copy = ["virsh", "blockcopy", VM, "vdb", f"{IMAGES}/files01-copy.qcow2", "--transient-job", "--format", "qcow2"]
-    fault = f"before(remove.Removal, 'run', lambda: subprocess.run({copy!r}, stdout=2))"
+    fault = f"before(remove.Remove, 'run', lambda: subprocess.run({copy!r}, stdout=2))"
     entry = only(planted.remove(fault, VM, name="s1"))
     assert entry["failed"], entry
     assert (state(host), holds_now(host, 2)) == ("running", True)
@@ -280,7 +280,7 @@ _BY_VIRSH = ["virsh", "snapshot-create-as", VM, "theirs", "--disk-only"]
 @pytest.mark.parametrize("what", ["take", "revert", "remove"])
 def test_a_user_takes_a_snapshot_just_before(planted: Planted, what: str) -> None:
     host = fresh(planted, "s1")
-    step = {"take": "take.Take", "revert": "revert.Reversion", "remove": "remove.Removal"}[what]
+    step = {"take": "take.Take", "revert": "revert.Revert", "remove": "remove.Remove"}[what]
     fault = f"before({step}, 'run', lambda: subprocess.run({_BY_VIRSH!r}, stdout=2))"
     work: dict[str, Callable[[str], dict[str, Any]]] = {
         "take": lambda fault: planted.snapshot(fault, VM, "s2", quiesce="never"),
@@ -307,7 +307,7 @@ def test_an_agent_that_dies_while_frozen_for_what_is_kept(planted: Planted) -> N
     _in_guest(host, "sleep 6; kill -KILL $(pidof qemu-ga)")
     # Frozen before it dies, and for longer than that takes.
     entry = only(
-        planted.revert("before(take.Take, '_switch', lambda: time.sleep(9))", "web01", "s1", keep_current=True)
+        planted.revert("before(take._Taking, '_switch', lambda: time.sleep(9))", "web01", "s1", keep_current=True)
     )
     assert entry["error_code"] == "thaw_failed"
     assert "before-s1" in snapshot_names(host, "web01")

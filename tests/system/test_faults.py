@@ -37,7 +37,7 @@ def in_guest(host: Host, vm: str, script: str) -> None:
     host.virsh("qemu-agent-command", vm, json.dumps({"execute": "guest-exec", "arguments": arguments}))
 
 
-@pytest.mark.parametrize("step", ["take, 'create_overlay'", "take.Take, '_switch'", "take.Take, '_verify'"])
+@pytest.mark.parametrize("step", ["take, 'create_overlay'", "take._Taking, '_switch'", "take.Take, '_verify'"])
 def test_a_module_killed_at_any_step_leaves_a_thawed_guest_and_no_orphan(planted: Planted, step: str) -> None:
     host = fresh_guest(planted)
     assert "killed" in planted.snapshot(f"before({step}, die)", "web01", "killed")
@@ -53,7 +53,7 @@ def test_no_freeze_outlives_its_limit_and_none_is_reported_that_did_not_last(
     planted: Planted, quiesce: str, error_code: str | None
 ) -> None:
     host = fresh_guest(planted)
-    fault = "before(take.Take, '_switch', lambda: time.sleep(4))"
+    fault = "before(take._Taking, '_switch', lambda: time.sleep(4))"
     entry = only(planted.snapshot(fault, "web01", "slow", quiesce=quiesce, quiesce_timeout=2))
     assert entry["error_code"] == error_code
     assert entry["quiesced"] is False
@@ -65,7 +65,7 @@ def test_no_freeze_outlives_its_limit_and_none_is_reported_that_did_not_last(
 
 def test_libvirtd_killed_while_the_guest_is_frozen(planted: Planted) -> None:
     host = fresh_guest(planted)
-    fault = "before(take.Take, '_switch', lambda: subprocess.run(['pkill', '-KILL', '-x', 'libvirtd']))"
+    fault = "before(take._Taking, '_switch', lambda: subprocess.run(['pkill', '-KILL', '-x', 'libvirtd']))"
     entry = only(planted.snapshot(fault, "web01", "lost"))
     assert entry["failed"]
     host.run("systemctl start libvirtd")

@@ -327,7 +327,7 @@ def test_a_vm_that_starts_nowhere(make_vm: MakeVm) -> None:
     "step",
     [
         "revert, 'go_back'",
-        "revert.Reversion, '_forget'",
+        "revert.Revert, '_forget'",
         "revert, 'remove_unused'",
         "revert.VmHandle, 'put_back_record'",
     ],
@@ -390,7 +390,7 @@ def test_a_job_that_begins_just_before_the_freeze(make_vm: MakeVm) -> None:
     dump = f"rm -f {fifo}; mkfifo {fifo}; setsid sh -c 'exec 3<>{fifo}; virsh dump {vm.name} {fifo} --live; sleep 1'"
     wait = f"until virsh domjobinfo {vm.name} | grep -q Operation; do sleep 0.1; done"
     script = f"{dump} >/dev/null 2>&1 </dev/null & {wait}"
-    fault = f"before(take.Take, '_make_overlays', lambda: subprocess.run({script!r}, shell=True, stdout=2))"
+    fault = f"before(take._Taking, '_make_overlays', lambda: subprocess.run({script!r}, shell=True, stdout=2))"
     with untouched(vm):
         entry = only(vm.planted.snapshot(fault, vm.name, "s2", quiesce="never"))
         assert (entry["error_code"], entry["details"]) == ("busy", {"job": "dump"}), entry["msg"]
@@ -468,7 +468,7 @@ def test_the_longest_text_is_kept(make_vm: MakeVm) -> None:
 
 PLANTS = {
     "overlay_failed": "before(take, 'create_overlay', lambda: os.environ.update(PATH='/nowhere'))",
-    "libvirt_error": "before(take.Take, '_switch', lambda: subprocess.run('rm {home}/ready1.vda.s2.qcow2', shell=True))",
+    "libvirt_error": "before(take._Taking, '_switch', lambda: subprocess.run('rm {home}/ready1.vda.s2.qcow2', shell=True))",
     "no_space": "class Full:\n    f_bavail = f_frsize = f_blocks = f_flag = 0\nos.statvfs = lambda *_words: Full",
 }
 
@@ -490,7 +490,7 @@ def test_a_revert_that_fails_leaves_the_record_as_it_was(make_vm: MakeVm, runnin
     vm = snapshot(make_vm("ready1", directory=HOME, start=running))
     for fault in (
         "before(revert, 'create_overlay', lambda: os.environ.update(PATH='/nowhere'))",
-        "def fail(): raise driver.KvmError('libvirt_error', 'it does not stop')\nbefore(revert.Reversion, '_stop', fail)",
+        "def fail(): raise driver.KvmError('libvirt_error', 'it does not stop')\nbefore(revert.Revert, '_stop', fail)",
     ):
         with untouched(vm):
             entry = only(vm.planted.revert(fault, vm.name, "s1"))

@@ -103,7 +103,10 @@ class Reverted(Action[Snapshot, Revert]):
             vm = hypervisor.inspect(reverting.vm.id)
             reverting = self._plan(hypervisor, vm, _existing(vm, reverting.snapshot.name))
         done = hypervisor.revert(reverting, deadline)
-        notes += (*done.notes, *otherwise(reverting.dropped, done.files_removed))
+        # What was made for the kept snapshot, and went with the revert, was not there before this task.
+        made = {disk.file for disk in kept.disks} if kept else set()
+        removed = tuple(file for file in done.files_removed if file not in made)
+        notes += (*done.notes, *otherwise([one for one in reverting.dropped if one not in made], removed))
         now = hypervisor.inspect(reverting.vm.id)
         # Siblings of one second are drawn as they were foretold.
         order = [one.name for one in self.predict(plan).after]
@@ -113,7 +116,7 @@ class Reverted(Action[Snapshot, Revert]):
         after = [kept if kept and one.untold and one.name == kept.name else one for one in after]
         found = now.find(reverting.snapshot.name)
         reverted = _outcome(plan, tuple(after), "reverted", notes, power=power, snapshot=found)
-        return replace(reverted, files_removed=done.files_removed)
+        return replace(reverted, files_removed=removed)
 
 
 def _past_notes(snapshot: Snapshot) -> tuple[str, ...]:

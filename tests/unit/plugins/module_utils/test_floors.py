@@ -23,9 +23,16 @@ FLOORS = (
     ("module_utils/_hypervisor/libvirt/host",),
     ("module_utils/_hypervisor/libvirt/metadata",),
     ("module_utils/_hypervisor/libvirt/disks", "module_utils/_hypervisor/libvirt/guest"),
+    ("module_utils/_hypervisor/libvirt/deletion",),
     ("module_utils/_hypervisor/libvirt/vm",),
     ("module_utils/_hypervisor/libvirt/merge",),
-    ("module_utils/_hypervisor/libvirt/checks", "module_utils/_hypervisor/libvirt/ready"),
+    (
+        "module_utils/_hypervisor/libvirt/inspection",
+        "module_utils/_hypervisor/libvirt/checks",
+        "module_utils/_hypervisor/libvirt/jobs",
+        "module_utils/_hypervisor/libvirt/ready",
+    ),
+    ("module_utils/_hypervisor/libvirt/neighbours",),
     ("module_utils/_hypervisor/libvirt/operations",),
     (
         "module_utils/_hypervisor/libvirt/hypervisor",

@@ -149,7 +149,7 @@ def _goes_away(path: str, monkeypatch: pytest.MonkeyPatch, when: str, change: An
     monkeypatch.setattr(MockHypervisor, when, changed_before)
 
 
-@pytest.mark.parametrize("when", ["inspect", "plan", "lock"])
+@pytest.mark.parametrize("when", ["inspect", "plan_take", "lock"])
 @pytest.mark.parametrize("change", [lambda vms: vms.pop(0), lambda vms: vms[0].update(name="z", uuid="same")])
 def test_a_vm_that_goes_away_before_its_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, change: Any

@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal, now
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import (
+    RevertJournal,
+    RevertPhase,
+    now,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
     Record,
     Records,
@@ -27,15 +31,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import 
 
 IMAGES = {"/vm/a": ImageNote(Identity(1, 2, backing="/vm/b"), since=1, states=("s1 x",))}
 DOMAIN = DomainId("a", "some-uuid")
-JOURNAL = Journal(
-    kind="revert",
+JOURNAL = RevertJournal(
     snapshot="s1",
     created_at="2026-11-23T12:00:00+00:00",
     started_at=now(),
-    files=("/vm/a", "/vm/b"),
     overlays={"vda": "/vm/c"},
     power="running",
-    committed=True,
+    phase=RevertPhase.SWITCHING,
 )
 
 
@@ -55,7 +57,7 @@ def test_what_is_written_is_read(records: Records, durable: bool) -> None:
     record = Record(snapshots=notes, overlays=("/vm/o",), former=("/vm/f",), journal=JOURNAL)
     records.write(DOMAIN, record, durable)
     assert records.read(DOMAIN) == record
-    assert set(record.making) == {"/vm/a", "/vm/b", "/vm/c"}
+    assert set(record.making) == {"/vm/c"}
     assert records.read(DomainId("b", "another")) == Record()
     assert Record().making == ()
 

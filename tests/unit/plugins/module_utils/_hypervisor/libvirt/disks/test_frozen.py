@@ -17,8 +17,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import
 
 pytest.importorskip("lxml")
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks import frozen
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import (
-    Frozen,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import Frozen
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.noting import (
     foreseen,
     is_soon,
     looked_at,
