@@ -11,6 +11,7 @@ from functools import reduce
 from typing import Callable, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import removed_meanwhile
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import subtree, without
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
@@ -89,8 +90,7 @@ def _unprotected(vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> Sequence[
 def _same(vm: VirtualMachine, snapshot: Snapshot) -> Snapshot:
     found = vm.find(snapshot.name)
     if found is None or found.created_at != snapshot.created_at:
-        message = f"Snapshot {snapshot.name!r} of {vm.name} was removed or replaced by somebody else meanwhile."
-        raise KvmError("busy", message, "Run the task again: it looks at what is there first.")
+        raise removed_meanwhile(vm.name, snapshot.name)
     return found
 
 

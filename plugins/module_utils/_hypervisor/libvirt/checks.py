@@ -15,7 +15,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import (
     agrees,
-    chain_mismatch,
     disagreement,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
@@ -37,6 +36,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import spoilt_by_overlays
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import check_domain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
+    block_job_active,
+    chain_mismatch,
+    managed_save,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
@@ -74,12 +78,7 @@ def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
                 _refuse_block_job(vm.name, disk.target, native.blockJobInfo(disk.target, 0))
         refuse_domain_job(vm.name, native)
     elif native.hasManagedSaveImage(0):
-        raise KvmError(
-            "managed_save",
-            f"{vm.name} has a managed save: at its next start it would go on with the disks as they were then, "
-            "and spoil the snapshots.",
-            f"Nothing was changed. Start it first, or throw the saved state away: virsh managedsave-remove {vm.name}.",
-        )
+        raise managed_save(vm.name)
     else:
         refuse_writers(vm.name, xml)
 
@@ -132,13 +131,7 @@ def refuse_writers(vm: str, xml: Any) -> None:
 
 def _refuse_block_job(vm: str, target: str, job: Any) -> None:
     if job:
-        raise KvmError(
-            "block_job_active",
-            f"A block job (merge, copy or backup) runs on disk {target} of {vm}.",
-            f"Nothing was changed. Wait for it: virsh blockjob {vm} {target}.",
-            disk=target,
-            progress=[job.get("cur"), job.get("end")],
-        )
+        raise block_job_active(vm, target, job.get("cur"), job.get("end"))
 
 
 def check_chains(handle: DomainHandle) -> None:
@@ -240,6 +233,7 @@ def refuse_spoiling(vm: str, images: Mapping[str, Image], snapshots: Iterable[Sa
                 f"{file} of {vm} {reason}: this collection cannot revert to it or merge it.",
                 "Nothing was changed. Copy the data out from inside the guest, or merge it yourself, with a backup at hand, "
                 f"while the VM runs: virsh blockcommit {vm} DISK --active --pivot --wait.",
+                disk=None,
                 file=file,
             )
 
@@ -294,12 +288,3 @@ def in_use(vm: str, file: str, why: str, remedy: str) -> KvmError:
     """Return the error of a layer that somebody beside the VM has in use."""
     message = f"A layer of {vm} cannot be merged now: {file} is in use, {why}."
     return KvmError("file_in_use", message, f"Nothing was changed. {remedy} Then run the task again.", file=file)
-
-
-def mixed_chain(vm: str, reason: str) -> KvmError:
-    """Return the error of snapshots inside images and overlays that are in each other's way."""
-    return KvmError(
-        "mixed_chain",
-        f"{vm} mixes snapshots inside its images with overlays: {reason}.",
-        "Nothing was changed. Mixing the two has cost people their data. Remove one kind with virsh, with a backup at hand.",
-    )

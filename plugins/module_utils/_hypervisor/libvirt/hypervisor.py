@@ -66,6 +66,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import agent_connected, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_blockers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import overlay_dir_unusable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
@@ -193,11 +194,11 @@ class LibvirtHypervisor(Hypervisor):
         try:
             status, filesystem = os.statvfs(directory), os.stat(directory).st_dev
         except OSError as error:
-            raise _unusable(directory, str(error.strerror)) from error
+            raise overlay_dir_unusable(directory, str(error.strerror)) from error
         if not os.path.isdir(directory):
-            raise _unusable(directory, "it is no directory")
+            raise overlay_dir_unusable(directory, "it is no directory")
         if status.f_flag & os.ST_RDONLY or not os.access(directory, os.W_OK | os.X_OK):
-            raise _unusable(directory, "it cannot be written")
+            raise overlay_dir_unusable(directory, "it cannot be written")
         return Room(str(filesystem), status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
 
     def lock(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
@@ -297,12 +298,3 @@ def _snapshots(native: Any, xml: Any, record: Record) -> tuple[Snapshot, ...]:
     frozen = Frozen(record, {snapshot_key(one.name, one.created_at) for one in found}, active)
     snapshots = [from_saved(one, record.snapshots, frozen.past(one)) for one in found]
     return in_tree_order([replace(one, current=one.name == current) for one in snapshots])
-
-
-def _unusable(directory: str, reason: str) -> KvmError:
-    return KvmError(
-        "overlay_dir_unusable",
-        f"Overlays cannot be made in {directory}: {reason}.",
-        "No VM was touched. Name another directory with overlay_dir.",
-        directory=directory,
-    )

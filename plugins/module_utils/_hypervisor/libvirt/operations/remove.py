@@ -20,7 +20,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     check_frozen,
     check_idle,
     in_use,
-    mixed_chain,
     refuse_spoiling,
     refuse_unresolved,
     refuse_writers,
@@ -51,6 +50,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, snapshot_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Drop, Merge, Step, gone, steps
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import being_written
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import mixed_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
