@@ -23,6 +23,8 @@ from typing import Any, Optional
 from lab import ssh
 from lab.api import Host, reset_vm
 
+from contract.details import check
+
 ROOT = Path(__file__).resolve().parents[2]
 FLEET = ROOT / "tests/fixtures/mock/fleet.json"
 IMAGES = "/var/lib/libvirt/images"
@@ -47,6 +49,7 @@ class Driver:
         line = self._process.stdout.readline()
         assert line, f"the driver ended with status {self._process.wait()}"
         answer: dict[str, Any] = json.loads(line)
+        check(self._where["backend"], answer)
         return answer
 
     def end(self) -> None:

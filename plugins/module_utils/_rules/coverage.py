@@ -190,6 +190,7 @@ def _not_covered(vm: str, disk: Disk, reason: str, present: Sequence[Disk], want
         f"Disk {disk.target} of {vm} {reason} and cannot be in a snapshot.",
         remedy,
         disk=disk.target,
+        file=disk.source,
     )
 
 
@@ -201,4 +202,4 @@ def _none_left(vm: str, present: Sequence[Disk]) -> KvmError:
             f"{vm} has no disk that a snapshot could hold: its definition keeps {', '.join(kept_out)} out of snapshots."
         )
         remedy += f" To take one all the same, name them: disks: [{', '.join(kept_out)}]."
-    return KvmError("disk_not_covered", message, remedy)
+    return KvmError("disk_not_covered", message, remedy, disk=None, file=None)

@@ -104,5 +104,6 @@ def overlay_directory(vm: str, disk: Disk, source: str, overlay_dir: str | None)
             "overlay_dir_unusable",
             f"Disk {disk.target} of {vm} is the block device {disk.source}, beside which no overlay can lie.",
             "Nothing was changed. Name a directory with overlay_dir.",
+            directory=os.path.dirname(source),
         )
     return os.path.dirname(source)

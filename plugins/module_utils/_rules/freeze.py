@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import agent_unavailable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
@@ -72,10 +73,5 @@ def decide_freeze(vm: VirtualMachine, request: SnapshotRequest) -> tuple[bool, t
     if not reason:
         return True, ()
     if request.quiesce == "required":
-        raise KvmError(
-            "agent_unavailable",
-            f"{vm.name} cannot be quiesced: {reason}.",
-            "Nothing was changed. Start qemu-guest-agent in the guest (and give the VM its channel), "
-            "or use quiesce: auto for a crash-consistent snapshot.",
-        )
+        raise agent_unavailable(vm.name, reason)
     return False, (f"not quiesced: {reason}, so the snapshot is crash-consistent",)

@@ -5,6 +5,12 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 
@@ -30,4 +36,180 @@ def record_newer(vm: str, theirs: str, ours: str) -> KvmError:
         "limiquantix.kvm.",
         written_by=theirs,
         version=ours,
+    )
+
+
+def vm_gone(vm: str, reason: str = "", **native: Any) -> KvmError:
+    """Return the error of a VM that went away after the task had found it; ``native`` is what its host says of that."""
+    return KvmError(
+        "vm_not_found",
+        f"{vm} is not on this host any more{f': {reason}' if reason else ''}.",
+        "Run the task again if it is still meant: it looks at what is there first.",
+        pattern=vm,
+        names=[vm],
+        **native,
+    )
+
+
+def removed_meanwhile(vm: str, snapshot: str) -> KvmError:
+    """Return the error of a snapshot that was there when the task looked first."""
+    return KvmError(
+        "busy",
+        f"Snapshot {snapshot!r} of {vm} was removed or replaced by somebody else meanwhile.",
+        "Run the task again: it looks at what is there first.",
+    )
+
+
+def block_job_active(vm: str, target: str, done: int, whole: int) -> KvmError:
+    """Return the error of a disk that is being merged, copied or backed up: ``done`` bytes of the ``whole`` are."""
+    return KvmError(
+        "block_job_active",
+        f"A block job (merge, copy or backup) runs on disk {target} of {vm}.",
+        f"Nothing was changed. Wait for it: virsh blockjob {vm} {target}.",
+        disk=target,
+        progress=[done, whole],
+    )
+
+
+def managed_save(vm: str) -> KvmError:
+    """Return the error of a VM whose next start loads memory that belongs to other disks."""
+    return KvmError(
+        "managed_save",
+        f"{vm} has a managed save: at its next start it would go on with the disks as they were then, and spoil the snapshots.",
+        f"Nothing was changed. Start it first, or throw the saved state away: virsh managedsave-remove {vm}.",
+    )
+
+
+def agent_unavailable(vm: str, reason: str, **native: Any) -> KvmError:
+    """Return the error of a guest that must be frozen and has nobody in it who would do it."""
+    return KvmError(
+        "agent_unavailable",
+        f"{vm} cannot be quiesced: {reason}.",
+        "Nothing was changed. Start qemu-guest-agent in the guest (and give the VM its channel), "
+        "or use quiesce: auto for a crash-consistent snapshot.",
+        **native,
+    )
+
+
+def chain_mismatch(vm: str, target: str, difference: str) -> KvmError:
+    """Return the error of a disk of which the hypervisor and the files say different things."""
+    return KvmError(
+        "chain_mismatch",
+        f"Disk {target} of {vm} is not as it should be: {difference}.",
+        "Nothing was changed. Look at the files with qemu-img info -U --backing-chain, and at vm_snapshot_info.",
+        disk=target,
+    )
+
+
+def mixed_chain(vm: str, reason: str) -> KvmError:
+    """Return the error of snapshots inside images and overlays that are in each other's way."""
+    return KvmError(
+        "mixed_chain",
+        f"{vm} mixes snapshots inside its images with overlays: {reason}.",
+        "Nothing was changed. Mixing the two has cost people their data. Remove one kind with virsh, with a backup at hand.",
+    )
+
+
+def file_missing(vm: str, snapshot: str, reason: str, files: Sequence[str]) -> KvmError:
+    """Return the error of a snapshot of which something is gone that the task needs."""
+    return KvmError(
+        "file_missing",
+        f"Snapshot {snapshot!r} of {vm} cannot be used: {reason}.",
+        "Nothing was changed, and the VM was not stopped. Bring the file back from a backup, or choose another snapshot.",
+        files=list(files),
+    )
+
+
+def disks_changed(vm: str, snapshot: str, removed: Sequence[str], added: Sequence[str]) -> KvmError:
+    """Return the error of a VM that has other disks than it had, by their targets."""
+    changes = [f"{target} was removed" for target in removed] + [f"{target} was added" for target in added]
+    remedy = "Attach or detach disks so that they are as they were."
+    return _other_disks(vm, snapshot, "; ".join(changes), remedy, removed=removed, added=added)
+
+
+def disk_replaced(vm: str, snapshot: str, target: str, roots: tuple[str, str], state: tuple[str, str]) -> KvmError:
+    """Return the error of a disk that was moved or exchanged: the image that it is on now is kept by the way back.
+
+    ``roots`` are the lowest images of what it is now and was then, ``state`` is the image of the snapshot and its format.
+    """
+    file, image_format = state
+    new = f"{os.path.splitext(file)[0]}.again.qcow2"
+    command = shlex.join(["qemu-img", "create", "-f", "qcow2", "-F", image_format, "-b", file, new])
+    change = f"{target} is another disk now: it goes back to {roots[0]}, then it did to {roots[1]}"
+    remedy = (
+        f"To go back to what {file} holds all the same, give {vm} a new overlay on it in place of disk {target} "
+        f"({command}, then virsh edit {vm}); the image it is on now stays as it is."
+    )
+    return _other_disks(vm, snapshot, change, remedy, replaced=[target])
+
+
+def _other_disks(
+    vm: str,
+    snapshot: str,
+    change: str,
+    remedy: str,
+    *,
+    removed: Sequence[str] = (),
+    added: Sequence[str] = (),
+    replaced: Sequence[str] = (),
+) -> KvmError:
+    return KvmError(
+        "disks_changed",
+        f"The disks of {vm} are not those it had at snapshot {snapshot!r}: {change}.",
+        f"Nothing was changed, and the VM was not stopped. {remedy}",
+        removed=list(removed),
+        added=list(added),
+        replaced=list(replaced),
+    )
+
+
+def overlay_dir_unusable(directory: str, reason: str) -> KvmError:
+    """Return the error of a directory that takes no overlays."""
+    return KvmError(
+        "overlay_dir_unusable",
+        f"Overlays cannot be made in {directory}: {reason}.",
+        "No VM was touched. Name another directory with overlay_dir.",
+        directory=directory,
+    )
+
+
+def overlay_failed(overlay: str, reason: str | None) -> KvmError:
+    """Return the error of an overlay that could not be made."""
+    return KvmError("overlay_failed", f"Cannot create the overlay {overlay}: {reason}.", "The VM was not touched.")
+
+
+def no_space_to_merge(vm: str, top: str, base: str, *, free: int, wanted: int, device: bool = False) -> KvmError:
+    """Return the error of an image that may grow, by what a merge writes into it, by more than there is."""
+    where, how = ("on that block device", " (lvextend)") if device else ("there", "")
+    return KvmError(
+        "no_space",
+        f"Merging {top} of {vm} into {base} may take {wanted >> 20} MiB {where}, and {free >> 20} MiB are free.",
+        f"Nothing was changed. Make room first{how}.",
+        directory=os.path.dirname(base),
+        free_bytes=free,
+        wanted_bytes=wanted,
+        reserve_bytes=0,
+    )
+
+
+def merge_timeout(vm: str, deadline: Deadline) -> KvmError:
+    """Return the error of a merge that was given up."""
+    return KvmError(
+        "timeout",
+        f"A layer of {vm} was not merged within {deadline.seconds:g} seconds; the merge was aborted.",
+        "The VM and its other snapshots are as before, and no file was deleted. Run the task again with a longer timeout: "
+        "it goes on from here.",
+    )
+
+
+def not_as_told(vm: str, snapshot: str, told: str, remedy: str) -> KvmError:
+    """Return the error of a snapshot that was ``told`` to be taken or removed, and the list of snapshots says otherwise."""
+    listed = "not listed" if told == "taken" else "still listed"
+    return KvmError("verification_failed", f"Snapshot {snapshot!r} of {vm} was {told}, and is {listed}.", remedy)
+
+
+def libvirt_error(vm: str, doing: str, code: int, text: str) -> KvmError:
+    """Return the error of what libvirt failed at, by its own word."""
+    return KvmError(
+        "libvirt_error", f"Libvirt failed at {doing} of {vm}: {text}.", "", libvirt_code=code, libvirt_message=text
     )

@@ -1,11 +1,16 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the files that were deleted are others than those that were to go."""
+"""The files that were deleted, held against those that were to go."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+
+def in_order(planned: Sequence[str], removed: Sequence[str]) -> tuple[str, ...]:
+    """Return the files removed in the order in which they were planned, then all others."""
+    return (*(file for file in planned if file in removed), *(file for file in removed if file not in planned))
 
 
 def otherwise(planned: Sequence[str], removed: Sequence[str]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.look import
     word,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import name_matches
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import vm_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet import Fleet
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import missing_text
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.selection import Selection, select
@@ -170,7 +171,7 @@ def gather(
     # Of all VMs there are, one that has just gone away is none.
     may_go = missing == "skip" or patterns is None
     read = [VmInfo(domain, facts, may_go and _is_gone(facts)) for domain, facts in zip(meant.domains, found)]
-    return [*read, *(VmInfo(DomainId(name, ""), KvmError("vm_not_found", ""), True) for name in meant.missing)]
+    return [*read, *(VmInfo(DomainId(name, ""), vm_gone(name), True) for name in meant.missing)]
 
 
 def _meant(hypervisor: Hypervisor, patterns: Sequence[str] | None, missing: str) -> Selection:

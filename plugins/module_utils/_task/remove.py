@@ -11,8 +11,9 @@ from functools import reduce
 from typing import Callable, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import removed_meanwhile
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import subtree, without
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import otherwise
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import in_order, otherwise
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
@@ -62,7 +63,7 @@ class Absent(Action[Sequence[Snapshot], RemovalPlan]):
             files += done.files_removed
         notes += otherwise(planned, files)
         removed = _outcome(plan, vm.snapshots, "removed", tuple(dict.fromkeys(notes)))
-        return replace(removed, files_removed=tuple(files))
+        return replace(removed, files_removed=in_order(plan.dropped, files))
 
 
 def named(name: str, children: bool) -> Chosen:
@@ -97,8 +98,7 @@ def _unprotected(vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> Sequence[
 def _same(vm: VirtualMachine, snapshot: Snapshot) -> Snapshot:
     found = vm.find(snapshot.name)
     if found is None or found.created_at != snapshot.created_at:
-        message = f"Snapshot {snapshot.name!r} of {vm.name} was removed or replaced by somebody else meanwhile."
-        raise KvmError("busy", message, "Run the task again: it looks at what is there first.")
+        raise removed_meanwhile(vm.name, snapshot.name)
     return found
 
 

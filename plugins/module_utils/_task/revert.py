@@ -13,7 +13,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names impor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import CHANGED, UNPROVEN
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import snapshot_changed
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_current, with_taken
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import otherwise
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import in_order, otherwise
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.room import without_room
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
@@ -105,7 +105,7 @@ class Reverted(Action[Snapshot, Revert]):
         done = hypervisor.revert(reverting, deadline)
         # What was made for the kept snapshot, and went with the revert, was not there before this task.
         made = {disk.file for disk in kept.disks} if kept else set()
-        removed = tuple(file for file in done.files_removed if file not in made)
+        removed = in_order(reverting.dropped, [one for one in done.files_removed if one not in made])
         notes += (*done.notes, *otherwise([one for one in reverting.dropped if one not in made], removed))
         now = hypervisor.inspect(reverting.vm.id)
         # Siblings of one second are drawn as they were foretold.

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Generic, Optional, TypeVar, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import vm_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet import Fleet
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome, missing_vm
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.selection import select
@@ -146,8 +147,7 @@ def _look(hypervisor: Hypervisor, domain: DomainId) -> VirtualMachine:
     """Read a VM. Raises ``vm_not_found`` where it went away, or has another name than the task selected it by."""
     vm = hypervisor.inspect(domain)
     if vm.name != domain.name:
-        message = f"{domain.name} is not on this host any more: it has just been renamed to {vm.name}."
-        raise KvmError("vm_not_found", message, "Nothing was changed. Run the task again if it is still meant.")
+        raise vm_gone(domain.name, f"it has just been renamed to {vm.name}")
     return vm
 
 

@@ -118,7 +118,8 @@ def _noted(existing: Snapshot, request: SnapshotRequest) -> Snapshot:
 def _check_overlay_dir(overlay_dir: str | None) -> None:
     if overlay_dir is not None and not os.path.isabs(overlay_dir):
         remedy = "Nothing was changed. Name the directory from the root on."
-        raise KvmError("overlay_dir_unusable", f"overlay_dir is {overlay_dir!r}, which is no absolute path.", remedy)
+        message = f"overlay_dir is {overlay_dir!r}, which is no absolute path."
+        raise KvmError("overlay_dir_unusable", message, remedy, directory=overlay_dir)
 
 
 def _note_outcome(plan: Note, word: str) -> VmOutcome:

@@ -13,7 +13,6 @@ from typing import Any, Optional
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import (
     agrees,
-    chain_mismatch,
     disagreement,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
@@ -33,6 +32,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import spoilt_by_overlays
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import chain_mismatch
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
@@ -135,6 +135,7 @@ def refuse_spoiling(vm: str, images: Mapping[str, Image], snapshots: Iterable[Sa
                 f"{file} of {vm} {reason}: this collection cannot revert to it or merge it.",
                 "Nothing was changed. Copy the data out from inside the guest, or merge it yourself, with a backup at hand, "
                 f"while the VM runs: virsh blockcommit {vm} DISK --active --pivot --wait.",
+                disk=None,
                 file=file,
             )
 
@@ -173,12 +174,3 @@ def in_use(vm: str, file: str, why: str, remedy: str) -> KvmError:
     """Return the error of a layer that somebody beside the VM has in use."""
     message = f"A layer of {vm} cannot be merged now: {file} is in use, {why}."
     return KvmError("file_in_use", message, f"Nothing was changed. {remedy} Then run the task again.", file=file)
-
-
-def mixed_chain(vm: str, reason: str) -> KvmError:
-    """Return the error of snapshots inside images and overlays that are in each other's way."""
-    return KvmError(
-        "mixed_chain",
-        f"{vm} mixes snapshots inside its images with overlays: {reason}.",
-        "Nothing was changed. Mixing the two has cost people their data. Remove one kind with virsh, with a backup at hand.",
-    )

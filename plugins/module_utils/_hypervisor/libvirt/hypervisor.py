@@ -52,8 +52,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     record_directory,
     snapshot_key,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import overlay_dir_unusable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
     Done,
     Recovery,
@@ -140,11 +140,11 @@ class LibvirtHypervisor(Hypervisor):
         try:
             status, filesystem = os.statvfs(directory), os.stat(directory).st_dev
         except OSError as error:
-            raise _unusable(directory, str(error.strerror)) from error
+            raise overlay_dir_unusable(directory, str(error.strerror)) from error
         if not os.path.isdir(directory):
-            raise _unusable(directory, "it is no directory")
+            raise overlay_dir_unusable(directory, "it is no directory")
         if status.f_flag & os.ST_RDONLY or not os.access(directory, os.W_OK | os.X_OK):
-            raise _unusable(directory, "it cannot be written")
+            raise overlay_dir_unusable(directory, "it cannot be written")
         return Room(str(filesystem), status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
 
     def lock(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
@@ -188,12 +188,3 @@ class LibvirtHypervisor(Hypervisor):
             with translated(domain.name, "looking up the VM"):
                 self._known[domain.uuid] = self._connection.lookupByUUIDString(domain.uuid)
         return self._known[domain.uuid]
-
-
-def _unusable(directory: str, reason: str) -> KvmError:
-    return KvmError(
-        "overlay_dir_unusable",
-        f"Overlays cannot be made in {directory}: {reason}.",
-        "No VM was touched. Name another directory with overlay_dir.",
-        directory=directory,
-    )

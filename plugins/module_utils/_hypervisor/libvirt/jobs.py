@@ -16,6 +16,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import check_domain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import block_job_active, managed_save
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
@@ -53,12 +54,7 @@ def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
                 _refuse_block_job(vm.name, disk.target, native.blockJobInfo(disk.target, 0))
         refuse_domain_job(vm.name, native)
     elif native.hasManagedSaveImage(0):
-        raise KvmError(
-            "managed_save",
-            f"{vm.name} has a managed save: at its next start it would go on with the disks as they were then, "
-            "and spoil the snapshots.",
-            f"Nothing was changed. Start it first, or throw the saved state away: virsh managedsave-remove {vm.name}.",
-        )
+        raise managed_save(vm.name)
     else:
         refuse_writers(vm.name, xml)
 
@@ -111,10 +107,4 @@ def refuse_writers(vm: str, xml: Any) -> None:
 
 def _refuse_block_job(vm: str, target: str, job: Any) -> None:
     if job:
-        raise KvmError(
-            "block_job_active",
-            f"A block job (merge, copy or backup) runs on disk {target} of {vm}.",
-            f"Nothing was changed. Wait for it: virsh blockjob {vm} {target}.",
-            disk=target,
-            progress=[job.get("cur"), job.get("end")],
-        )
+        raise block_job_active(vm, target, job.get("cur"), job.get("end"))

@@ -46,7 +46,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml 
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import before_merge
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import removed_meanwhile
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
 
 _INACTIVE, _SECURE = 2, 1  # virDomainXMLFlags
@@ -128,8 +128,7 @@ class VmHandle:
         """Return the snapshot of that name. Raises ``busy`` where somebody has just removed it."""
         found = next((one for one in self.saved() if one.name == name), None)
         if found is None:
-            message = f"Snapshot {name!r} of {self.name} was removed by somebody else meanwhile."
-            raise KvmError("busy", message, "Run the task again: it looks at what is there first.")
+            raise removed_meanwhile(self.name, name)
         return found
 
     def record(self) -> Record:

@@ -87,6 +87,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import agent_connected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_blocked, memory_blockers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
+    merge_timeout,
+    not_as_told,
+    overlay_dir_unusable,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
@@ -154,10 +159,10 @@ class MockHypervisor(Hypervisor):
         known = state["directories"].get(directory)
         used = any(os.path.dirname(file) == directory for file, entry in state["files"].items() if entry is not None)
         if (known is None and not used) or (known or {}).get("missing"):
-            raise _unusable(directory, "No such file or directory")
+            raise overlay_dir_unusable(directory, "No such file or directory")
         known = known or {}
         if known.get("read_only"):
-            raise _unusable(directory, "it cannot be written")
+            raise overlay_dir_unusable(directory, "it cannot be written")
         total = known.get("total", _PLENTY)
         return Room(known.get("filesystem", directory), total, known.get("free", total))
 
@@ -177,8 +182,8 @@ class MockHypervisor(Hypervisor):
         notes = report(plan, freeze)
         snapshot = self.inspect(plan.vm.id).find(plan.request.name)
         if snapshot is None:
-            message = f"After the snapshot {plan.vm.name} has none of that name."
-            raise KvmError("verification_failed", message, "Somebody changed the state file meanwhile.")
+            remedy = "Somebody changed the mock's state file meanwhile."
+            raise not_as_told(plan.vm.name, plan.request.name, "taken", remedy)
         return Done(notes, snapshot=snapshot)
 
     def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
@@ -259,11 +264,7 @@ class MockHypervisor(Hypervisor):
         """Take as long as merging takes. Raises ``timeout``."""
         self._wait(plan.vm.id, min(seconds, deadline.remaining()), seconds)
         if deadline.remaining() == 0 and seconds:
-            raise KvmError(
-                "timeout",
-                f"Snapshot {plan.snapshots[0].name!r} of {plan.vm.name} was not merged within {deadline.seconds:g} seconds.",
-                "The merge was aborted and the VM goes on as before. The next run continues it: give a longer timeout.",
-            )
+            raise merge_timeout(plan.vm.name, deadline)
 
     def _wait(self, domain: DomainId, seconds: float, whole: float = 0) -> None:
         """Wait, telling others how far that has got where it is the merging of a ``whole``."""
@@ -311,12 +312,3 @@ def _snapshot(entry: Mapping[str, Any], files: Files) -> Snapshot:
 def _snapshot_disk(disk: Mapping[str, Any], files: Files) -> SnapshotDisk:
     entry = files.get(disk.get("file") or "") or {}
     return SnapshotDisk(disk["target"], disk.get("file"), disk.get("format"), entry.get("size"), disk.get("base"))
-
-
-def _unusable(directory: str, reason: str) -> KvmError:
-    return KvmError(
-        "overlay_dir_unusable",
-        f"Overlays cannot be made in {directory}: {reason}.",
-        "No VM was touched. Name another directory with overlay_dir.",
-        directory=directory,
-    )

@@ -14,7 +14,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.s
     DEFAULT_VIRTUAL_SIZE,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Drop, Layers, Merge, Step
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import overlay_failed
 
 NEW_OVERLAY_SIZE = 200704  # what qemu-img makes of an empty one
 
@@ -29,7 +29,7 @@ def add_overlay(state: dict[str, Any], overlay: str, backing: str) -> None:
 def add_file(state: dict[str, Any], path: str, entry: Mapping[str, Any]) -> None:
     """Make a file, which takes room. Raises ``overlay_failed`` where there is one already."""
     if state["files"].get(path) is not None:
-        raise KvmError("overlay_failed", f"Cannot create the overlay {path}: File exists.", "The VM was not touched.")
+        raise overlay_failed(path, "File exists")
     state["files"][path] = dict(entry)
     _take_room(state, path, entry["size"])
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import os
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +25,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.r
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.state import find_vm
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge, gone, steps
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import no_space_to_merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -34,10 +33,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import 
 
 @dataclass(frozen=True)
 class Removed:
-    """What the removal of a snapshot came to: the files that went, and how many bytes went down into which image."""
+    """What the removal of a snapshot came to: the files that went, and how many bytes went down with each merge."""
 
     files: tuple[str, ...]
-    merged: Mapping[str, int]
+    merged: Mapping[Merge, int]
 
 
 def plan_remove(
@@ -56,7 +55,7 @@ def plan_remove(
     for file in orphans:
         delete_file(later, file)
     removed = [forget(later, vm, snapshot.name) for snapshot in snapshots]
-    _refuse_without_room(state, removed)
+    _refuse_without_room(vm.name, state, removed)
     files = tuple(file for one in removed for file in one.files)
     return RemovalPlan(vm=vm, snapshots=tuple(snapshots), dropped=files)
 
@@ -75,10 +74,7 @@ def forget(state: dict[str, Any], vm: VirtualMachine, name: str) -> Removed:
         native["former"] += [disk["base"] for disk in entry.get("disks", ()) if disk.get("base")]
         native["overlays"] += [disk["file"] for disk in entry.get("disks", ()) if disk.get("file")]
     found = steps(layers_of(state, native))
-    merged: dict[str, int] = defaultdict(int)
-    for step in found:
-        if isinstance(step, Merge):
-            merged[step.base] += merged_bytes(state, step)
+    merged = {step: merged_bytes(state, step) for step in found if isinstance(step, Merge)}
     apply(state, native, found)
     files = gone(found)
     if entry.get("memory_file"):
@@ -87,17 +83,10 @@ def forget(state: dict[str, Any], vm: VirtualMachine, name: str) -> Removed:
     return Removed(files, merged)
 
 
-def _refuse_without_room(state: Mapping[str, Any], removed: Sequence[Removed]) -> None:
+def _refuse_without_room(vm: str, state: Mapping[str, Any], removed: Sequence[Removed]) -> None:
     """Raise ``no_space`` where what goes down into an image finds no room beside it: the overlay is deleted after that."""
     for one in removed:
-        for base, size in one.merged.items():
-            free = state["directories"].get(os.path.dirname(base), {}).get("free")
+        for step, size in one.merged.items():
+            free = state["directories"].get(os.path.dirname(step.base), {}).get("free")
             if free is not None and free < size:
-                raise KvmError(
-                    "no_space",
-                    f"Merging into {base} may need {size} bytes, and {free} are free there.",
-                    "Nothing was changed. Make room first.",
-                    directory=os.path.dirname(base),
-                    free_bytes=free,
-                    wanted_bytes=size,
-                )
+                raise no_space_to_merge(vm, step.top, step.base, free=free, wanted=size)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Union
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import vm_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
 
@@ -104,7 +105,7 @@ def find_vm(state: Mapping[str, Any], domain: DomainId) -> dict[str, Any]:
     found: list[dict[str, Any]] = [vm for vm in state["vms"] if vm["uuid"] == domain.uuid]
     if found:
         return found[0]
-    raise KvmError("vm_not_found", f"{domain.name} is not on this host any more.")
+    raise vm_gone(domain.name)
 
 
 class StateFile:
@@ -162,8 +163,12 @@ class StateFile:
 
 
 def _unreachable(path: str, error: OSError, remedy: str) -> KvmError:
-    code = "permission_denied" if isinstance(error, PermissionError) else "connection_failed"
-    return KvmError(code, f"Cannot use the mock's state file {path}: {error.strerror}.", remedy, path=path)
+    return KvmError(
+        "permission_denied" if isinstance(error, PermissionError) else "connection_failed",
+        f"Cannot use the mock's state file {path}: {error.strerror}.",
+        remedy,
+        path=path,
+    )
 
 
 def _malformed(path: str, reason: str) -> KvmError:

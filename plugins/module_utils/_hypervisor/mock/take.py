@@ -19,10 +19,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze impo
     thaw_failed,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_timeout
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import libvirt_error
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 
+_OPERATION_FAILED = 9  # virterror.h
 # Only these are kept of a snapshot; the rest is found out when it is read.
 _FOUND_OUT = ("current", "missing_files", "past", "past_reasons", "untold")
 
@@ -58,8 +59,8 @@ def wait_while_taking(plan: SnapshotPlan, slow_seconds: float, deadline: Deadlin
 def switch_disks(plan: SnapshotPlan, state: dict[str, Any], native: dict[str, Any], quiesced: bool) -> None:
     """Put every disk on its overlay and add the snapshot."""
     if any(snapshot["name"] == plan.request.name for snapshot in native["snapshots"]):
-        message = f"domain snapshot {plan.request.name} already exists"
-        raise KvmError("libvirt_error", f"Libvirt failed at taking the snapshot of {plan.vm.name}: {message}.")
+        text = f"operation failed: domain moment {plan.request.name} already exists"
+        raise libvirt_error(plan.vm.name, "taking the snapshot", _OPERATION_FAILED, text)
     overlays = {disk.target: str(disk.file) for disk in plan.snapshot.disks}
     for disk in native["disks"]:
         overlay = overlays.get(disk["target"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.client import AgentError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import MEMORY_HINTS, memory_blocked
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import agent_unavailable, vm_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 _NO_SNAPSHOT_HINTS = ("snapshot not found", "no domain snapshot")
@@ -22,11 +23,7 @@ def translated(failure: AgentError, vm: str, include_memory: bool = False) -> Kv
     if any(hint in text for hint in MEMORY_HINTS):
         found = _memory(failure, vm, include_memory)
     elif _has(text, _AGENT_HINTS):
-        found = KvmError(
-            "agent_unavailable",
-            f"{vm} cannot be quiesced: {failure.text}.",
-            "No snapshot was taken. Start qemu-guest-agent in the guest, or use quiesce: never.",
-        )
+        found = agent_unavailable(vm, failure.text)
     elif _has(text, _NO_SNAPSHOT_HINTS):
         found = KvmError(
             "snapshot_not_found",
@@ -34,9 +31,7 @@ def translated(failure: AgentError, vm: str, include_memory: bool = False) -> Kv
             "Somebody removed it meanwhile. Run the task again: it looks at what is there first.",
         )
     elif _has(text, _NO_VM_HINTS) or (failure.status == 404 and not text):
-        found = KvmError(
-            "vm_not_found", f"{vm} is not on that host any more: {failure.text}.", "It went away meanwhile."
-        )
+        found = vm_gone(vm, failure.text)
     elif _has(text, _THERE_HINTS):
         found = KvmError(
             "busy",

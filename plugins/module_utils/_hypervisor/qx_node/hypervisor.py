@@ -37,6 +37,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_nod
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.refuse import not_supported
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
+    not_as_told,
+    removed_meanwhile,
+    vm_gone,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
@@ -52,6 +57,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
 
+_LOOK_ON_HOST = "The agent says that it is done. Look on the host: virsh snapshot-list, and the agent's log."
 _MEMORY_NOT_KNOWN = "whether its memory can be saved shows only when it is taken, the agent does not tell it beforehand"
 _FREEZE_NOT_KNOWN = "the agent was asked to freeze the guest's file systems, but does not tell whether it did"
 _REVERTS_AGAIN = "the agent does not tell whether anything was written since, so that every run reverts anew"
@@ -88,8 +94,7 @@ class QxNodeHypervisor(Hypervisor):
     def inspect(self, domain: DomainId) -> VirtualMachine:
         found = self._listing.find(domain.uuid)
         if found is None:
-            where = self._client.address.where
-            raise KvmError("vm_not_found", f"The agent at {where} does not list {domain.name} any more.", "")
+            raise vm_gone(domain.name, f"the agent at {self._client.address.where} does not list it")
         return replace(found, snapshots=as_snapshots(self._listed(domain)))
 
     def storage(self, vm: VirtualMachine) -> Storage:
@@ -157,11 +162,7 @@ class QxNodeHypervisor(Hypervisor):
         what = f"taking snapshot {name!r} of {vm.name}"
         found = next((one for one in as_snapshots(self._looked(vm.id, what)) if one.name == name), None)
         if found is None:
-            raise KvmError(
-                "verification_failed",
-                f"The agent said that snapshot {name!r} of {vm.name} was taken, and does not list it.",
-                "Look on the host: virsh snapshot-list, and the agent's log.",
-            )
+            raise not_as_told(vm.name, name, "taken", _LOOK_ON_HOST)
         return found
 
     def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
@@ -203,11 +204,7 @@ class QxNodeHypervisor(Hypervisor):
         except InDoubtError as doubt:
             return Done((was_done(lambda: not self._is_listed(vm.id, name), doubt, what),))
         if any(one.name == name for one in self._looked(vm.id, what)):
-            raise KvmError(
-                "verification_failed",
-                f"The agent said that snapshot {name!r} of {vm.name} was removed, and still lists it.",
-                "Look on the host: virsh snapshot-list, and the agent's log.",
-            )
+            raise not_as_told(vm.name, name, "removed", _LOOK_ON_HOST)
         return Done()
 
     def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
@@ -244,8 +241,7 @@ class QxNodeHypervisor(Hypervisor):
     def _id(self, domain: DomainId, name: str) -> str:
         found = next((one.id for one in self._listed(domain) if one.name == name), None)
         if found is None:
-            message = f"Snapshot {name!r} of {domain.name} was removed by somebody else meanwhile."
-            raise KvmError("busy", message, "Run the task again: it looks at what is there first.")
+            raise removed_meanwhile(domain.name, name)
         return found
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import MEMORY_HINTS, memory_blocked
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import libvirt_error, vm_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 # virterror.h; written out since old bindings lack some of the names.
@@ -109,7 +110,7 @@ def from_libvirt(error: Any, vm: str, doing: str) -> KvmError:
     code, text = error.get_error_code(), _text(error)
     details = {"libvirt_code": code, "libvirt_message": text}
     if code == _NO_DOMAIN:
-        return KvmError("vm_not_found", f"{vm} is not on this host any more: {text}.", "", **details)
+        return vm_gone(vm, text, **details)
     if code == _OPERATION_INVALID and any(hint in text for hint in MEMORY_HINTS):
         return memory_blocked(vm, (text,), "Libvirt refused it, after a moment's pause of the guest; nothing changed.")
     if code in _AUTH:
@@ -120,7 +121,7 @@ def from_libvirt(error: Any, vm: str, doing: str) -> KvmError:
     if code == _RPC or (code in (_INTERNAL_ERROR, _SYSTEM_ERROR) and _connection_lost(text)):
         remedy = "The daemon ended or was restarted; run the task again, it looks at what is there first."
         return KvmError("connection_lost", f"Lost libvirt while {doing} of {vm}: {text}.", remedy, **details)
-    return KvmError("libvirt_error", f"Libvirt failed at {doing} of {vm}: {text}.", "", **details)
+    return libvirt_error(vm, doing, code, text)
 
 
 def _connection_lost(text: str) -> bool:

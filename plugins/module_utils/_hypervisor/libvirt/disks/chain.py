@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image, walk_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import ChainLayer, DiskChain
 
 # An overlay that ends so was named by a person or a cloning tool; those that libvirt names end in the snapshot's name.
@@ -96,16 +95,6 @@ def agrees(told: Sequence[str], images: Sequence[Image], merged: Collection[str]
     files = [file for file in files if file in real or file not in merged]
     ends_elsewhere = bool(images[-1].end)
     return files[: len(real)] == real and (len(files) > len(real)) == ends_elsewhere
-
-
-def chain_mismatch(vm: str, target: str, difference: str) -> KvmError:
-    """Return the error of a disk of which libvirt and the files say different things."""
-    return KvmError(
-        "chain_mismatch",
-        f"Disk {target} of {vm} is not as it should be: {difference}.",
-        "Nothing was changed. Look at the files with qemu-img info -U --backing-chain, and at vm_snapshot_info.",
-        disk=target,
-    )
 
 
 def problems(chain: Chain) -> Iterator[str]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.backing import Backing, resolve
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import overlay_failed
 
 _MAGIC = b"QFI\xfb"
 # Magic, version, backing offset, backing length, cluster bits, virtual size, encryption, entries of the L1 table, where
@@ -162,7 +162,7 @@ def create_overlay(
         # Exclusive, and closed to others from its first moment (CVE-2025-13193 is libvirt's 0644).
         descriptor = os.open(overlay, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE)
     except OSError as error:
-        raise _overlay_failed(overlay, error.strerror) from error
+        raise overlay_failed(overlay, error.strerror) from error
     try:
         uid, gid, mode = _access(backing, user)
         os.fchown(descriptor, uid, gid)
@@ -175,7 +175,7 @@ def create_overlay(
     except (OSError, subprocess.SubprocessError) as error:
         os.unlink(overlay)
         said = getattr(error, "stderr", None) or str(error)
-        raise _overlay_failed(overlay, said.strip()) from error
+        raise overlay_failed(overlay, said.strip()) from error
     finally:
         os.close(descriptor)
 
@@ -205,7 +205,3 @@ def _access(backing: str, user: QemuUser | None) -> tuple[int, int, int]:
 def _escaped(text: str) -> str:
     """A comma separates qemu-img's options, and is doubled inside one."""
     return text.replace(",", ",,")
-
-
-def _overlay_failed(overlay: str, reason: str | None) -> KvmError:
-    return KvmError("overlay_failed", f"Cannot create the overlay {overlay}: {reason}.", "The VM was not touched.")

@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge, Step
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import no_space_to_merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 _SECONDS = 60
@@ -41,7 +42,7 @@ def _require(vm: str, top: Image, base: Image, directory: str) -> None:
     if grows > free:
         grows = min(grows, _exactly(top, base))
     if grows > free:
-        raise _no_space(vm, top, base, grows, free)
+        raise no_space_to_merge(vm, top.file, base.file, free=free, wanted=grows, device=base.device)
 
 
 def _at_most(top: Image, base: Image) -> int:
@@ -115,19 +116,10 @@ def _device_too_small(vm: str, top: Image, base: Image) -> KvmError:
         f"Merging {top.file} of {vm} into {base.file} needs {_mib(top.virtual_size)} MiB, since the disk was enlarged, and that "
         f"block device has {_mib(base.virtual_size)} MiB.",
         "Nothing was changed. Enlarge the device first (lvextend), then run the task again.",
+        directory=os.path.dirname(base.file),
         free_bytes=base.virtual_size,
         wanted_bytes=top.virtual_size,
-    )
-
-
-def _no_space(vm: str, top: Image, base: Image, grows: int, free: int) -> KvmError:
-    where = "on that block device" if base.device else "there"
-    return KvmError(
-        "no_space",
-        f"Merging {top.file} of {vm} into {base.file} may take {_mib(grows)} MiB {where}, and {_mib(free)} MiB are free.",
-        "Nothing was changed. Make room first" + (" (lvextend)." if base.device else "."),
-        free_bytes=free,
-        wanted_bytes=grows,
+        reserve_bytes=0,
     )
 
 

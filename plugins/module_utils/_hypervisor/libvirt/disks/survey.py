@@ -14,7 +14,6 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import chain_mismatch
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.forest import (
     Forest,
     Surroundings,
@@ -30,6 +29,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Layers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import chain_mismatch
 
 
 def survey(

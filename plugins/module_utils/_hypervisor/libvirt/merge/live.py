@@ -21,11 +21,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.offline import (
     merge_failed,
-    merge_timeout,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import image_disks, source_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import merge_timeout
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 

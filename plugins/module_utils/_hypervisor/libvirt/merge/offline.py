@@ -18,7 +18,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     require_qemu_img,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import merge_timeout
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 _PERCENT = re.compile(r"\(\s*([\d.]+)/100%\)")
@@ -82,14 +83,4 @@ def merge_failed(vm: str, reason: str) -> KvmError:
         f"A layer of {vm} could not be merged: {reason.rstrip('.')}.",
         "The VM and its other snapshots are as before, and no file was deleted. Remove the cause (a full disk?) and run "
         "the task again: it goes on from here.",
-    )
-
-
-def merge_timeout(vm: str, deadline: Deadline) -> KvmError:
-    """Return the error of a merge that was given up."""
-    return KvmError(
-        "timeout",
-        f"A layer of {vm} was not merged within {deadline.seconds:g} seconds; the merge was aborted.",
-        "The VM and its other snapshots are as before, and no file was deleted. Run the task again with a longer timeout: "
-        "it goes on from here.",
     )

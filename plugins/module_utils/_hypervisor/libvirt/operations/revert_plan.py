@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
     check_chains,
     frozen_written,
-    mixed_chain,
     refuse_spoiling,
     refuse_unresolved,
 )
@@ -55,6 +54,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import gone, steps
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import file_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import CHANGED
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
+    disk_replaced,
+    disks_changed,
+    file_missing,
+    mixed_chain,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize, RevertPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
@@ -163,35 +168,15 @@ def _check_disks(vm: str, target: Saved, disks: dict[str, Disk], overlays: Colle
     """Raise ``disks_changed`` where the VM has not the disks that it had; ``overlays`` are all that were made of its disks."""
     then = {disk.target for disk in target.domain_disks if disk.source and disk.device in ("disk", "lun")}
     covered = {part.target for part in target.disks}
-    changes = [f"{name} was removed" for name in sorted(covered - disks.keys())]
-    changes += [f"{name} was added" for name in sorted(disks.keys() - then) if not disks[name].readonly]
-    if changes:
-        remedy = "Attach or detach disks so that they are as they were."
-        raise _disks_changed(vm, target.name, "; ".join(changes), remedy)
+    removed = sorted(covered - disks.keys())
+    added = [name for name in sorted(disks.keys() - then) if not disks[name].readonly]
+    if removed or added:
+        raise disks_changed(vm, target.name, removed, added)
     for part in target.disks:
         before, now = _chain(part.state, part.format), _chain(str(disks[part.target].source), disks[part.target].format)
         # A pull leaves the overlay and nothing under it: that is the same disk still.
         if before and now and before[-1] != now[-1] and not set(now).intersection(overlays):
-            change = f"{part.target} is another disk now: it goes back to {now[-1]}, then it did to {before[-1]}"
-            raise _disks_changed(vm, target.name, change, _other_image(vm, part))
-
-
-def _disks_changed(vm: str, snapshot: str, change: str, remedy: str) -> KvmError:
-    return KvmError(
-        "disks_changed",
-        f"The disks of {vm} are not those it had at snapshot {snapshot!r}: {change}.",
-        f"Nothing was changed, and the VM was not stopped. {remedy}",
-    )
-
-
-def _other_image(vm: str, part: SavedDisk) -> str:
-    """Return the way back to a snapshot of a disk that was moved or exchanged: the image that it is on now is kept by it."""
-    new = f"{os.path.splitext(part.state)[0]}.again.qcow2"
-    command = shlex.join(["qemu-img", "create", "-f", "qcow2", "-F", part.format, "-b", part.state, new])
-    return (
-        f"To go back to what {part.state} holds all the same, give {vm} a new overlay on it in place of disk {part.target} "
-        f"({command}, then virsh edit {vm}); the image it is on now stays as it is."
-    )
+            raise disk_replaced(vm, target.name, part.target, (now[-1], before[-1]), (part.state, part.format))
 
 
 def _chain(file: str, image_format: str) -> list[str]:
@@ -214,15 +199,7 @@ def _check_states(handle: VmHandle, target: Saved) -> dict[str, list[Image]]:
 
 
 def unreadable(vm: str, name: str, part: SavedDisk, error: Exception) -> KvmError:
-    return _missing(vm, name, f"the state of disk {part.target} cannot be read: {error}")
-
-
-def _missing(vm: str, name: str, reason: str) -> KvmError:
-    return KvmError(
-        "file_missing",
-        f"{vm} cannot be reverted to snapshot {name!r}: {reason}.",
-        "Nothing was changed, and the VM was not stopped. Bring the file back, or remove the snapshot.",
-    )
+    return file_missing(vm, name, f"the state of disk {part.target} cannot be read: {error}", [part.state])
 
 
 def _check_internal(handle: VmHandle, target: Saved, disks: dict[str, Disk]) -> None:
@@ -241,7 +218,7 @@ def _memory_notes(vm: str, target: Saved, final: str) -> tuple[str, ...]:
     if final == _OFF:
         return ("its memory is not loaded, since the VM stays off",)
     if not os.path.exists(target.memory_file):
-        raise _missing(vm, target.name, f"its memory file {target.memory_file} is gone")
+        raise file_missing(vm, target.name, f"its memory file {target.memory_file} is gone", [target.memory_file])
     return ()
 
 
@@ -260,6 +237,7 @@ def _overlay(handle: VmHandle, name: str, part: SavedDisk) -> SnapshotDisk:
             "overlay_dir_unusable",
             f"{handle.name} needs a new overlay in {directory}, which {reason}.",
             f"Nothing was changed, and the VM was not stopped. {remedy}",
+            directory=directory,
         )
     path = unused_path((), directory, file_name(handle.name, part.target, name), ".qcow2")
     return SnapshotDisk(part.target, path, "qcow2", None, part.state)

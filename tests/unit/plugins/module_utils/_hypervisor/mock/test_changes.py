@@ -132,7 +132,7 @@ def test_disks_of_another_time(path: str) -> None:
         native["disks"][0]["source"] = "/vm/another.qcow2"
     outcome = revert(path)
     assert codes([outcome]) == ["disks_changed"]
-    assert "vda replaced" in outcome.msg
+    assert "vda is another disk now" in outcome.msg
     with edited(path) as (_state, native):
         native["disks"] = [
             {"target": "vdb", "source": "/vm/b.qcow2"},
