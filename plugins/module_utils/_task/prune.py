@@ -16,6 +16,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention i
     Retention,
     choose,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import in_order
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome, Wording, outcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
@@ -82,7 +83,7 @@ class Prune(Action[Choice, Pruning]):
 
     def act(self, hypervisor: Hypervisor, plan: Pruning, deadline: Deadline) -> VmOutcome:
         # Orphans first: one of them may be based on a layer that is to be merged.
-        deleted = hypervisor.delete_orphans(plan.vm, plan.orphans) if plan.orphans else ()
+        deleted = in_order(plan.orphans, hypervisor.delete_orphans(plan.vm, plan.orphans)) if plan.orphans else ()
         if plan.removal is None:
             removal = _untouched(plan)
         else:

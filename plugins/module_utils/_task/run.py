@@ -55,6 +55,14 @@ class _Unsettled:
 
 
 @dataclass(frozen=True)
+class _Refused:
+    """What is wanted of this VM cannot be done."""
+
+    vm: VirtualMachine
+    error: KvmError
+
+
+@dataclass(frozen=True)
 class _Unplanned:
     """There may be something to do for this VM: what that is is planned under its lock."""
 
@@ -94,7 +102,10 @@ class Action(ABC, Generic[Wish, Plan]):
         """Do it; the VM's lock is held."""
 
 
-_Decision = Union[Plan, Nothing, _Unsettled, _Unplanned, KvmError]
+_Decision = Union[Plan, Nothing, _Refused, _Unsettled, _Unplanned, KvmError]
+
+
+_NO_PLAN = (Nothing, _Refused, _Unsettled, _Unplanned, KvmError)
 
 
 def run(
@@ -111,7 +122,7 @@ def run(
         decisions: Sequence[_Decision[Plan]] = [_Unplanned()] * len(domains)
         if check_mode or hypervisor.adds_up:
             decisions = fleet.each(domains, partial(_decide, action=action, limits=limits, check_mode=check_mode))
-        plans = [one for one in decisions if not isinstance(one, (Nothing, _Unsettled, _Unplanned, KvmError))]
+        plans = [one for one in decisions if not isinstance(one, _NO_PLAN)]
         refused = action.refuse(hypervisor, plans)
         settled = [refused.get(domain.uuid, decision) for domain, decision in zip(domains, decisions)]
         work = partial(_predict if check_mode else _act, action=action, limits=limits)
@@ -127,7 +138,7 @@ def run(
 
 def _decide(
     hypervisor: Hypervisor, domain: DomainId, action: Action[Wish, Plan], limits: Limits, check_mode: bool
-) -> Union[Plan, Nothing, _Unsettled, _Unplanned]:
+) -> Union[Plan, Nothing, _Refused, _Unsettled, _Unplanned]:
     vm = _look(hypervisor, domain)
     if vm.operation and not _left_alone(vm, limits):
         return _Unsettled(vm)
@@ -136,11 +147,13 @@ def _decide(
         if isinstance(wish, Nothing):
             return wish
         return action.plan(hypervisor, vm, wish) if check_mode or action.plans_ahead(vm, wish) else _Unplanned()
-    except KvmError:
+    except KvmError as error:
         now = _now(hypervisor, domain)
-        if now and (now.operation or _taken(now) != _taken(vm)):  # what was refused was half of another run's work
+        if now is None:
+            raise
+        if now.operation or _taken(now) != _taken(vm):  # what was refused was half of another run's work
             return _Unsettled(now)
-        raise
+        return _Refused(vm, error)
 
 
 def _look(hypervisor: Hypervisor, domain: DomainId) -> VirtualMachine:
@@ -169,7 +182,7 @@ def _predict(
     domain, decision = item
     if isinstance(decision, _Unsettled):
         return _unsettled(decision.vm)
-    if isinstance(decision, (Nothing, KvmError)):
+    if isinstance(decision, (Nothing, _Refused, KvmError)):
         return _settled(domain, decision, limits)
     if isinstance(decision, _Unplanned):
         raise AssertionError("a check looks at every VM first")
@@ -180,7 +193,7 @@ def _act(
     hypervisor: Hypervisor, item: tuple[DomainId, _Decision[Plan]], action: Action[Wish, Plan], limits: Limits
 ) -> VmOutcome:
     domain, decision = item
-    if isinstance(decision, (Nothing, KvmError)):
+    if isinstance(decision, (Nothing, _Refused, KvmError)):
         return _settled(domain, decision, limits)
     deadline = Deadline(limits.timeout)
     with hypervisor.lock(domain, deadline):
@@ -243,7 +256,9 @@ def _unsettled(vm: VirtualMachine) -> VmOutcome:
     return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg, recovered=msg)
 
 
-def _settled(domain: DomainId, decision: Union[Nothing, KvmError], limits: Limits) -> VmOutcome:
+def _settled(domain: DomainId, decision: Union[Nothing, _Refused, KvmError], limits: Limits) -> VmOutcome:
+    if isinstance(decision, _Refused):
+        return _failure(domain, decision.error, decision.vm, decision.vm)
     if isinstance(decision, KvmError):
         may_be_missing = limits.missing == "skip" and decision.error_code == "vm_not_found"
         return missing_vm(domain.name) if may_be_missing else _failure(domain, decision)
