@@ -258,6 +258,37 @@ def test_a_definition_in_which_one_disk_is_of_before_the_snapshot(make_vm: MakeV
     refused(vm, partial(vm.remove, "s1"), overlay)
 
 
+@pytest.mark.parametrize("how", CHANGES)
+def test_a_definition_of_before_a_revert(make_vm: MakeVm, how: str) -> None:
+    """The overlay of before the revert is there still, since a clone is based on it; the newest data is on the other branch."""
+    vm = filled(make_vm("fuweb", "vda", directory=HOME, start=True))
+    vm.off()
+    saved, before = vm.xml(inactive=True), vm.active_file("vda")
+    clone = create_image(vm.host, f"{HOME}/clone.qcow2", backing=before)
+    well(vm.revert("s1"))
+    vm.write("vda", 42)
+    overlay, right = vm.active_file("vda"), vm.xml(inactive=True)
+    assert overlay != before
+    vm.define(saved)
+    refused(vm, CHANGES[how](vm), overlay)
+    told(vm, overlay)
+    assert vm.info()["definition_changed"] == ["vda"]
+    vm.define(right)
+    well(agreed(vm.remove, "s1")[1])
+    assert vm.disk_reads("vda", 42)
+    assert vm.reads(clone, 42)
+
+
+def test_an_orphan_on_which_somebody_elses_overlay_is_based(make_vm: MakeVm) -> None:
+    vm, overlays, _saved = left_by_another(make_vm, "s1")
+    clone = create_image(vm.host, f"{HOME}/clone.qcow2", backing=overlays[-1])
+    vm.define()
+    assert vm.info()["orphans"] == []
+    entry = well(agreed(vm.prune, orphans=True)[1])
+    assert entry["orphans_removed"] == []
+    assert vm.reads(clone, 42)
+
+
 def test_a_definition_of_between_two_snapshots(make_vm: MakeVm) -> None:
     vm = make_vm("fuweb", "vda", directory=HOME, start=True)
     well(vm.take("s1"))

@@ -23,6 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import targets_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import is_same
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
     known_as,
 )
@@ -30,6 +31,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import spoilt_by_overlays
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import chain_mismatch
@@ -82,17 +84,44 @@ def check_frozen(handle: VmHandle, snapshots: Sequence[Saved]) -> None:
 
 
 def frozen_written(handle: VmHandle, snapshots: Sequence[Saved]) -> Iterator[KvmError]:
-    """Yield ``definition_changed`` and ``frozen_image_written`` where an image that a snapshot has frozen may be written to."""
+    """Yield ``definition_changed`` and ``frozen_image_written`` where an image that a snapshot has frozen may be written to, or
+    where a disk is on an older overlay than the one that it was on last.
+    """
+    record = handle.record()
     frozen = {os.path.realpath(part.state): (one.name, part) for one in snapshots for part in one.disks if part.overlay}
-    for target, image in handle.tops() if frozen else ():
+    for target, image in handle.tops() if frozen or record.active else ():
         found = _frozen_below(os.path.realpath(image), frozen)
+        last = record.active.get(target)
         if found:
             yield definition_changed(handle.name, target, image, *found)
+        elif last and _is_left(record, last, image, snapshots):
+            yield definition_older(handle.name, target, image, last)
     around = handle.around() if frozen else None
     for state, (name, _part) in frozen.items():
         for user in around.users.of(state, around.owner) if around else ():
             if user.writes:
                 yield frozen_image_written(handle.name, state, name, user)
+
+
+def _is_left(record: Record, last: str, image: str, snapshots: Iterable[Saved]) -> bool:
+    """Whether a disk has left the overlay that it was ``last`` on for another branch of ours, and that one is still there.
+
+    Whoever copies or commits the disk elsewhere takes its data along; another overlay of ours has older data.
+    """
+    ours = {*record.overlays, *record.made, *(os.path.realpath(file) for one in snapshots for file in one.overlays)}
+    made = record.made.get(last)
+    if (
+        made is None
+        or not os.path.lexists(last)
+        or not is_same(made.identity, last)
+        or os.path.realpath(image) not in ours
+    ):
+        return False
+    try:
+        above, below = ([os.path.realpath(one.file) for one in walk_chain(top, "qcow2")] for top in (image, last))
+        return last not in above and os.path.realpath(image) not in below
+    except UNREADABLE:
+        return False  # told where chains are checked
 
 
 def _frozen_below(top: str, frozen: Mapping[str, tuple[str, SavedDisk]]) -> Optional[tuple[str, str]]:
@@ -154,6 +183,21 @@ def definition_changed(vm: str, target: str, image: str, snapshot: str, overlay:
         image=image,
         snapshot=snapshot,
         overlay=overlay,
+    )
+
+
+def definition_older(vm: str, target: str, image: str, last: str) -> KvmError:
+    """Return the error of a VM that is defined on an overlay of ours that is not the one it was on last."""
+    return KvmError(
+        "definition_changed",
+        f"Disk {target} of {vm} is defined on {image}; when this collection last changed {vm}, the disk was on {last}, which is "
+        "still there. Somebody put back an older definition.",
+        f"Nothing was changed. Do not start {vm} before you know which of the two it needs. Either put the disk back on {last} "
+        f"(virsh edit {vm}) or, where {image} is right, move the other file to another directory. Then run the task again.",
+        disk=target,
+        image=image,
+        snapshot=None,
+        overlay=last,
     )
 
 

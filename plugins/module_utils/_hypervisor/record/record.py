@@ -72,7 +72,8 @@ class Record:
     ``snapshots`` holds notes by `snapshot_key`. ``overlays`` are files that snapshots or reverts made and that no snapshot
     may name any more, ``former`` the states of removed snapshots (see `_rules/layers.py`), both as real paths. ``made`` has
     every overlay that takes and reverts made, by its real path, as long as there is such a file. ``images`` holds notes of
-    what is frozen, by real paths, and ``serial`` the number of the last snapshot whose images were noted.
+    what is frozen, by real paths, and ``serial`` the number of the last snapshot whose images were noted. ``active`` has, by
+    target, the overlay that a disk was on when this collection last changed the VM.
     """
 
     snapshots: dict[str, SnapshotNote] = field(default_factory=dict)
@@ -83,6 +84,7 @@ class Record:
     kept: tuple[str, ...] = ()
     images: dict[str, ImageNote] = field(default_factory=dict)
     serial: int = 0
+    active: dict[str, str] = field(default_factory=dict)
 
     @property
     def making(self) -> tuple[str, ...]:
@@ -103,6 +105,7 @@ def _from_json(values: dict[str, Any]) -> Record:
         images={file: _image_note(note) for file, note in values.get("images", {}).items()},
         serial=int(values.get("serial", 0)),
         kept=tuple(values.get("kept", ())),
+        active={str(target): str(file) for target, file in values.get("active", {}).items()},
     )
 
 

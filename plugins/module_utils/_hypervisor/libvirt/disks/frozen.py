@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Optional
@@ -123,7 +123,8 @@ class Frozen:
         if file in notes or not notes:
             return notes.get(file)
         status = os.stat(file)
-        return next((note for note in notes.values() if _is_copy(note.identity, status)), None)
+        copies = (note for note in notes.values() if _is_copy(note.identity, status))
+        return next(copies, None) or next(_moved(notes, status), None)
 
     def _file(self, file: str, form: str, serial: int, created_at: str) -> Past:
         if file not in self._facts:
@@ -197,6 +198,15 @@ def identity(file: str, form: str, *, synced: bool = False, mapped: bool = False
         snapshots=inside.snapshots,
         mapping=inside.mapping,
     )
+
+
+def _moved(notes: Mapping[str, ImageNote], status: os.stat_result) -> Iterator[ImageNote]:
+    """Yield the notes of files that are gone and whose inode this is: it was moved, and may have been written to since."""
+    for file, note in notes.items():
+        known = note.identity
+        there = os.path.realpath(file) == file and os.path.exists(file)
+        if (known.inode, known.device) == (status.st_ino, status.st_dev) and not there:
+            yield note
 
 
 def _is_copy(noted: Identity, status: os.stat_result) -> bool:

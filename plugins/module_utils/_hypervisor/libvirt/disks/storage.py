@@ -68,16 +68,21 @@ class StorageReader:
         return Storage(
             chains=tuple(to_chain(chain, owners) for chain in chains),
             unknown_overlays=(*unknown, *strangers),
-            orphans=tuple(file for file in strangers if self._is_made_here(file, vm, record)),
+            orphans=self._orphans(strangers, vm, record),
             problems=tuple(found),
         )
+
+    def _orphans(self, strangers: Iterable[str], vm: VirtualMachine, record: Record) -> tuple[str, ...]:
+        """Return the overlays that this collection made, less those on which somebody else's is based."""
+        made = [file for file in strangers if self._is_made_here(file, vm, record)]
+        return tuple(file for file in made if self._host_files.all_above(file).issubset(made))
 
     def left_by_others(self, vm: VirtualMachine, xml: Any, native: Any) -> tuple[str, ...]:
         """Return what to tell of overlays on the images of a VM without snapshots that nothing uses: they stay for ever."""
         record = self._records.read(vm.id)
         chains = [read(disk) for disk in image_disks(xml)]
         strangers = self._strangers(vm, native, chains, {*record.overlays, *record.former})
-        made = [file for file in strangers if self._is_made_here(file, vm, record)]
+        made = self._orphans(strangers, vm, record)
         others = [file for file in strangers if file not in made]
         why = f"based on an image of {vm.name} that no VM and no snapshot uses, and while they are there layers cannot be merged"
         notes = []

@@ -130,6 +130,7 @@ def close_record(handle: VmHandle) -> None:
         overlays=tuple(file for file in record.overlays if known.get(file) is not None),
         made={file: made for file, made in record.made.items() if os.path.lexists(file)},
         kept=tuple(filter(os.path.lexists, record.kept)),
+        active={target: top for target, top in forest.tops.items() if top in record.made},
         former=tuple(
             file
             for file in record.former

@@ -194,7 +194,14 @@ class _Taking:
         note = SnapshotNote(freeze.held, True, planned.protected, dict(planned.labels), record.serial)
         made = {os.path.realpath(str(one.file)): Made(one.target, identity(str(one.file))) for one in planned.disks}
         noted = {**record.snapshots, snapshot_key(found.name, found.created_at): note}
-        record = replace(record, snapshots=noted, made={**record.made, **made}, journal=None)
+        active = {one.target: os.path.realpath(str(one.file)) for one in planned.disks}
+        record = replace(
+            record,
+            snapshots=noted,
+            made={**record.made, **made},
+            active={**record.active, **active},
+            journal=None,
+        )
         handle.write(record)
         past = Frozen(record, states).past(found)
         # Why a disk is left out is known best to whoever left it out.

@@ -52,7 +52,7 @@ def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> Snap
         check_written(vm.name, handle.native, vm.xml)
     if not vm.active or decide_freeze(vm, request)[0]:  # else QEMU makes the overlays
         require_qemu_img(vm.name)
-    if vm.snapshots:
+    if vm.snapshots or handle.record().active:
         check_frozen(handle, handle.saved())
     plan = _plan(vm, vm.xml, request, handle.version, handle.record().making)
     _check_directories(handle, vm.xml, plan)

@@ -142,6 +142,18 @@ def test_what_was_moved(row: tuple[Record, list[Saved]], tmp_path: Path) -> None
     assert pasts(row[0], [moved]) == {"s1": "unproven"}
 
 
+@pytest.mark.parametrize("link", [True, False])
+def test_what_was_moved_and_written_to_since(row: tuple[Record, list[Saved]], tmp_path: Path, link: bool) -> None:
+    (tmp_path / "base").rename(tmp_path / "moved")
+    if link:
+        (tmp_path / "base").symlink_to("moved")
+    moved = saved("s1", str(tmp_path / "moved"), str(tmp_path / "middle"))
+    assert pasts(row[0], [moved]) == {"s1": "unchanged"}
+    with open(tmp_path / "moved", "ab") as stream:
+        stream.write(b"x")
+    assert pasts(row[0], [moved]) == {"s1": "changed"}
+
+
 def test_what_cannot_be_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = image(tmp_path / "base")
     one = saved("s1", base, str(tmp_path / "top"))
