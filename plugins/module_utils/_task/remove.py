@@ -123,7 +123,7 @@ def _stopped(hypervisor: Hypervisor, plan: RemovalPlan, files: Sequence[str], er
         error=error,
         removed=removed,
         kept=kept,
-        files_removed=tuple(files),
+        files_removed=(*files, *error.files_removed),
     )
 
 

@@ -291,4 +291,5 @@ def _failure(
         msg=error.full_message,
         power=(before.state, now.state) if before and now else ("", ""),
         error=error,
+        files_removed=error.files_removed,
     )

@@ -12,7 +12,8 @@ class KvmError(Exception):
     """Something an operator must know: what happened, to which VM, and what to do now.
 
     ``error_code`` is stable, for plays that branch on it; ``remedy`` is a sentence that says what to do;
-    ``details`` holds values behind the message (blockers, numbers of bytes, paths), ready for JSON.
+    ``details`` holds values behind the message (blockers, numbers of bytes, paths), ready for JSON. ``files_removed`` are
+    those that were deleted before it happened.
     """
 
     def __init__(self, error_code: str, message: str, remedy: str = "", **details: Any) -> None:
@@ -21,6 +22,7 @@ class KvmError(Exception):
         self.message = message
         self.remedy = remedy
         self.details = details
+        self.files_removed: tuple[str, ...] = ()
 
     @property
     def full_message(self) -> str:

@@ -20,13 +20,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
-def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str]) -> tuple[str, ...]:
-    """Delete files of a VM, tell the storage pools, and return what was deleted.
+def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str], deleted: list[str]) -> None:
+    """Delete files of a VM, add each to those ``deleted`` as it goes, and tell the storage pools.
 
     Raises ``file_in_use`` or ``file_not_removed``.
     """
     going = _in_order(vm, around, files)
-    deleted: list[str] = []
     for file, pid in still_open(going).items():
         raise KvmError(
             "file_in_use",
@@ -50,10 +49,9 @@ def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str])
                 "The VM is as it should be. Run the task again when the file can be deleted.",
             ) from error
         deleted.append(file)
-    for directory in {os.path.dirname(file) for file in deleted}:
+    for directory in {os.path.dirname(file) for file in going}:
         with suppress(libvirt.libvirtError):  # no pool there, or one that is busy and will refresh itself
             connection.storagePoolLookupByTargetPath(directory).refresh(0)
-    return tuple(deleted)
 
 
 def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> list[str]:

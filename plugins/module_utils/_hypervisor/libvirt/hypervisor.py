@@ -170,7 +170,8 @@ class LibvirtHypervisor(Hypervisor):
         handle = self._handle(vm.id)
         kept = {one.file for one in leftovers(vm.name, handle.survey(), handle.saved()) if one.given_up_by_name}
         going = tuple(file for file in files if file in kept.union(found))
-        return handle.unlink(going)
+        handle.unlink(going)
+        return tuple(handle.removed)
 
     def _handle(self, domain: DomainId) -> VmHandle:
         native = self._lookup(domain)

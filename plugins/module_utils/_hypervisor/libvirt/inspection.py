@@ -14,7 +14,6 @@ from typing import Any
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.current import is_below
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import Frozen
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import current_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_xml import (
     from_saved,
 )
@@ -82,8 +81,7 @@ def _snapshots(handle: VmHandle, record: Record) -> tuple[Snapshot, ...]:
     xml, found = handle.xml(), handle.saved()
     if not found:
         return ()
-    with translated(handle.name, "reading its snapshots"):
-        current = current_name(handle.native)
+    current = handle.called_current()
     if not any(one.name == current and is_below(one, xml) for one in found):
         current = None  # libvirt calls one current for want of a true one, see metadata/rewrite.py
     active = {os.path.realpath(str(disk.source)) for disk in image_disks(xml)}

@@ -74,6 +74,7 @@ class VmHandle:
         self.version = version
         self.records = records
         self.host_files = host_files
+        self.removed: list[str] = []  # what was deleted so far
         self._seen: Optional[Seen] = None
 
     @contextmanager
@@ -103,6 +104,8 @@ class VmHandle:
 
     def xml(self) -> Any:
         """Return the domain as it runs, or as it is defined where it does not."""
+        if not self.active():
+            return self.definition()
         return self._once("xml", "reading the VM", lambda: read_domain(self.native))
 
     def definition(self) -> Any:
@@ -122,6 +125,11 @@ class VmHandle:
     def saved(self) -> list[Saved]:
         """Return all its snapshots as libvirt keeps them."""
         found: list[Saved] = self._once("saved", "reading its snapshots", lambda: read_saved(self.native))
+        return found
+
+    def called_current(self) -> Optional[str]:
+        """Return the name of the snapshot that libvirt calls current."""
+        found: Optional[str] = self._once("current", "reading its snapshots", lambda: current_name(self.native))
         return found
 
     def snapshot(self, name: str) -> Saved:
@@ -176,13 +184,15 @@ class VmHandle:
         domains, record = [self.xml(), self.definition()], record or self.record()
         return survey(self.name, domains, snapshots, record, around=self.around(), running=running, going=going)
 
-    def define(self, images: Mapping[str, tuple[str, str]]) -> None:
-        """Put disks (by target) on other images (path and format) in its definition; nothing else changes."""
+    def define(self, images: Mapping[str, tuple[str, str]], merged: str = "") -> None:
+        """Put disks (by target) on other images (path and format) in its definition, and take a ``merged`` layer out of it."""
         root = self.definition()
         for disk in root.iterfind("devices/disk"):
             image = images.get(disk.find("target").get("dev"))
             if image:
                 point_to(disk, *image)
+        if merged:
+            without_layers(root, merged)
         with translated(self.name, "defining it on its new images"):
             self.connection.defineXML(unresolved(root))
 
@@ -206,14 +216,13 @@ class VmHandle:
                 self.write(replace(record, overlays=(*record.overlays, overlay)), durable=True)
 
         with translated(self.name, "rewriting what libvirt keeps of its snapshots"):
-            current = true_current(found, forest, current_name(self.native))
-            changed = agree(self.native, self.version, found, current, disk=forest.on_disk(moved), unnamed=unnamed)
+            called = self.called_current()
+            current = true_current(found, forest, called)
+            disk = forest.on_disk(moved)
+            changed = agree(self.native, self.version, found, (current, called), disk=disk, unnamed=unnamed)
         if changed and self._seen is not None:
-            del self._seen["saved"]
+            del self._seen["saved"], self._seen["current"]
 
-    def unlink(self, files: Iterable[str]) -> tuple[str, ...]:
-        """Delete files that nothing needs any more, tell the storage pools, and return what was deleted.
-
-        Raises ``file_in_use`` or ``file_not_removed``.
-        """
-        return delete(self.name, self.connection, self.around(), files)
+    def unlink(self, files: Iterable[str]) -> None:
+        """Delete files that nothing needs any more, and tell the pools. Raises ``file_in_use`` or ``file_not_removed``."""
+        delete(self.name, self.connection, self.around(), files, self.removed)

@@ -155,7 +155,7 @@ class Records:
         path = self._path(domain, "json")
         try:
             with open(path + ".new", "w", encoding="utf-8") as file:
-                json.dump(_to_json(record), file)
+                file.write(json.dumps(_to_json(record)))  # dump itself is several times slower
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())

@@ -32,28 +32,27 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
-def settle(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, started: Callable[[], None]) -> tuple[str, ...]:
-    """Do all that is to do, and return the files that were deleted.
+def settle(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, started: Callable[[], None]) -> None:
+    """Do all that is to do. ``started`` is called, perhaps often, when an image is about to become another one.
 
-    ``started`` is called, perhaps often, when an image is about to become another one. Raises as `Hypervisor.remove` says.
+    Raises as `Hypervisor.remove` says.
     """
-    removed: tuple[str, ...] = ()
     try:
         while (step := forest.layers.next_step(merging)) is not None:
             if isinstance(step, Drop):
                 started()
                 handle.forget_layers(step.file)
-                removed += handle.unlink([forest.spelled.get(step.file, step.file)])
+                handle.unlink([forest.spelled.get(step.file, step.file)])
                 forest.layers.done(step)
             else:
-                removed += _merge(handle, forest, step, pace, started)
-        handle.forget_layers()  # of a version before this one
+                _merge(handle, forest, step, pace, started)
+        if not handle.removed:
+            handle.forget_layers()  # of a version before this one
     finally:
         handle.note_percent(None)
-    return removed
 
 
-def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: Callable[[], None]) -> tuple[str, ...]:
+def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: Callable[[], None]) -> None:
     open_in = [target for target, top in forest.tops.items() if step.top in forest.chain(top)] if forest.running else []
     base = (forest.spelled[step.base], forest.format(step.base))
     used = bool(step.above) or step.top in forest.tops.values()
@@ -72,16 +71,17 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
     forest.tops.update(dict.fromkeys(moved_tops, step.base))
     if moved_tops:
         # Libvirt has done so for a running VM, unless it was killed just then.
-        _define(handle, moved_tops, (forest.spelled[step.top], forest.format(step.top)))
-    handle.forget_layers(step.top)
+        _define(handle, moved_tops, (forest.spelled[step.top], forest.format(step.top)), step.top)
+    else:
+        handle.forget_layers(step.top)
     handle.agree(forest, {step.top: base})
     _require_unused(handle, step.top)
-    return handle.unlink([forest.spelled[step.top]])
+    handle.unlink([forest.spelled[step.top]])
 
 
-def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[str, str]) -> None:
+def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[str, str], merged: str) -> None:
     """Define disks on the image that took over; undo that where somebody has started the VM on the other meanwhile."""
-    handle.define(images)
+    handle.define(images, merged)
     if handle.active() and any(handle.disk(target).source == before[0] for target in images):
         handle.define(dict.fromkeys(images, before))
         raise merge_failed(handle.name, "somebody started the VM while its layers were being merged")

@@ -100,21 +100,21 @@ def agree(
     native: Any,
     libvirt_version: int,
     found: Sequence[Saved],
-    current: str | None,
+    currents: tuple[str | None, str | None],
     *,
     disk: OnDisk,
     unnamed: Callable[[str], None],
 ) -> bool:
     """Make every snapshot name the images that are there; return whether any had to be rewritten.
 
-    ``found`` are all its snapshots, ``current`` is the one the VM's present is based on. ``unnamed`` is told of each
-    overlay that its snapshot is about to name no more, by its real path.
+    ``found`` are all its snapshots, ``currents`` the one that the VM is based on and the one that libvirt calls current.
+    ``unnamed`` is told of each overlay that its snapshot is about to name no more, by its real path.
     Raises `libvirtError`. May be repeated. Each snapshot is rewritten at once, so that a kill in between leaves none half
     right; a libvirt that must have a current one gets the oldest root where the present is based on none.
     """
+    current, called_current = currents
     reverts = libvirt_version >= _REVERTS_SINCE
     makeshift = _oldest_root(found) if reverts and current is None else None
-    called_current = current_name(native)
     rewritten = False
     for one in found:
         is_current = one.name == (current or makeshift)

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
@@ -16,12 +17,14 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
 Wish = TypeVar("Wish")
 Plan = TypeVar("Plan")
 Noted = TypeVar("Noted")
+Outcome = TypeVar("Outcome", Done, Recovery)
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,26 @@ class Operation(ABC, Generic[Wish, Plan, Noted]):
     def _plan(self, vm: Inspected, wish: Wish) -> Plan:
         """Decide it, and check all that can be checked beforehand."""
 
-    @abstractmethod
     def run(self, plan: Plan) -> Done:
         """Do what was planned, verify it, and tell what came of it."""
+        return self._with_files(lambda: self._run(plan))
 
     @abstractmethod
+    def _run(self, plan: Plan) -> Done:
+        """Do it; which files were removed is added."""
+
     def resume(self, journal: Noted) -> Recovery:
         """Finish or undo what an interrupted run left, and say which."""
+        return self._with_files(lambda: self._resume(journal))
+
+    @abstractmethod
+    def _resume(self, journal: Noted) -> Recovery:
+        """Bring it to its end; which files were removed is added."""
+
+    def _with_files(self, work: Callable[[], Outcome]) -> Outcome:
+        """Tell which files were removed, also where the work failed after that."""
+        try:
+            return replace(work(), files_removed=tuple(self._handle.removed))
+        except KvmError as error:
+            error.files_removed = tuple(self._handle.removed)
+            raise

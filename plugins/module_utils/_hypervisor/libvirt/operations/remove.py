@@ -50,7 +50,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         """Decide the removal of one or several. Raises as `Hypervisor.plan_remove` says."""
         return plan_remove(self._handle, vm, wish)
 
-    def run(self, plan: RemovalPlan) -> Done:
+    def _run(self, plan: RemovalPlan) -> Done:
         """Remove the plan's one snapshot. Raises as `Hypervisor.remove` says."""
         if not isinstance(plan, PlannedRemoval):
             raise TypeError("a plan that another backend has made")
@@ -65,15 +65,15 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         journal = RemoveJournal(snapshot.name, snapshot.created_at, now(), files)
         handle.write(replace(record, journal=journal), durable=True)
         try:
-            removed, after = self._go_on(journal, forest)
+            after = self._go_on(journal, forest)
         except KvmError as error:
             # Of a call that libvirt did not live to answer nobody knows whether it began.
             if not self._begun and error.error_code != "connection_lost":
                 handle.put_back_record(before)
             raise
-        return Done(plan.notes, removed, vm=after)
+        return Done(plan.notes, vm=after)
 
-    def resume(self, journal: RemoveJournal) -> Recovery:
+    def _resume(self, journal: RemoveJournal) -> Recovery:
         """Go on where an interrupted run ended."""
         handle = self._handle
         for target in list(handle.survey().tops):
@@ -83,24 +83,24 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             see_merged(handle, handle.survey(without=(journal.snapshot,)), *map(os.path.realpath, journal.merging))
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
-        removed, _after = self._go_on(journal, None)
-        return Recovery(f"Finished the interrupted removal of snapshot {journal.snapshot!r}.", files_removed=removed)
+        self._go_on(journal, None)
+        return Recovery(f"Finished the interrupted removal of snapshot {journal.snapshot!r}.")
 
-    def _go_on(self, journal: RemoveJournal, forest: Optional[Forest]) -> tuple[tuple[str, ...], Inspected]:
-        """Merge and drop what is not needed without the snapshot; return what was deleted, and the VM as it is then.
+    def _go_on(self, journal: RemoveJournal, forest: Optional[Forest]) -> Inspected:
+        """Merge and drop what is not needed without the snapshot; return the VM as it is then.
 
         ``forest`` are its layers where they have just been read.
         """
         handle = self._handle
         forest = forest or handle.survey(without=(journal.snapshot,))
-        removed = settle(handle, forest, True, self._pace, lambda: self._forget(journal.snapshot))
+        settle(handle, forest, True, self._pace, lambda: self._forget(journal.snapshot))
         self._forget(journal.snapshot)
-        handle.agree(forest, {})
         with handle.seen_once() as seen:
-            removed += handle.unlink(file for file in journal.memory_files if not self._is_named(file))
+            handle.agree(forest, {})
+            handle.unlink(file for file in journal.memory_files if not self._is_named(file))
             check_chains(handle)
             close_record(handle)
-            return removed, inspected(handle, seen)
+            return inspected(handle, seen)
 
     def _forget(self, name: str) -> None:
         self._begun = True

@@ -80,7 +80,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         """Decide it. Raises as `Hypervisor.plan_revert` says."""
         return plan_revert(self._handle, vm, wish)
 
-    def run(self, plan: RevertPlan) -> Done:
+    def _run(self, plan: RevertPlan) -> Done:
         """Revert. Raises as `Hypervisor.revert` says."""
         handle, name = self._handle, plan.snapshot.name
         target = handle.snapshot(name)
@@ -100,7 +100,8 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             if error.error_code != "connection_lost":
                 self._forget(journal)
             raise
-        return Done(plan.notes, self._finish(journal, target))
+        self._finish(journal, target)
+        return Done(plan.notes)
 
     def _journal(self, plan: RevertPlan) -> RevertJournal:
         overlays = {part.target: str(part.file) for part in plan.overlays}
@@ -150,29 +151,28 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
                 remove_unused(handle, journal.overlays.values())
                 handle.put_back_record(*self._kept)
 
-    def resume(self, journal: RevertJournal) -> Recovery:
+    def _resume(self, journal: RevertJournal) -> Recovery:
         """Finish or undo what an interrupted run left, and say which."""
         handle = self._handle
         target = next((one for one in handle.saved() if one.name == journal.snapshot), None)
         on_new = is_on(handle, journal)
         if target is None or journal.phase is RevertPhase.PREPARING or (handle.active() and not on_new):
             # Not stopped yet, or somebody has started it again since: what it is on is what counts.
-            removed = self._drop()
-            return Recovery(f"Undid the interrupted revert to snapshot {journal.snapshot!r}.", False, removed)
-        removed = self._finish(journal, target)
-        return Recovery(f"Finished the interrupted revert to snapshot {journal.snapshot!r}.", files_removed=removed)
+            self._drop()
+            return Recovery(f"Undid the interrupted revert to snapshot {journal.snapshot!r}.", finished=False)
+        self._finish(journal, target)
+        return Recovery(f"Finished the interrupted revert to snapshot {journal.snapshot!r}.")
 
-    def _drop(self) -> tuple[str, ...]:
-        """Drop what is not needed as things are, and end the revert; return what was deleted."""
+    def _drop(self) -> None:
+        """Drop what is not needed as things are, and end the revert."""
         handle = self._handle
         forest = handle.survey()
-        removed = settle(handle, forest, False, self._pace, lambda: None)
-        handle.agree(forest, {})
+        settle(handle, forest, False, self._pace, lambda: None)
         with handle.seen_once():
+            handle.agree(forest, {})
             close_record(handle)
-        return removed
 
-    def _finish(self, journal: RevertJournal, target: Saved) -> tuple[str, ...]:
+    def _finish(self, journal: RevertJournal, target: Saved) -> None:
         handle = self._handle
         if not (handle.active() and is_on(handle, journal)):
             self._stop()
@@ -184,10 +184,9 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             self._forget(journal)
             raise error
         self._note(replace(journal, phase=RevertPhase.DROPPING))
-        removed = self._drop()
+        self._drop()
         if failed:
             raise start_failed(handle.name, failed)
-        return removed
 
     def _stop(self) -> None:
         handle = self._handle

@@ -97,7 +97,7 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
         """Decide disks and files. Raises as `Hypervisor.plan_take` says."""
         return plan_take(self._handle, vm, wish)
 
-    def run(self, plan: SnapshotPlan) -> Done:
+    def _run(self, plan: SnapshotPlan) -> Done:
         """Take it. Raises as `Hypervisor.take` says; the VM is as it was, or the error says otherwise."""
         handle, xml = self._handle, of_libvirt(plan.vm).xml
         with translated(handle.name, "asking as whom QEMU runs"):
@@ -106,17 +106,15 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
             self._pace.deadline
         )
 
-    def resume(self, journal: TakeJournal) -> Recovery:
+    def _resume(self, journal: TakeJournal) -> Recovery:
         """Bring an interrupted take to its end: the snapshot is there and stays, or what was made for it goes."""
         handle = self._handle
         taken = next((one for one in handle.saved() if one.name == journal.snapshot), None)
         if taken is None or not set(journal.files).issuperset(taken.overlays):
             _leave_unknown(handle, journal)
-            gone = remove_unused(handle, journal.files)
+            remove_unused(handle, journal.files)
             handle.write(replace(handle.record(), journal=None))
-            return Recovery(
-                f"Cleared up what the interrupted take of snapshot {journal.snapshot!r} had left.", False, gone
-            )
+            return Recovery(f"Cleared up what the interrupted take of snapshot {journal.snapshot!r} had left.", False)
         follow(handle, taken)
         handle.write(replace(_with_late_note(handle.record(), taken, handle.saved()), journal=None))
         return Recovery(f"The interrupted run had taken snapshot {journal.snapshot!r}.")
@@ -179,7 +177,7 @@ class _Taking:
         self._verify()
         if freeze.still_frozen:
             raise _still_frozen(name)
-        return Done(notes_on(plan, freeze), (), taken)
+        return Done(notes_on(plan, freeze), snapshot=taken)
 
     def _take_root(self) -> None:
         """Undo that libvirt based the snapshot on one that it only called current, for want of a true one."""
@@ -278,18 +276,15 @@ class _Taking:
             self._handle.put_back_record(kept)
 
 
-def remove_unused(handle: VmHandle, files: Iterable[str]) -> tuple[str, ...]:
-    """Delete those of a take's files that came to no use: no VM of this host, no snapshot and no other image needs them.
-
-    Returns those that were deleted.
-    """
+def remove_unused(handle: VmHandle, files: Iterable[str]) -> None:
+    """Delete those of a take's files that came to no use: no VM of this host, no snapshot and no other image needs them."""
     existing = {os.path.realpath(file): file for file in files if os.path.exists(file)}
     if not existing:
-        return ()
+        return
     layers, users = handle.survey().layers, handle.around().users
     named = {os.path.realpath(file) for one in handle.saved() for file in (*one.overlays, str(one.memory_file))}
     needed = layers.present | layers.states | named
-    return handle.unlink(
+    handle.unlink(
         file
         for real, file in existing.items()
         if real not in needed and not layers.above(real) and not users.of(real, handle.id.uuid)
