@@ -329,7 +329,7 @@ def test_a_vm_that_starts_nowhere(make_vm: MakeVm) -> None:
         "revert, 'go_back'",
         "revert.Revert, '_forget'",
         "revert, 'remove_unused'",
-        "revert.VmHandle, 'put_back_record'",
+        "vm_handle.VmHandle, 'put_back_record'",
     ],
 )
 def test_killed_on_the_way_back(make_vm: MakeVm, step: str) -> None:
@@ -344,7 +344,7 @@ def test_killed_on_the_way_back(make_vm: MakeVm, step: str) -> None:
     vm.sound()
 
 
-@pytest.mark.parametrize("step", ["revert, 'settle'", "revert, 'close_record'", "revert.VmHandle, 'unlink'"])
+@pytest.mark.parametrize("step", ["revert, 'settle'", "revert, 'close_record'", "vm_handle.VmHandle, 'unlink'"])
 def test_there_is_no_way_back_once_it_has_started(make_vm: MakeVm, step: str) -> None:
     vm = snapshot(make_vm("ready1", directory=HOME, start=True))
     assert vm.planted.revert(f"before({step}, die)", vm.name, "s1").get("killed")
