@@ -80,7 +80,7 @@ def test_an_agent_that_freezes_long_after_it_was_asked(planted: Planted) -> None
     host = fresh_guest(planted)
     at_nudges(host, "web01", "kill -STOP $agent", "kill -CONT $agent")
     # It answers, on a busy machine late, and is stopped just before it is asked to freeze.
-    patient = "answers = quiesce._answers; quiesce._answers = lambda domain, _seconds, freeze: answers(domain, 60, freeze)"
+    patient = "answers = quiesce._answers; quiesce._answers = lambda domain, _few, freeze: answers(domain, 60, freeze)"
     stop = f"lambda: subprocess.run({nudge('web01', 1)!r}, shell=True, check=True)"
     fault = f"{patient}\nbefore(quiesce, '_freeze', {stop})"
     entry = only(planted.snapshot(fault, "web01", "late", quiesce_timeout=2))

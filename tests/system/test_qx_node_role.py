@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -231,7 +230,7 @@ def test_it_says_which_program_a_foreign_service_runs(
     indirect=["host"],
 )
 def test_it_goes_back(*, host: Host, deploy: Deploy, builds: Builds, served: Agent, how: str, reason: str) -> None:
-    done = deploy(builds.bad(how), qx_node_stay_up=4 if how == "die" else 1, qx_node_health_timeout=3)
+    done = deploy(builds.bad(how), qx_node_stay_up=20 if how == "die" else 1, qx_node_health_timeout=3)
     agent = agent_of(host)
     refused(done, reason, "is back, runs and is healthy", "limiquantix-node 0.1.0 starts")
     assert agent.serves(builds.good())
@@ -353,9 +352,10 @@ def test_a_read_only_folder(host: Host, deploy: Deploy, builds: Builds, served: 
 # --- what is cut off ----------------------------------------------------------------------------------------------------
 
 
-def wait_for(host: Host, test: str, seconds: float = 240) -> None:
+def wait_for(host: Host, test: str, then: str = "true", seconds: float = 240) -> None:
     tries = int(seconds * 20)
-    host.run(f"i=0; until {test}; do i=$((i+1)); [ $i -lt {tries} ] || exit 1; sleep 0.05; done", timeout=seconds + 30)
+    wait = f"i=0; until {test}; do i=$((i+1)); [ $i -lt {tries} ] || exit 1; sleep 0.05; done"
+    host.run(f"{wait}; {then}", timeout=seconds + 30)
 
 
 # Without pipelining there is a terminal, which hangs up, and the module's process bears its name.
@@ -442,8 +442,7 @@ def test_the_host_drops_away(host: Host, deploy: Deploy, builds: Builds, served:
     process = begin(words(host.name, tmp_path, qx_node_binary=str(large), **inputs))
     link = f"lqlab{host.spec.number}"
     try:
-        wait_for(host, f"test -d /opt/qx-node/releases/{sha(large)}")
-        time.sleep(0.3)
+        wait_for(host, "find /root/.ansible/tmp -type f -size +1M | grep -q .")
         subprocess.run(["ip", "link", "set", link, "down"], check=True)
         said, _nothing = process.communicate(timeout=90)
     finally:
@@ -460,8 +459,7 @@ def test_the_host_drops_away(host: Host, deploy: Deploy, builds: Builds, served:
 @on_one
 def test_vms_that_end_are_named(host: Host, deploy: Deploy, builds: Builds, served: Agent, tmp_path: Path) -> None:
     process = begin(words(host.name, tmp_path, qx_node_binary=str(builds.good(2)), qx_node_stay_up=4))
-    wait_for_the_new_one(host, served)
-    host.virsh("destroy", "db01")
+    wait_for(host, f"pgrep -x qx-node | grep -qvx {served.pids[0]}", then="virsh destroy db01")
     said, _nothing = process.communicate(timeout=90)
     reset_vm(host, "db01")
     assert process.returncode != 0
