@@ -160,7 +160,7 @@ def test_a_vm_with_a_managed_save_is_refused(planted: Planted) -> None:
     assert files_of(host, "db01") == {"db01.qcow2"}
 
 
-def test_no_permission(planted: Planted) -> None:
+def test_a_user_without_permission_is_told_of_become(planted: Planted) -> None:
     result = planted.snapshot("", "off01", "denied", user="nobody")
     assert result["error_code"] == "permission_denied"
     assert "become" in result["msg"]

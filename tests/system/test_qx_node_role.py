@@ -151,7 +151,7 @@ def test_arguments_reach_the_agent_as_they_are(host: Host, deploy: Deploy, build
 
 
 @on_both
-def test_remove(host: Host, served: Agent, tmp_path: Path) -> None:
+def test_removing_leaves_nothing_and_once_more_changes_nothing(host: Host, served: Agent, tmp_path: Path) -> None:
     told = run_role(host, tmp_path, "--check", tasks_from="remove")
     assert agent_of(host) == served
     done, again = run_role(host, tmp_path, tasks_from="remove"), run_role(host, tmp_path, tasks_from="remove")
@@ -229,7 +229,9 @@ def test_it_says_which_program_a_foreign_service_runs(
     ],
     indirect=["host"],
 )
-def test_it_goes_back(*, host: Host, deploy: Deploy, builds: Builds, served: Agent, how: str, reason: str) -> None:
+def test_a_new_agent_that_is_no_good_gives_way_to_the_old_one(
+    *, host: Host, deploy: Deploy, builds: Builds, served: Agent, how: str, reason: str
+) -> None:
     done = deploy(builds.bad(how), qx_node_stay_up=20 if how == "die" else 1, qx_node_health_timeout=3)
     agent = agent_of(host)
     refused(done, reason, "is back, runs and is healthy", "limiquantix-node 0.1.0 starts")
@@ -249,7 +251,9 @@ def test_a_first_agent_that_is_no_good_leaves_nothing(host: Host, deploy: Deploy
 
 
 @on_both
-def test_port_in_use(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
+def test_an_agent_whose_port_is_in_use_gives_way_to_the_old_one(
+    host: Host, deploy: Deploy, builds: Builds, served: Agent
+) -> None:
     """The service file that was no good goes, too."""
     before = host.run(["cat", served.service or ""]).stdout
     refused(
@@ -292,7 +296,7 @@ def test_what_was_damaged_on_the_host_is_brought_again(
 
 
 @on_the_other
-def test_another_architecture(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
+def test_a_binary_for_another_machine_is_refused(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
     head = builds.good().read_bytes()[:20]
     arm = builds.patched("aarch64", head, head[:18] + b"\xb7\x00")
     for more in (["--check"], []):
@@ -325,7 +329,7 @@ def test_what_only_trying_tells(host: Host, deploy: Deploy, builds: Builds, serv
 
 
 @on_one
-def test_a_full_disk(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
+def test_a_full_disk_is_refused(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
     host.run("mkdir -p /mnt/full && mount -t tmpfs -o size=600k tmpfs /mnt/full")
     try:
         for more in (["--check"], []):
@@ -410,7 +414,7 @@ def test_the_controller_is_killed(
 
 
 @pytest.mark.parametrize(("host", "how"), [(SYSTEMD, None), (OPENRC, "unhealthy")], indirect=["host"])
-def test_all_is_killed(
+def test_a_run_killed_as_by_a_power_cut_is_settled_by_the_next(
     *, host: Host, deploy: Deploy, builds: Builds, served: Agent, tmp_path: Path, how: str | None
 ) -> None:
     """As by a power cut: nobody on the host goes on. The next run settles it, whatever it is asked for."""
