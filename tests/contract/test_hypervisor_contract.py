@@ -180,7 +180,9 @@ def test_disks_that_cannot_be(world: World, name: str, disks: list[str], error_c
         ("off01", "required", False, "there is nothing to freeze"),
     ],
 )
-def test_quiesce(world: World, name: str, *, vm: str, quiesce: str, quiesced: bool, note: str) -> None:
+def test_a_guest_is_frozen_where_its_agent_answers(
+    world: World, name: str, *, vm: str, quiesce: str, quiesced: bool, note: str
+) -> None:
     result = world.snapshot(vm, name, quiesce=quiesce)
     assert (taken(result)["quiesced"], only(result)["quiesced"]) == (quiesced, quiesced)
     assert [note in given for given in only(result)["notes"]] == ([True] if note else [])

@@ -55,7 +55,7 @@ def test_memory_of_an_invtsc_vm(agent: AgentWorld) -> None:
     assert names(agent, "tsc01") == ["s"]
 
 
-def test_revert_and_remove(agent: AgentWorld) -> None:
+def test_revert_and_remove_do_what_check_mode_said(agent: AgentWorld) -> None:
     for name in ("s1", "s2"):
         taken(agent.ask("snapshot", "web01", name=name))
     predicted = agent.ask("revert", "web01", True, name="s1", keep_current=True)

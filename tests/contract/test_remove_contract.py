@@ -116,7 +116,7 @@ def test_what_others_built_upon_is_left_to_them(world: World, off: str) -> None:
     assert (tree(world, off), len(chain(world, off))) == ([], 2)
 
 
-def test_children(world: World, off: str) -> None:
+def test_removal_with_children_takes_the_whole_subtree(world: World, off: str) -> None:
     take(world, off, "s1", "s2", "s3")
     done(world.revert(off, "s1"))
     take(world, off, "s4")
@@ -151,7 +151,7 @@ def test_the_memory_goes_too(world: World, on: str) -> None:
     assert world.files(on) == files
 
 
-def test_protected(world: World, off: str) -> None:
+def test_a_protected_snapshot_is_not_removed(world: World, off: str) -> None:
     taken(world.snapshot(off, "s1", protected=True, labels={"by": "us"}))
     take(world, off, "s2")
     files = world.files(off)

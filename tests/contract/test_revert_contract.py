@@ -102,7 +102,7 @@ def test_other_branches_stay_and_can_be_reverted_to(world: World, off: str) -> N
         ("shutoff", "paused", "paused"),
     ],
 )
-def test_power(world: World, on: str, before: str, power: str, after: str) -> None:
+def test_the_vm_gets_the_power_that_was_asked_for(world: World, on: str, before: str, power: str, after: str) -> None:
     take(world, on, "s1")
     if before == "paused":
         world.pause(on)
@@ -131,7 +131,7 @@ def test_memory_goes_on(world: World, on: str) -> None:
     assert world.state(on) == "paused"
 
 
-def test_keep_current(world: World, off: str) -> None:
+def test_what_was_there_is_kept_as_a_snapshot(world: World, off: str) -> None:
     take(world, off, "s1")
     for kept in ("before-s1", "before-s1-2"):
         world.write(chain(world, off)[0])
@@ -148,7 +148,7 @@ def test_keep_current(world: World, off: str) -> None:
     assert chain(world, off)[1] == base(world, off, "before-s1")
 
 
-def test_some_disks_only(world: World, on: str) -> None:
+def test_only_the_disks_of_the_snapshot_go_back(world: World, on: str) -> None:
     take(world, on, "s1")
     taken(world.snapshot(on, "s2", disks=["vdb"]))
     before = {target: chain(world, on, target) for target in ("vda", "vdb", "vdc")}
@@ -159,7 +159,7 @@ def test_some_disks_only(world: World, on: str) -> None:
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_an_unknown_name(world: World, on: str, check: bool) -> None:
+def test_an_unknown_snapshot_is_refused_and_the_known_are_named(world: World, on: str, check: bool) -> None:
     take(world, on, "s1")
     files = world.files(on)
     entry = refused(world.revert(on, "s2", check=check, keep_current=True), "snapshot_not_found")
@@ -202,7 +202,7 @@ def test_what_goes_on_with_the_vm(world: World, on: str) -> None:
     assert world.state(on) == "running"
 
 
-def test_a_managed_save(world: World, on: str) -> None:
+def test_a_vm_with_saved_memory_is_refused(world: World, on: str) -> None:
     take(world, on, "s1")
     world.save_memory(on)
     refused(world.revert(on, "s1", power="running"), "managed_save")

@@ -349,7 +349,7 @@ class AgentWorld:
         self._end()
         command = [str(self._program), "--dev", "--http-listen", f"127.0.0.1:{self.port}", "--misbehave", misbehave]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        for _try in range(100):
+        for _try in range(600):
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
             time.sleep(0.05)

@@ -105,7 +105,7 @@ def bench(soaked: tuple[str, Driver]) -> Any:
 
 
 @pytest.mark.parametrize(("work", "step", "fault"), _CASES)
-def test_killed(bench: Bench, work: str, step: str, fault: str) -> None:
+def test_a_killed_run_is_finished_or_undone_by_the_next(bench: Bench, work: str, step: str, fault: str) -> None:
     interrupted(bench, work, step, fault)
 
 

@@ -7,7 +7,7 @@
 
     __all__ = ("make_vm", "planted")
 
-    def test_it(make_vm: MakeVm) -> None:
+    def test_a_removed_snapshot_leaves_the_data(make_vm: MakeVm) -> None:
         vm = make_vm("mine1", "vda", Disk("vdb", attributes="snapshot='no'"), start=True)
         vm.write("vda", 1)
         assert vm.take("s1")["error_code"] is None

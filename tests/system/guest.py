@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import Callable
@@ -20,6 +21,38 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float = 30) -> N
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {seconds:g} seconds"
         time.sleep(0.2)
+
+
+def in_guest(host: Host, vm: str, script: str) -> None:
+    """Run a shell line in the guest through its agent, without waiting for it."""
+    arguments = {"path": "/bin/busybox", "arg": ["sh", "-c", script]}
+    host.virsh("qemu-agent-command", vm, json.dumps({"execute": "guest-exec", "arguments": arguments}))
+
+
+def at_nudges(host: Host, vm: str, *lines: str) -> None:
+    """Have a pristine guest run the first line of shell at the first nudge, the second at the second; $agent is its agent.
+
+    A nudge is a non-maskable interrupt: it reaches a guest also when its agent stands still, and nothing else there causes
+    one. So the agent has answered before it is stopped, and whoever nudges knows when it has, however slow the machine is.
+    """
+    script = "agent=$(pidof qemu-ga)"
+    for number, line in enumerate(lines, 1):
+        told = f"until grep -q 'NMI: *{number} ' /proc/interrupts; do sleep 0.1; done"
+        script += f"; {told}; {line}; echo nudge {number} is done >/dev/console"
+    in_guest(host, vm, script)
+
+
+def nudge(vm: str, number: int) -> str:
+    """Return the command for the host's shell that nudges the guest and waits until it has run its line."""
+    done = f'until grep -q "nudge {number} is done" /var/log/lab/{vm}.log; do sleep 0.1; done'
+    return f"virsh inject-nmi {vm} >&2 && timeout 60 sh -c '{done}'"
+
+
+def freeze_status(host: Host, vm: str) -> str:
+    """Return frozen or thawed, by the word of the agent, which it gives in its turn; nothing where it does not answer."""
+    status = json.dumps({"execute": "guest-fsfreeze-status"})
+    said = host.run(["virsh", "qemu-agent-command", vm, status, "--timeout", "5"], check=False)
+    return "" if said.returncode else str(json.loads(said.stdout)["return"])
 
 
 def write(host: Host, vm: str, disk_index: int, pattern: int, size: str = "64k") -> None:

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import time
 
 import pytest
 from lab.api import Host, reset_vm
 
-from .guest import files_of, is_writing, wait_for
+from .guest import at_nudges, files_of, freeze_status, is_writing, nudge, wait_for
 from .planted import Planted, only, planted, snapshot_names
 
 __all__ = ("planted",)
@@ -25,19 +23,7 @@ def fresh_guest(planted: Planted, vm: str = "web01") -> Host:
     return planted.host
 
 
-def agent_answers(host: Host, vm: str) -> bool:
-    """Whether the agent has come to a command that was given it after all others; it does also where it is frozen."""
-    ping = json.dumps({"execute": "guest-ping"})
-    return host.run(["virsh", "qemu-agent-command", vm, ping], check=False).returncode == 0
-
-
-def in_guest(host: Host, vm: str, script: str) -> None:
-    """Run a shell line in the guest through its agent, without waiting for it."""
-    arguments = {"path": "/bin/busybox", "arg": ["sh", "-c", script]}
-    host.virsh("qemu-agent-command", vm, json.dumps({"execute": "guest-exec", "arguments": arguments}))
-
-
-@pytest.mark.parametrize("step", ["take, 'create_overlay'", "take._Taking, '_switch'", "take.Take, '_verify'"])
+@pytest.mark.parametrize("step", ["take, 'create_overlay'", "take._Taking, '_switch'", "take._Taking, '_verify'"])
 def test_a_module_killed_at_any_step_leaves_a_thawed_guest_and_no_orphan(planted: Planted, step: str) -> None:
     host = fresh_guest(planted)
     assert "killed" in planted.snapshot(f"before({step}, die)", "web01", "killed")
@@ -76,8 +62,8 @@ def test_libvirtd_killed_while_the_guest_is_frozen(planted: Planted) -> None:
 
 def test_an_agent_that_does_not_answer(planted: Planted) -> None:
     host = fresh_guest(planted)
-    in_guest(host, "web01", "kill -STOP $(pidof qemu-ga)")
-    time.sleep(3)
+    at_nudges(host, "web01", "kill -STOP $agent")
+    host.run(nudge("web01", 1))
     required = only(planted.snapshot("", "web01", "hung", quiesce="required", quiesce_timeout=5))
     # Libvirt 7.0 may have noticed by itself that the agent is gone.
     assert required["error_code"] in ("quiesce_failed", "agent_unavailable")
@@ -92,18 +78,19 @@ def test_an_agent_that_does_not_answer(planted: Planted) -> None:
 
 def test_an_agent_that_freezes_long_after_it_was_asked(planted: Planted) -> None:
     host = fresh_guest(planted)
-    script = "agent=$(pidof qemu-ga); kill -STOP $agent; sleep 30; kill -CONT $agent"
-    command = json.dumps({"execute": "guest-exec", "arguments": {"path": "/bin/busybox", "arg": ["sh", "-c", script]}})
-    stop = f"(subprocess.run(['virsh', 'qemu-agent-command', 'web01', {command!r}], stdout=2), time.sleep(2))"
-    # It answers, and stops just before it is asked to freeze.
-    fault = f"before(quiesce, '_freeze', lambda: {stop})"
+    at_nudges(host, "web01", "kill -STOP $agent", "kill -CONT $agent")
+    # It answers, on a busy machine late, and is stopped just before it is asked to freeze.
+    patient = "answers = quiesce._answers; quiesce._answers = lambda domain, _few, freeze: answers(domain, 60, freeze)"
+    stop = f"lambda: subprocess.run({nudge('web01', 1)!r}, shell=True, check=True)"
+    fault = f"{patient}\nbefore(quiesce, '_freeze', {stop})"
     entry = only(planted.snapshot(fault, "web01", "late", quiesce_timeout=2))
     assert entry["error_code"] == "thaw_failed"
     assert entry["quiesced"] is False
     assert "virsh domfsthaw web01" in entry["msg"]
     assert snapshot_names(host, "web01") == ["late"]
-    # The agent wakes up, freezes as it was asked to, and the guard is still there to thaw.
-    wait_for("the agent", lambda: agent_answers(host, "web01"), 60)
+    # The agent wakes up, freezes as it was asked to before all else, and the guard is still there to thaw.
+    host.run(nudge("web01", 2))
+    wait_for("the thaw", lambda: freeze_status(host, "web01") == "thawed", 60)
     assert is_writing(host, "web01"), "the guest is frozen"
 
 
@@ -112,7 +99,7 @@ def test_a_freeze_of_somebody_else_is_left_to_them(planted: Planted) -> None:
     host.virsh("domfsfreeze", "web01")
     entry = only(planted.snapshot("", "web01", "theirs"))
     assert entry["quiesced"] is False
-    assert not is_writing(host, "web01", 4), "their freeze was ended"
+    assert freeze_status(host, "web01") == "frozen", "their freeze was ended"
     host.virsh("domfsthaw", "web01")
     assert is_writing(host, "web01")
 
@@ -173,7 +160,7 @@ def test_a_vm_with_a_managed_save_is_refused(planted: Planted) -> None:
     assert files_of(host, "db01") == {"db01.qcow2"}
 
 
-def test_no_permission(planted: Planted) -> None:
+def test_a_user_without_permission_is_told_of_become(planted: Planted) -> None:
     result = planted.snapshot("", "off01", "denied", user="nobody")
     assert result["error_code"] == "permission_denied"
     assert "become" in result["msg"]

@@ -196,7 +196,9 @@ def encrypted(make_vm: MakeVm, host: Host, key: str, image_format: str, start: b
 @pytest.mark.parametrize(
     ("image_format", "running"), [("luks", True), ("qcow2", False)], ids=["luks-running", "qcow2-off"]
 )
-def test_an_encrypted_disk(make_vm: MakeVm, planted: Planted, secret: str, image_format: str, running: bool) -> None:
+def test_an_encrypted_disk_is_refused_or_left_out(
+    make_vm: MakeVm, planted: Planted, secret: str, image_format: str, running: bool
+) -> None:
     vm = encrypted(make_vm, planted.host, secret, image_format, running)
     entry = refused(vm, "disk_not_covered", vm.take, "s1")
     assert "vdb" in entry["msg"]
@@ -459,7 +461,9 @@ def volume(host: Host, name: str, image_format: str = "qcow2") -> None:
 @pytest.mark.parametrize(
     ("image_format", "running"), [("qcow2", True), ("raw", False)], ids=["qcow2-running", "raw-off"]
 )
-def test_a_volume(make_vm: MakeVm, planted: Planted, pool: str, image_format: str, running: bool) -> None:
+def test_a_volume_of_a_pool_lives_as_a_file_does(
+    make_vm: MakeVm, planted: Planted, pool: str, image_format: str, running: bool
+) -> None:
     volume(planted.host, "v1.img", image_format)
     vm = make_vm("disksvol", in_pool(pool, "v1.img", image_format=image_format), directories=("/srv/diskspool",))
     layers = vm.info()["chains"][0]["layers"]
@@ -678,7 +682,7 @@ def test_what_is_no_disk(make_vm: MakeVm, planted: Planted) -> None:
     planted.host.run("rm -f /srv/disksbeside*")
 
 
-def test_lasting_memory(make_vm: MakeVm, planted: Planted) -> None:
+def test_an_nvdimm_is_told_as_left_out(make_vm: MakeVm, planted: Planted) -> None:
     planted.host.run("truncate -s 16M /srv/disksnv.nv")
     memory = NVDIMM.replace("disksbeside", "disksnv")
     vm = make_vm(

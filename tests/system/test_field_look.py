@@ -12,7 +12,7 @@ from .field import MakeVm, make_vm, planted
 __all__ = ("make_vm", "planted")
 
 
-def test_one_word(make_vm: MakeVm) -> None:
+def test_info_begins_with_one_word_that_says_whether_to_act(make_vm: MakeVm) -> None:
     """It leads the message, and is no cry for help where an operator paused a VM or nothing is wrong."""
     vm = make_vm("worldword", start=True)
     vm.take("s1")

@@ -93,7 +93,7 @@ def test_chains_are_as_qemu_img_tells_them(host: Host, files01: str) -> None:
     assert owners == {"vda": ["two", "one", None], "vdb": ["one", None], "vdc": ["two", "one", None]}
 
 
-def test_snapshots_and_tree(host: Host, files01: str) -> None:
+def test_snapshots_are_told_with_their_tree(host: Host, files01: str) -> None:
     snapshot(host, files01, "pre-one", "--disk-only", "--description", "before <the> first")
     snapshot(host, files01, "two", "--disk-only")
 
@@ -193,7 +193,7 @@ def test_overlay_in_use_whose_snapshot_is_forgotten(host: Host, files01: str) ->
     }
 
 
-def test_missing_overlay(host: Host, off01: str) -> None:
+def test_a_missing_overlay_is_told_with_the_snapshot_that_it_held(host: Host, off01: str) -> None:
     snapshot(host, off01, "one", "--disk-only")
     snapshot(host, off01, "two", "--disk-only")
     host.run(["rm", f"{IMAGES}/off01.one"])
@@ -222,7 +222,7 @@ def test_definition_with_another_file(host: Host, files01: str) -> None:
     assert [told in problem for problem in entry["problems"]].count(True) == 1
 
 
-def test_memory_and_agent(host: Host) -> None:
+def test_memory_and_guest_agent_are_told(host: Host) -> None:
     reset_vm(host, "db01", "web01")
 
     result = run_module(host, "vm_snapshot_info", {"vms": ["db01", "web01"]})
@@ -252,7 +252,7 @@ def test_every_vm_and_check_mode(host: Host) -> None:
     assert result["msg"].startswith(f"{len(names)} VMs, ")
 
 
-def test_unknown_vm(host: Host) -> None:
+def test_an_unknown_vm_is_refused_or_told_as_missing(host: Host) -> None:
     result = run_module(host, "vm_snapshot_info", {"vms": ["nobody"]})
 
     assert result["failed"]

@@ -457,7 +457,7 @@ def test_remove_and_prune_over_the_fleet(mock_fleet: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["vm_snapshot", "vm_snapshot_info", "vm_snapshot_prune"])
-def test_integration_target(host: Host, tmp_path: Path, target: str) -> None:
+def test_an_integration_target_passes_on_every_libvirt(host: Host, tmp_path: Path, target: str) -> None:
     """What ansible-test runs on the mock holds on every libvirt."""
     reset_vm(host, "web01", "off01", *(["tsc01"] if host.invtsc else []))
     role = {"name": str(TARGETS / target)}

@@ -117,12 +117,12 @@ def test_nothing_to_build(build: Build) -> None:
     assert "There is nothing to build" in done.output
 
 
-def test_no_cargo(build: Build) -> None:
+def test_a_missing_cargo_is_named(build: Build) -> None:
     refused(build(qx_node_cargo="/nowhere/cargo"), "There is no /nowhere/cargo on localhost")
 
 
 @needs_cargo
-def test_no_workspace(build: Build, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_cargo_workspace_is_refused(build: Build, tmp_path: Path) -> None:
     refused(build(tmp_path / "nowhere"), f"There is no folder {tmp_path}/nowhere/agent")
     (tmp_path / "empty" / "agent").mkdir(parents=True)
     refused(build(tmp_path / "empty"), "is no cargo workspace: it has no Cargo.toml")

@@ -68,26 +68,26 @@ def snapshot_module(arguments: str) -> Run:
     return done
 
 
-def test_each_is_tried_here() -> None:
-    tried = [name[5:].replace("_", "-") for name in globals() if name.startswith("test_")]
-    assert list(EXAMPLES) == [name for name in tried if name in EXAMPLES]
+def test_every_example_is_tried_here_in_its_order() -> None:
+    tried = re.findall(r'run_example\("([\w-]+)"', Path(__file__).read_text("utf-8"))
+    assert list(EXAMPLES) == list(dict.fromkeys(tried))
 
 
 @pytest.mark.fleet
-def test_ad_hoc(fleet: list[Host], tmp_path: Path) -> None:
+def test_the_ad_hoc_example_snapshots_one_vm_once(fleet: list[Host], tmp_path: Path) -> None:
     assert taken(run_example("ad-hoc", tmp_path)) == everywhere(fleet, "web01")
     assert taken(run_example("ad-hoc", tmp_path)) == everywhere(fleet)
 
 
 @pytest.mark.fleet
-def test_fleet(fleet: list[Host], tmp_path: Path) -> None:
+def test_the_fleet_example_snapshots_every_vm(fleet: list[Host], tmp_path: Path) -> None:
     done = run_example("fleet", tmp_path)
     assert taken(done) == everywhere(fleet, *VMS)
     assert all(vm["disk_only"] for vm in done.vms().values())
 
 
 @pytest.mark.fleet
-def test_glob(fleet: list[Host], tmp_path: Path) -> None:
+def test_the_glob_example_snapshots_what_matches(fleet: list[Host], tmp_path: Path) -> None:
     done = run_example("glob", tmp_path)
     assert taken(done) == everywhere(fleet, "files01", "web01")
     assert {vm["snapshot"]["description"] for vm in done.vms().values()} == {"before the November kernel"}
@@ -96,7 +96,7 @@ def test_glob(fleet: list[Host], tmp_path: Path) -> None:
 
 
 @pytest.mark.fleet
-def test_check(fleet: list[Host], tmp_path: Path) -> None:
+def test_the_check_example_foretells_the_diff(fleet: list[Host], tmp_path: Path) -> None:
     told = run_example("check", tmp_path)
     assert taken(told) == everywhere(fleet, *VMS)
     done = run(["sh", "-c", EXAMPLES["check"][1].replace(" --check", "")])
@@ -105,7 +105,7 @@ def test_check(fleet: list[Host], tmp_path: Path) -> None:
 
 
 @pytest.mark.fleet
-def test_memory(fleet: list[Host], tmp_path: Path) -> None:
+def test_the_memory_example_leaves_out_what_cannot_be_saved(fleet: list[Host], tmp_path: Path) -> None:
     if not all(host.invtsc for host in fleet):
         pytest.skip("tsc01 does not run on every host")
     done = run_example("memory", tmp_path)
@@ -115,7 +115,7 @@ def test_memory(fleet: list[Host], tmp_path: Path) -> None:
 
 
 @pytest.mark.fleet
-def test_revert(fleet: list[Host], tmp_path: Path) -> None:
+def test_the_revert_example_leaves_the_vm_running(fleet: list[Host], tmp_path: Path) -> None:
     snapshot_module("vm=web01 name=pre-patch")
     done = run_example("revert", tmp_path)
     assert taken(done) == everywhere(fleet, "web01")
@@ -124,7 +124,7 @@ def test_revert(fleet: list[Host], tmp_path: Path) -> None:
 
 
 @pytest.mark.fleet
-def test_keep_current(fleet: list[Host], tmp_path: Path) -> None:
+def test_the_keep_current_example_keeps_what_was_there(fleet: list[Host], tmp_path: Path) -> None:
     snapshot_module("vm=web01 name=pre-patch")
     before = {host.name: host.virsh("snapshot-list", "web01", "--name").split() for host in fleet}
     assert taken(run_example("keep-current", tmp_path)) == everywhere(fleet, "web01")
@@ -134,7 +134,7 @@ def test_keep_current(fleet: list[Host], tmp_path: Path) -> None:
 
 
 @pytest.mark.fleet
-def test_revert_fleet(fleet: list[Host], tmp_path: Path) -> None:
+def test_the_revert_fleet_example_reverts_every_vm_that_it_names(fleet: list[Host], tmp_path: Path) -> None:
     snapshot_module("vms=web*,off* name=pre-upgrade")
     done = run_example("revert-fleet", tmp_path)
     assert set(done.vms()) == {(host.name, vm) for host in fleet for vm in ("web01", "off01")}
@@ -143,7 +143,7 @@ def test_revert_fleet(fleet: list[Host], tmp_path: Path) -> None:
 
 
 @pytest.mark.fleet
-def test_remove(fleet: list[Host], tmp_path: Path) -> None:
+def test_the_remove_example_removes_once(fleet: list[Host], tmp_path: Path) -> None:
     snapshot_module("vm=web01 name=pre-patch")
     done = run_example("remove", tmp_path)
     assert {host: vms & {"web01"} for host, vms in taken(done).items()} == everywhere(fleet, "web01")
@@ -152,7 +152,7 @@ def test_remove(fleet: list[Host], tmp_path: Path) -> None:
 
 
 @pytest.mark.fleet
-def test_prune(fleet: list[Host], tmp_path: Path) -> None:
+def test_the_prune_example_keeps_what_is_young(fleet: list[Host], tmp_path: Path) -> None:
     snapshot_module("vm=web01 name=young")
     done = run_example("prune", tmp_path)
     assert taken(done) == everywhere(fleet)
@@ -160,7 +160,7 @@ def test_prune(fleet: list[Host], tmp_path: Path) -> None:
 
 
 @pytest.mark.fleet
-def test_orphans(fleet: list[Host], tmp_path: Path) -> None:
+def test_the_orphans_example_foretells_what_goes(fleet: list[Host], tmp_path: Path) -> None:
     """Somebody had libvirt forget a snapshot of ours, and put the VM back on the image under it."""
     folder = "/var/lib/libvirt/images"
     for host in fleet:
@@ -205,7 +205,9 @@ def agents(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             world.close()
 
 
-def test_through_the_agent(agents: list[AgentWorld], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_through_the_agent_snapshots_every_vm_once(
+    agents: list[AgentWorld], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     inventory = tmp_path / "inventory.json"
     inventory.write_text(json.dumps({"hypervisors": {"hosts": {address: {} for address in AGENTS}}}))
@@ -218,7 +220,7 @@ def test_through_the_agent(agents: list[AgentWorld], tmp_path: Path, monkeypatch
     assert taken(run_example("through-the-agent", tmp_path, inventory)) == {address: set() for address in AGENTS}
 
 
-def test_error_codes() -> None:
+def test_every_error_code_has_a_row_and_every_row_a_code() -> None:
     sources = "".join(path.read_text("utf-8") for path in (ROOT / "plugins").rglob("*.py"))
     table = README.partition("| `error_code` |")[2].partition("\n\n")[0]
     listed = re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)

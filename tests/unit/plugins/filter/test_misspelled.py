@@ -50,7 +50,7 @@ KNOWN = [
         ("snapshot_runing_onyl", "snapshot_running_only"),
     ],
 )
-def test_slips(name: str, meant: str) -> None:
+def test_a_slip_is_told_with_what_was_meant(name: str, meant: str) -> None:
     assert misspelled([name, "web", *KNOWN], KNOWN) == ({name: meant} if meant else {})
 
 
@@ -99,7 +99,7 @@ def test_what_is_known_is_no_slip_of_another() -> None:
     ("first", "second", "errors"),
     [("", "", 0), ("a", "", 1), ("", "ab", 2), ("ab", "ba", 1), ("abc", "acb", 1), ("abc", "xbz", 2), ("ca", "abc", 3)],
 )
-def test_distance(first: str, second: str, errors: int) -> None:
+def test_the_distance_is_the_number_of_errors_both_ways(first: str, second: str, errors: int) -> None:
     assert distance(first, second) == distance(second, first) == errors
 
 

@@ -140,7 +140,7 @@ def test_orphans_alone_are_no_snapshots(path: str) -> None:
         ({"older_than": timedelta(days=14)}, ()),
     ],
 )
-def test_what_goes(path: str, wish: dict[str, Any], removed: tuple[str, ...]) -> None:
+def test_retention_removes_what_it_says(path: str, wish: dict[str, Any], removed: tuple[str, ...]) -> None:
     assert prune(path, Retention(**wish))[0].removed == removed
     assert sorted(names(path)) == sorted({"day1", "day2", "day3", "day4", "day5"} - set(removed))
 

@@ -65,7 +65,7 @@ def test_what_is_cut_off_or_unknown(tmp_path: Path) -> None:
     assert made_for(elf(tmp_path / "other", 999)).machine == "machine 999"
 
 
-def test_no_program(tmp_path: Path) -> None:
+def test_a_script_is_no_program(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("#!/bin/sh\n")
     assert made_for(tmp_path / "text") == MadeFor(None)
     assert unfit(MadeFor(None), Here("x86_64", "2.36")) == "it is not an ELF program"
@@ -93,7 +93,7 @@ def test_this_python_runs_here() -> None:
         ),
     ],
 )
-def test_unfit(needs: MadeFor, machine: str, why: str | None) -> None:
+def test_a_program_that_does_not_fit_is_told_why(needs: MadeFor, machine: str, why: str | None) -> None:
     said = unfit(needs, Here(machine, "2.36"))
     assert (said is None) == (why is None)
     assert (why or "") in (said or "")

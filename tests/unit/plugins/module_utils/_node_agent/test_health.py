@@ -28,7 +28,7 @@ URL = "http://127.0.0.1:8080/api/v1/host/health"
         ("", "not with the agent's JSON"),
     ],
 )
-def test_health(monkeypatch: pytest.MonkeyPatch, body: str, reason: Optional[str]) -> None:
+def test_only_a_plain_true_is_healthy(monkeypatch: pytest.MonkeyPatch, body: str, reason: Optional[str]) -> None:
     monkeypatch.setattr(_health, "open_url", lambda *_words, **_options: io.BytesIO(body.encode()))
     health = Health(URL, True, None)
     if reason is None:

@@ -79,7 +79,7 @@ def test_another_program_is_named(prove: Prove) -> None:
         prove(Scene(({7: "old"}, True)))
 
 
-def test_never_well(prove: Prove) -> None:
+def test_an_agent_that_is_never_well_is_given_up_in_time(prove: Prove) -> None:
     scene = Scene(({7: "new"}, False))
     with pytest.raises(NotServing, match="is not well"):
         prove(scene)

@@ -69,7 +69,7 @@ def test_the_current_and_the_previous_are_never_pruned(releases: Releases, keep:
     assert releases.previous() == shas["b"]
 
 
-def test_no_previous(releases: Releases) -> None:
+def test_a_previous_release_that_is_gone_is_none(releases: Releases) -> None:
     assert releases.previous() is None
     releases.base.mkdir()
     (releases.base / "previous").symlink_to("releases/" + "0" * 64)

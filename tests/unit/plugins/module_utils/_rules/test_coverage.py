@@ -71,7 +71,9 @@ def covered(devices: str, chosen: Any = None, around: str = "") -> tuple[list[st
         (disk(snapshot="internal") + disk("vdb", snapshot="external"), None, ["vda", "vdb"], {}),
     ],
 )
-def test_covered(devices: str, chosen: Any, targets: list[str], left_out: dict[str, str]) -> None:
+def test_each_disk_is_covered_or_left_out_for_a_reason(
+    devices: str, chosen: Any, targets: list[str], left_out: dict[str, str]
+) -> None:
     assert covered(devices, chosen) == (targets, left_out)
 
 
@@ -99,7 +101,9 @@ def test_covered(devices: str, chosen: Any, targets: list[str], left_out: dict[s
         (disk(), [], "disk_not_covered", "no disk", ""),
     ],
 )
-def test_refused(devices: str, chosen: Any, error_code: str, says: str, remedy: str) -> None:
+def test_a_disk_that_cannot_be_covered_is_refused(
+    devices: str, chosen: Any, error_code: str, says: str, remedy: str
+) -> None:
     with pytest.raises(KvmError) as caught:
         covered(devices, chosen)
     assert caught.value.error_code == error_code

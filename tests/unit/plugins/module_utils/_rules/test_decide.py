@@ -22,7 +22,7 @@ MEMORY: dict[str, Any] = {"include_memory": True}
 ELSE_DISK_ONLY: dict[str, Any] = {"include_memory": True, "on_memory_blocked": "disk_only"}
 
 
-def test_the_rule() -> None:
+def test_a_snapshot_is_disk_only_unless_memory_is_asked_for() -> None:
     assert SnapshotRequest("s").disk_only is True
     assert SnapshotRequest("s", include_memory=True).disk_only is False
 
@@ -39,7 +39,9 @@ def test_the_rule() -> None:
         (ELSE_DISK_ONLY, "running", INVTSC, False, f"memory left out: {INVTSC[0]}"),
     ],
 )
-def test_memory(wish: dict[str, Any], state: str, blockers: tuple[str, ...], *, memory: bool, note: str) -> None:
+def test_memory_is_saved_where_there_is_any(
+    wish: dict[str, Any], state: str, blockers: tuple[str, ...], *, memory: bool, note: str
+) -> None:
     resolved, notes = resolve_memory(vm(state=state, memory_blockers=blockers), SnapshotRequest("s", **wish))
     assert resolved.include_memory is memory
     assert notes == ((note,) if note else ())
@@ -72,13 +74,15 @@ WITH_MEMORY = {"state": "running", "include_memory": True}
         (DISK_ONLY, {"description": "another", "quiesce": "required"}, ()),
     ],
 )
-def test_there_already(there: dict[str, Any], wish: dict[str, Any], blockers: tuple[str, ...]) -> None:
+def test_a_snapshot_that_is_as_asked_is_found(
+    there: dict[str, Any], wish: dict[str, Any], blockers: tuple[str, ...]
+) -> None:
     found = snapshot("s", parent="other", **there)
     there_now = vm(memory_blockers=blockers, snapshots=(snapshot("other"), found, snapshot("sibling")))
     assert existing_snapshot(there_now, SnapshotRequest("s", **wish)) is found
 
 
-def test_not_there() -> None:
+def test_a_name_in_other_letters_is_not_found() -> None:
     assert existing_snapshot(vm(snapshots=(snapshot("S"),)), SnapshotRequest("s")) is None
 
 
@@ -92,7 +96,9 @@ def test_not_there() -> None:
         ({"disks": ()}, {"disks": ("vda",)}, "covers no disk"),
     ],
 )
-def test_mismatch(there: dict[str, Any], wish: dict[str, Any], says: str) -> None:
+def test_a_snapshot_that_holds_something_else_is_refused(
+    there: dict[str, Any], wish: dict[str, Any], says: str
+) -> None:
     with pytest.raises(KvmError) as caught:
         existing_snapshot(vm(snapshots=(snapshot("s", **there),)), SnapshotRequest("s", **wish))
     assert caught.value.error_code == "snapshot_mismatch"
@@ -113,14 +119,16 @@ def test_mismatch(there: dict[str, Any], wish: dict[str, Any], says: str) -> Non
         ("auto", "running", True, MEMORY, False, "the saved memory holds"),
     ],
 )
-def test_freeze(quiesce: str, state: str, wish: dict[str, Any], note: str, *, agent: bool, freeze: bool) -> None:
+def test_a_guest_is_frozen_only_where_it_helps(
+    quiesce: str, state: str, wish: dict[str, Any], note: str, *, agent: bool, freeze: bool
+) -> None:
     decided, notes = decide_freeze(vm(state=state, guest_agent=agent), SnapshotRequest("s", quiesce=quiesce, **wish))
     assert decided is freeze
     assert [note in one for one in notes] == ([True] if note else [])
 
 
 @pytest.mark.parametrize(("state", "agent", "says"), [("running", False, "no guest agent"), ("paused", True, "paused")])
-def test_required_and_impossible(state: str, agent: bool, says: str) -> None:
+def test_a_required_freeze_that_cannot_be_is_refused(state: str, agent: bool, says: str) -> None:
     with pytest.raises(KvmError, match=says) as caught:
         decide_freeze(vm(state=state, guest_agent=agent), SnapshotRequest("s", quiesce="required"))
     assert caught.value.error_code == "agent_unavailable"

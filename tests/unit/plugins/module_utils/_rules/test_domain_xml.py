@@ -46,7 +46,9 @@ def test_a_disk_with_its_chain() -> None:
         (disk(extra="<mirror type='file'><source file='/vm/copy'/></mirror>"), "/vm/vda.qcow2", None, True),
     ],
 )
-def test_sources(xml: str, source: str | None, backing: tuple[str, ...] | None, has_source: bool) -> None:
+def test_each_disk_is_told_with_its_source_and_backing(
+    xml: str, source: str | None, backing: tuple[str, ...] | None, has_source: bool
+) -> None:
     (found,) = disks(parse(domain(xml)))
     assert (found.source, found.backing, found.has_source) == (source, backing, has_source)
 
@@ -101,7 +103,7 @@ def test_flags_and_order() -> None:
         ("<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>", False),
     ],
 )
-def test_agent(devices: str, connected: bool) -> None:
+def test_only_the_channel_of_the_guest_agent_tells_of_it(devices: str, connected: bool) -> None:
     assert agent_connected(parse(domain(devices))) is connected
 
 
@@ -116,7 +118,7 @@ def test_agent(devices: str, connected: bool) -> None:
         ("<os><nvram>/var/lib/libvirt/qemu/nvram/web01_VARS.fd</nvram></os>", True),
     ],
 )
-def test_nvram(os: str, nvram: bool) -> None:
+def test_firmware_with_nvram_is_seen(os: str, nvram: bool) -> None:
     assert has_nvram(parse(domain(around=os))) is nvram
 
 
@@ -124,6 +126,6 @@ def test_nvram(os: str, nvram: bool) -> None:
     ("backend", "tpm"),
     [("<backend type='emulator' version='2.0'/>", True), ("<backend type='passthrough'/>", False)],
 )
-def test_tpm(backend: str, tpm: bool) -> None:
+def test_an_emulated_tpm_is_seen(backend: str, tpm: bool) -> None:
     assert has_tpm(parse(domain(f"<tpm model='tpm-crb'>{backend}</tpm>"))) is tpm
     assert has_tpm(parse(domain())) is False

@@ -250,7 +250,9 @@ def layers(backing: dict[str, Optional[str]], **values: set[str]) -> Layers:
         ({"former": {"gone"}}, CHAIN, []),
     ],
 )
-def test_steps(values: dict[str, set[str]], backing: dict[str, Optional[str]], found: list[Step]) -> None:
+def test_a_layer_goes_only_where_nobody_needs_it(
+    values: dict[str, set[str]], backing: dict[str, Optional[str]], found: list[Step]
+) -> None:
     assert steps(layers(backing, **{"present": {"b"}, "ours": {"a", "b"}, **values})) == found
 
 

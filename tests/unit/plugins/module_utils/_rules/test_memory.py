@@ -35,7 +35,7 @@ TSC = "<clock offset='utc'><timer name='rtc' tickpolicy='catchup'/><timer name='
         "<features><hyperv mode='custom'><relaxed state='on'/></hyperv></features>",
     ],
 )
-def test_not_blocked(around: str) -> None:
+def test_harmless_processors_do_not_block_memory(around: str) -> None:
     assert memory_blockers(parse(domain(disk(), around))) == ()
 
 
@@ -98,7 +98,7 @@ def test_blocked_by_a_device(devices: str, says: str) -> None:
         disk("sda", "<readonly/>", device="cdrom"),
     ],
 )
-def test_harmless_devices(devices: str) -> None:
+def test_harmless_devices_do_not_block_memory(devices: str) -> None:
     assert memory_blockers(parse(domain(disk() + devices))) == ()
 
 

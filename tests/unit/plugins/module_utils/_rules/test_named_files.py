@@ -73,7 +73,7 @@ def test_comments_and_what_is_no_path_are_nothing() -> None:
     assert found("<!-- /i/web.qcow2 --><name>a/b</name><source protocol='rbd' name='pool/image'/>") == {}
 
 
-def test_volumes() -> None:
+def test_a_volume_is_named_with_whether_it_is_written() -> None:
     disk = "<disk type='volume'><source pool='p' volume='v'/><target dev='vda'/>{}</disk>"
     for more, writes in (("", True), ("<readonly/>", False)):
         root = etree.fromstring(f"<domain>{disk.format(more)}</domain>")

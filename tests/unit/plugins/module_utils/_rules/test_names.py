@@ -19,7 +19,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
     "name",
     ["a", "pre-patch", "a b", "<&\"'>", "größe", "数", "a.b", "a-", "100%", "x" * 251, "ü" * 125, "a\u00a0b", "😀"],
 )
-def test_taken(name: str) -> None:
+def test_names_that_survive_are_taken(name: str) -> None:
     check_snapshot_name(name)
 
 
@@ -50,7 +50,7 @@ def test_taken(name: str) -> None:
         ("ü" * 126, "longer than"),
     ],
 )
-def test_refused(name: str, says: str) -> None:
+def test_names_that_would_harm_are_refused(name: str, says: str) -> None:
     with pytest.raises(KvmError) as caught:
         check_snapshot_name(name)
     assert caught.value.error_code == "bad_name"
@@ -67,7 +67,7 @@ def test_refused(name: str, says: str) -> None:
         (("a+b@c=d",), "a+b@c=d"),
     ],
 )
-def test_file_name(parts: tuple[str, ...], expected: str) -> None:
+def test_a_file_name_escapes_what_shells_and_paths_read(parts: tuple[str, ...], expected: str) -> None:
     assert file_name(*parts) == expected
 
 

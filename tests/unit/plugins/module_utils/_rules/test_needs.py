@@ -70,11 +70,11 @@ def disk(more: str = "", device: str = "cdrom", target: str = "sda", kind: str =
         ("<emulator>/usr/bin/qemu</emulator>", ["file:/usr/bin/qemu"]),
     ],
 )
-def test_devices(devices: str, expected: list[str]) -> None:
+def test_each_device_needs_its_files_and_links(devices: str, expected: list[str]) -> None:
     assert found(devices) == expected
 
 
-def test_boot() -> None:
+def test_booting_needs_kernel_initrd_and_template() -> None:
     boot = "<kernel>/k</kernel><initrd>/i</initrd><loader>bios.bin</loader><nvram template='/t'>/not/there</nvram>"
     assert found(boot=boot) == ["file:/k", "file:/i", "file:/t"]
     assert found(boot=f"<nvram template='/t'>{__file__}</nvram>") == []

@@ -127,7 +127,7 @@ def test_times_of_other_zones() -> None:
         ("0d", timedelta(0)),
     ],
 )
-def test_ages(text: str, time: timedelta) -> None:
+def test_an_age_is_read_with_its_unit(text: str, time: timedelta) -> None:
     assert age(text) == time
 
 

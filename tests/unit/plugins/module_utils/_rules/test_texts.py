@@ -27,7 +27,7 @@ def code(**texts: Any) -> str:
 
 
 @pytest.mark.parametrize("lost", ["\x00", "\x1b", "\r", "\x7f", "\x9b", "\ud800", "\ufffe", "\uffff"])
-def test_lost(lost: str) -> None:
+def test_characters_that_xml_loses_are_refused(lost: str) -> None:
     assert code(description=f"a{lost}b") == "bad_request"
     assert code(labels={lost: "b"}) == "bad_request"
     assert code(labels={"a": lost}) == "bad_request"
@@ -38,11 +38,11 @@ def test_lost(lost: str) -> None:
 
 
 @pytest.mark.parametrize("kept", ["", " ", "two\nlines\tand a tab", "<&>'\"", "ü€𝄞", "\ufffd", "\u2028"])
-def test_kept(kept: str) -> None:
+def test_texts_that_xml_keeps_are_taken(kept: str) -> None:
     assert code(description=kept, labels={"a": kept}) == ""
 
 
-def test_length() -> None:
+def test_texts_that_are_too_long_are_refused() -> None:
     assert code(description="ü" * (MOST_BYTES // 2)) == ""
     assert code(description="ü" * (MOST_BYTES // 2) + "x") == "bad_request"
     assert code(labels={"a": "x" * MOST_BYTES}) == ""

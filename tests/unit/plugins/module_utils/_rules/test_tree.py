@@ -29,12 +29,12 @@ def drawn(snapshots: tuple[Snapshot, ...]) -> list[str]:
     return [f"{one.name}<{one.parent}{'*' if one.current else ''}" for one in snapshots]
 
 
-def test_one_more() -> None:
+def test_a_new_snapshot_is_a_leaf_and_current() -> None:
     after = with_taken(TREE, snapshot("new", "right", current=True))
     assert drawn(after) == ["root<None", "left<root", "leaf<left", "right<root", "second root<None", "new<right*"]
 
 
-def test_another_present() -> None:
+def test_only_one_snapshot_is_current() -> None:
     assert [one.name for one in with_current(TREE, "leaf") if one.current] == ["leaf"]
     assert [one.name for one in with_current(TREE, "right") if one.current] == ["right"]
 
@@ -49,7 +49,7 @@ def test_another_present() -> None:
         ("second root", ["root<None", "left<root", "leaf<left", "right<root*"]),
     ],
 )
-def test_one_less(name: str, left: list[str]) -> None:
+def test_children_of_a_removed_snapshot_go_to_its_parent(name: str, left: list[str]) -> None:
     assert drawn(without(TREE, name)) == left
 
 

@@ -124,7 +124,7 @@ def test_trouble_is_not_filtered_with_the_snapshots() -> None:
     assert found["missing_files"] == [{"snapshot": "root", "file": "/vm/root.qcow2"}]
 
 
-def test_memory_and_chains() -> None:
+def test_memory_and_chains_are_told() -> None:
     layers = (ChainLayer("/vm/s", "qcow2", 5, 100, "s"), ChainLayer("/vm/base", "raw", 7, 100))
     found = facts(memory_blockers=("invtsc",), memory_bytes=9, storage=Storage((DiskChain("vda", layers),))).to_result()
     assert found["memory"] == {"can_be_saved": False, "blockers": ["invtsc"], "bytes": 9}
@@ -144,7 +144,7 @@ def gathered(folder: Path, patterns: list[str] | None, wanted: list[str] | None 
     ("patterns", "found"),
     [(None, ["db01", "web01", "web02"]), ([], []), (["web*"], ["web01", "web02"]), (["!web*"], ["db01"])],
 )
-def test_which_vms(tmp_path: Path, patterns: list[str] | None, found: list[str]) -> None:
+def test_only_vms_that_match_are_gathered(tmp_path: Path, patterns: list[str] | None, found: list[str]) -> None:
     entries = gathered(tmp_path, patterns, None, "web02", "db01", "web01")
     assert [entry.domain.name for entry in entries] == found
 
@@ -198,7 +198,7 @@ def test_a_vm_that_goes_away_meanwhile(
     ("wanted", "found"),
     [(None, ["a", "b[1]", "b1"]), (["b[1]"], ["b[1]", "b1"]), (["*1", "a"], ["a", "b1"]), (["A"], []), ([], [])],
 )
-def test_which_snapshots(tmp_path: Path, wanted: list[str] | None, found: list[str]) -> None:
+def test_only_snapshots_that_match_are_told(tmp_path: Path, wanted: list[str] | None, found: list[str]) -> None:
     (entry,) = gathered(tmp_path, None, wanted, "web01")
     assert isinstance(entry.facts, VmFacts)
     assert sorted(one.name for one in entry.facts.snapshots) == sorted(found)

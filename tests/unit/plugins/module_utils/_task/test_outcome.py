@@ -65,7 +65,7 @@ def test_what_is_only_known_afterwards_is_no_change() -> None:
         (False, True, "snapshot 's' (with memory) of 3 VMs: 2 taken, 1 unchanged"),
     ],
 )
-def test_the_whole(check: bool, memory: bool, line: str) -> None:
+def test_a_result_sums_up_every_vm(check: bool, memory: bool, line: str) -> None:
     new = entry("a", after=TREE[:1], snapshot=TREE[0])
     there = entry("b", before=TREE, after=TREE, snapshot=TREE[0])
     other = entry("c", before=TREE[:1], after=TREE[:2], snapshot=TREE[1])
@@ -94,7 +94,7 @@ def test_the_whole(check: bool, memory: bool, line: str) -> None:
         (["locked"] * 5, "locked", "vm2: vm2 failed (and 2 more, see vms)"),
     ],
 )
-def test_failures(codes: list[str], error_code: str, tail: str) -> None:
+def test_failures_are_counted_and_the_first_are_told(codes: list[str], error_code: str, tail: str) -> None:
     failed = [
         entry(f"vm{number}", error=KvmError(code, "x", "y", n=number), msg=f"vm{number} failed")
         for number, code in enumerate(codes)
@@ -135,7 +135,7 @@ def test_power_is_drawn_where_it_changes() -> None:
     assert (changed.changed, changed.to_result()["power"]) == (True, "shutoff")
 
 
-def test_marks() -> None:
+def test_the_tree_shows_marks_and_labels() -> None:
     marked = snapshot("s", protected=True, labels={"b": "2", "a": "1"}, current=True)
     assert tree_text([marked]) == "s: disk-only, vda, protected, a=1, b=2, current\n"
 

@@ -51,7 +51,7 @@ def remove(path: str, name: str = "", check_mode: bool = False, children: bool =
     return outcome
 
 
-def test_what_is_chosen() -> None:
+def test_a_name_its_children_or_all_are_chosen() -> None:
     machine = vm(snapshots=TREE)
     assert [one.name for one in named("left", False)(machine)] == ["left"]
     assert [one.name for one in named("right", True)(machine)] == ["right"]
@@ -61,7 +61,7 @@ def test_what_is_chosen() -> None:
 
 
 @pytest.mark.parametrize("choose", [named("leaf", False), named("left", True), every])
-def test_protected(choose: Any) -> None:
+def test_a_protected_snapshot_is_refused_however_it_is_chosen(choose: Any) -> None:
     with pytest.raises(KvmError) as caught:
         choose(vm(snapshots=TREE))
     assert (caught.value.error_code, caught.value.details) == ("snapshot_protected", {"snapshots": ["leaf"]})

@@ -37,7 +37,9 @@ DIRECTORIES = {
         ({"a": []}, {}),
     ],
 )
-def test_room(tmp_path: Path, needs: dict[str, list[tuple[str, int]]], refused: dict[str, str]) -> None:
+def test_plans_that_do_not_fit_together_are_refused(
+    tmp_path: Path, needs: dict[str, list[tuple[str, int]]], refused: dict[str, str]
+) -> None:
     hypervisor = MockHypervisor(state_file(tmp_path, directories=DIRECTORIES))
     plans = [plan(name, *((directory, size * MIB) for directory, size in wanted)) for name, wanted in needs.items()]
     found = without_room(hypervisor, plans)

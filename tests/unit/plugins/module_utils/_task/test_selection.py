@@ -39,7 +39,7 @@ NAMES = [domain.name for domain in DOMAINS]
         (["!*"], []),
     ],
 )
-def test_selected(patterns: list[str], expected: list[str]) -> None:
+def test_names_globs_uuids_and_exclusions_are_selected(patterns: list[str], expected: list[str]) -> None:
     meant = select(DOMAINS, patterns)
     assert ([domain.name for domain in meant.domains], meant.missing) == (expected, ())
 

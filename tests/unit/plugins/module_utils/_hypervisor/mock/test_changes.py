@@ -185,7 +185,7 @@ def test_room_that_a_merge_may_need(path: str) -> None:
     assert MockHypervisor(path).room("/vm").free == 1 << 31  # the same data, elsewhere
 
 
-def test_a_mixed_one(path: str) -> None:
+def test_a_mixed_snapshot_is_refused(path: str) -> None:
     with edited(path) as (_state, native):
         native["snapshots"][1]["kind"] = "mixed"
     assert codes([revert(path, "s2"), remove(path, "s2")]) == ["mixed_chain"] * 2
@@ -228,7 +228,7 @@ def take_of_a(path: str, name: str) -> bool:
     return bool(hypervisor.take(plan_take(hypervisor, vm, SnapshotRequest(name)), Deadline(9)))
 
 
-def test_orphans(path: str) -> None:
+def test_only_overlays_that_nothing_needs_are_orphans(path: str) -> None:
     overlay = {"format": "qcow2", "size": 1, "backing_file": "/vm/a.qcow2"}
     with edited(path) as (state, _native):
         state["files"].update(

@@ -48,7 +48,9 @@ def look(path: str) -> tuple[VirtualMachine, Storage]:
         ("stuck", "never", "", True, ""),
     ],
 )
-def test_agents(tmp_path: Path, agent: str, quiesce: str, error_code: str, note: str, *, taken: bool) -> None:
+def test_a_guest_agent_that_fails_is_told(
+    tmp_path: Path, agent: str, quiesce: str, error_code: str, note: str, *, taken: bool
+) -> None:
     outcome = take(state_file(tmp_path, machine("a", agent=agent)), quiesce=quiesce)
     assert (code(outcome), outcome.changed) == (error_code, taken)
     assert [note in one for one in outcome.notes] == ([True] if note else [])
@@ -86,7 +88,7 @@ def test_memory_that_takes_too_long_is_not_saved(tmp_path: Path) -> None:
         ({"host_devices": ["usb"]}, ""),
     ],
 )
-def test_memory_blockers(tmp_path: Path, values: dict[str, Any], says: str) -> None:
+def test_what_blocks_saving_memory_is_told_and_refused(tmp_path: Path, values: dict[str, Any], says: str) -> None:
     path = state_file(tmp_path, machine("a", **values))
     outcome = take(path, include_memory=True)
     assert (code(outcome), outcome.changed) == (("memory_blocked", False) if says else ("", True))
@@ -116,7 +118,7 @@ def test_memory_blockers(tmp_path: Path, values: dict[str, Any], says: str) -> N
         ({"block_job": True}, "block_job_active"),
     ],
 )
-def test_a_second_disk(tmp_path: Path, disk: dict[str, Any], error_code: str) -> None:
+def test_a_second_disk_is_covered_or_refused(tmp_path: Path, disk: dict[str, Any], error_code: str) -> None:
     second = {"target": "vdb", "source": "/vm/second", **disk}
     path = state_file(tmp_path, {"name": "a", "disks": [{"target": "vda", "source": "/vm/a"}, second]})
     outcome = take(path)
@@ -231,7 +233,7 @@ def test_a_file_that_is_there_is_never_used_again(tmp_path: Path) -> None:
     assert outcome.snapshot.disks[0].file == "/vm/a.vda.s-2.qcow2"
 
 
-def test_room_goes(tmp_path: Path) -> None:
+def test_saved_memory_takes_room(tmp_path: Path) -> None:
     path = state_file(tmp_path, machine("a"), directories={"/vm": {"total": 1 << 40, "free": 1 << 39}})
     assert take(path, include_memory=True).changed
     assert MockHypervisor(path).room("/vm").free <= (1 << 39) - (1 << 30)
@@ -269,7 +271,7 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, text: str, error_code: str, 
     assert str(path) in caught.value.message
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_told_and_not_made(tmp_path: Path) -> None:
     with pytest.raises(KvmError, match="No such file") as caught:
         MockHypervisor(str(tmp_path / "none.json"))
     assert caught.value.error_code == "connection_failed"

@@ -179,7 +179,7 @@ def test_an_answer_that_is_none(
     assert len(agent.requests) == 1
 
 
-def test_nobody_listens(agent: BadAgent, run: Run) -> None:
+def test_an_agent_that_does_not_listen_is_told(agent: BadAgent, run: Run) -> None:
     agent.stop()
     result = run(agent, vm="web01", name="s")
     assert (result["error_code"], "Nothing was sent" in result["msg"]) == ("agent_unreachable", True)

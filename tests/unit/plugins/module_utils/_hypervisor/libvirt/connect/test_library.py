@@ -34,7 +34,7 @@ except KvmError as error:
         ("libvirt,lxml", "mock", "connection_failed None"),
     ],
 )
-def test_without(libraries: str, backend: str, says: str) -> None:
+def test_a_missing_library_is_told_by_the_backend_that_needs_it(libraries: str, backend: str, says: str) -> None:
     command = [sys.executable, "-c", WITHOUT, libraries, backend]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.stdout.strip() == says, done.stderr

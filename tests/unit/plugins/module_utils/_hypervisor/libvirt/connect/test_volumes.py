@@ -68,7 +68,9 @@ def resolved(pool: str) -> Any:
         ("none", "volume", None, "does not have"),
     ],
 )
-def test_a_volume(pool: str, kind: str, path: str | None, reason: str) -> None:
+def test_a_volume_is_found_in_its_pool_or_the_reason_is_told(
+    pool: str, kind: str, path: str | None, reason: str
+) -> None:
     root = resolved(pool)
     (found,) = disks(root)
     assert (found.type, found.source) == (kind, path)

@@ -86,7 +86,7 @@ def pasts(record: Record, snapshots: list[Saved]) -> dict[str, str]:
     return {one.name: looking.past(one).past for one in snapshots}
 
 
-def test_as_it_was(row: tuple[Record, list[Saved]], tmp_path: Path) -> None:
+def test_images_as_they_were_are_unchanged(row: tuple[Record, list[Saved]], tmp_path: Path) -> None:
     assert pasts(*row) == {"s1": "unchanged", "s2": "unchanged"}
     assert set(row[0].images) == {str(tmp_path / "base"), str(tmp_path / "middle")}
     assert looked_at(*row) == row[0]
@@ -99,7 +99,9 @@ def test_as_it_was(row: tuple[Record, list[Saved]], tmp_path: Path) -> None:
         ("middle", {"s1": "unchanged", "s2": "changed"}),
     ],
 )
-def test_written_to(row: tuple[Record, list[Saved]], tmp_path: Path, file: str, past: dict[str, str]) -> None:
+def test_an_image_that_was_written_to_is_told(
+    row: tuple[Record, list[Saved]], tmp_path: Path, file: str, past: dict[str, str]
+) -> None:
     with open(tmp_path / file, "ab") as stream:
         stream.write(b"x")
     assert pasts(*row) == past
@@ -134,7 +136,7 @@ def test_what_is_gone_is_not_forgotten(row: tuple[Record, list[Saved]], tmp_path
     assert pasts(seen, row[1]) == {"s1": "unchanged", "s2": "unchanged"}
 
 
-def test_what_was_moved(row: tuple[Record, list[Saved]], tmp_path: Path) -> None:
+def test_a_moved_image_is_unchanged_where_its_time_is(row: tuple[Record, list[Saved]], tmp_path: Path) -> None:
     shutil.copy2(tmp_path / "base", tmp_path / "moved")
     moved = saved("s1", str(tmp_path / "moved"), str(tmp_path / "middle"))
     assert pasts(row[0], [moved]) == {"s1": "unchanged"}

@@ -59,7 +59,9 @@ FEATURES = extension(0x6803F857, bytes(48))
         (header(backing=b'json:{"file.filename":"/vm/b"}'), "/vm/b", ""),
     ],
 )
-def test_by_hand(tmp_path: Path, content: bytes, backing: str | None, backing_format: str) -> None:
+def test_headers_made_by_hand_are_read(
+    tmp_path: Path, content: bytes, backing: str | None, backing_format: str
+) -> None:
     file = tmp_path / "x.qcow2"
     file.write_bytes(content)
     image = read_image(str(file), "qcow2")
@@ -115,7 +117,7 @@ def test_a_relative_backing_file_lies_beside_the_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"QFI\xfb", b"x" * 200, b"QFI\x00" + bytes(200)])
-def test_no_qcow2(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_qcow2_image_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "x"
     file.write_bytes(content)
     with pytest.raises(ValueError, match="not a qcow2 image"):
@@ -140,7 +142,7 @@ def test_a_circle_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", ["compat=0.10", "compat=1.1", "cluster_size=2M", "lazy_refcounts=on", "data_file_raw=off"]
 )
-def test_as_qemu_says(tmp_path: Path, options: str) -> None:
+def test_chains_are_read_as_qemu_img_says(tmp_path: Path, options: str) -> None:
     base, middle, top = (str(tmp_path / name) for name in ("b,a se.raw", "middle.qcow2", "top.qcow2"))
     qemu_img("create", "-f", "raw", base, "10M")
     qemu_img("create", "-f", "qcow2", "-o", options, "-b", base, "-F", "raw", middle)
@@ -155,7 +157,7 @@ def test_as_qemu_says(tmp_path: Path, options: str) -> None:
 
 
 @needs_qemu_img
-def test_an_overlay(tmp_path: Path) -> None:
+def test_an_overlay_is_private_and_made_only_once(tmp_path: Path) -> None:
     base, overlay = str(tmp_path / "b,a=se & 'x'.qcow2"), str(tmp_path / "o,v.qcow2")
     qemu_img("create", "-f", "qcow2", base, "10M")
     create_overlay(overlay, base, "qcow2", 10 << 20)

@@ -50,7 +50,7 @@ def base(size: int, image_format: str = "qcow2", virtual: int = 64, device: bool
     return Image("/vm/base", image_format, size * MIB, virtual * MIB, device=device)
 
 
-def test_a_file(said: dict[str, Any]) -> None:
+def test_a_merge_wants_what_its_base_lacks(said: dict[str, Any]) -> None:
     assert wanted(top(3), base(10)) == 0
     assert wanted(top(20), base(62)) == 0  # it cannot grow by more than 2
     assert wanted(top(8), base(10)) == 8 * MIB  # qemu-img does not say

@@ -30,7 +30,7 @@ NBD = {"driver": "nbd", "server": {"type": "inet", "host": "127.0.0.1", "port": 
         ("host_device:/dev/vg/lv", "/dev/vg/lv"),
     ],
 )
-def test_a_path(text: str, path: str) -> None:
+def test_a_plain_path_is_resolved_beside_its_image(text: str, path: str) -> None:
     found = resolve("/vm/top.qcow2", text)
     assert (found.path, found.end, found.format, found.files) == (path, "", "", (path,))
 

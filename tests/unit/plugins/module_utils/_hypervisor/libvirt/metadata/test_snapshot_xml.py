@@ -55,7 +55,7 @@ def as_libvirt_keeps_it(xml: str, devices: str, state: str = "disk-snapshot", pa
     return str(etree.tostring(root, encoding="unicode"))
 
 
-def test_there_and_back(tmp_path: Path) -> None:
+def test_what_is_written_is_read_back_the_same(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     state = tmp_path / "state"
     state.touch()
@@ -117,7 +117,7 @@ def test_memory_and_files_that_are_gone(tmp_path: Path) -> None:
         ("", "none", False),
     ],
 )
-def test_what_others_took(body: str, kind: str, memory: bool) -> None:
+def test_a_snapshot_of_others_is_told_by_its_kind(body: str, kind: str, memory: bool) -> None:
     taken = from_xml(f"<domainsnapshot><name>s</name>{body}</domainsnapshot>", {})
     assert (taken.kind, taken.include_memory, taken.quiesced) == (kind, memory, None)
 
@@ -132,7 +132,7 @@ TREE = (
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(5)))[::7])
-def test_tree_order(order: tuple[int, ...]) -> None:
+def test_parents_come_before_their_children_and_older_before_younger(order: tuple[int, ...]) -> None:
     sorted_names = [one.name for one in in_tree_order([TREE[number] for number in order])]
     assert sorted_names == ["z root", "early", "late", "leaf", "a root"]
 
