@@ -106,6 +106,8 @@ def remove(vm: str) -> dict[str, Any]:
     uuid = virsh("domuuid", vm, check=False).strip()
     virsh("destroy", vm, check=False)
     virsh("undefine", vm, "--snapshots-metadata", check=False)
+    if os.path.islink(f"{ROOT}/{vm}"):  # of storage that was moved
+        os.unlink(f"{ROOT}/{vm}")
     shutil.rmtree(f"{ROOT}/{vm}", ignore_errors=True)
     for memory in glob.glob(f"{ROOT}/{vm}.*.memory"):
         os.unlink(memory)

@@ -30,6 +30,8 @@ SITUATIONS = {
     "shared root removed, on a branch": "take a, take b, revert a, take c, remove a",
     "middle removed": "take a, take b, take c, remove b",
     "shared middle removed": "take a, take b, take c, revert b, take d, remove b",
+    "shared middle removed, of a branch": "take z, take a, take b, revert a, remove a",
+    "shared middle removed, of a branch that goes on": "take z, take a, take b, revert a, remove a, take c",
     "newest removed": "take a, take b, remove b",
     "other branch removed": "take a, take b, revert a, take c, remove b",
     "oldest removed": "take a, take b, remove a",

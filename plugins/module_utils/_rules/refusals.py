@@ -51,6 +51,12 @@ def vm_gone(vm: str, reason: str = "", **native: Any) -> KvmError:
     )
 
 
+def changed_meanwhile(vm: str) -> KvmError:
+    """Return the error of a VM whose disks somebody changed while a task was being planned."""
+    message = f"Somebody changed the disks of {vm}, or what is based on them, at this very moment."
+    return KvmError("busy", message, "Nothing was changed. Run the task again: it looks at what is there first.")
+
+
 def removed_meanwhile(vm: str, snapshot: str) -> KvmError:
     """Return the error of a snapshot that was there when the task looked first."""
     return KvmError(

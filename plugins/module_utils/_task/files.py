@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 
@@ -15,7 +16,9 @@ def in_order(planned: Sequence[str], removed: Sequence[str]) -> tuple[str, ...]:
 
 def otherwise(planned: Sequence[str], removed: Sequence[str]) -> tuple[str, ...]:
     """Return notes that say in what the files removed differ from those planned; none where they do not."""
-    stayed = [file for file in planned if file not in removed]
-    also = [file for file in removed if file not in planned]
+    # One file may be told by two names.
+    were, gone = (set(map(os.path.realpath, files)) for files in (planned, removed))
+    stayed = [file for file in planned if os.path.realpath(file) not in gone]
+    also = [file for file in removed if os.path.realpath(file) not in were]
     notes = [f"not deleted, although planned: {', '.join(stayed)}"] if stayed else []
     return (*notes, f"deleted too, although not planned: {', '.join(also)}") if also else tuple(notes)

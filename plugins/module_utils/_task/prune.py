@@ -21,6 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome impo
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -88,10 +89,15 @@ class Prune(Action[Choice, Pruning]):
             removal = _untouched(plan)
         else:
             # Planned again where some are gone: not all may be.
-            again = hypervisor.plan_remove(plan.vm, plan.removal.snapshots) if plan.orphans else plan.removal
+            vm = hypervisor.inspect(plan.vm.id) if plan.orphans else plan.vm
+            again = hypervisor.plan_remove(vm, plan.removal.snapshots) if plan.orphans else plan.removal
             removal = self._absent.act(hypervisor, again, deadline)
         if plan.later and not removal.error:
-            deleted += hypervisor.delete_orphans(hypervisor.inspect(plan.vm.id), plan.later)
+            try:
+                deleted += hypervisor.delete_orphans(hypervisor.inspect(plan.vm.id), plan.later)
+            except KvmError as error:  # what was removed before it is removed
+                deleted += error.files_removed
+                removal = replace(removal, error=error, msg=f"{removal.msg}. {error.full_message}")
         return _with_orphans(plan, removal, deleted, "deleted")
 
 

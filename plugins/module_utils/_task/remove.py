@@ -48,7 +48,8 @@ class Absent(Action[Sequence[Snapshot], RemovalPlan]):
     def act(self, hypervisor: Hypervisor, plan: RemovalPlan, deadline: Deadline) -> VmOutcome:
         notes: list[str] = []
         files: list[str] = []
-        vm, alone = plan.vm, len(plan.snapshots) == 1
+        alone = len(plan.snapshots) == 1
+        vm = plan.vm if alone else hypervisor.inspect(plan.vm.id)
         planned: list[str] = []
         for snapshot in plan.snapshots:
             try:

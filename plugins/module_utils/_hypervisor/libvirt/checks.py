@@ -23,7 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.survey import targets_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import is_same
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import birth, is_same
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
     known_as,
 )
@@ -119,9 +119,16 @@ def _is_left(record: Record, last: str, image: str, snapshots: Iterable[Saved]) 
         return False
     try:
         above, below = ([os.path.realpath(one.file) for one in walk_chain(top, "qcow2")] for top in (image, last))
-        return last not in above and os.path.realpath(image) not in below
+        apart = os.path.realpath(last) not in above and os.path.realpath(image) not in below
+        return apart and not set(above).isdisjoint(below) and not _is_younger(image, last)
     except UNREADABLE:
         return False  # told where chains are checked
+
+
+def _is_younger(image: str, last: str) -> bool:
+    """Whether an image was made after another one: no older definition names it."""
+    made, before = birth(image), birth(last)
+    return made is not None and before is not None and made > before
 
 
 def _frozen_below(top: str, frozen: Mapping[str, tuple[str, SavedDisk]]) -> Optional[tuple[str, str]]:

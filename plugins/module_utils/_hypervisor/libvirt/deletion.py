@@ -39,7 +39,7 @@ def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str],
         if is_device(file):
             continue  # what is on it is needed no more, and whose it is to be next is not for us to say
         try:
-            os.unlink(file)
+            os.unlink(os.path.realpath(file))  # a link of somebody's stays
         except FileNotFoundError:
             continue
         except OSError as error:

@@ -223,6 +223,11 @@ class VmHandle:
         if changed and self._seen is not None:
             del self._seen["saved"], self._seen["current"]
 
+    def never_was(self, files: Iterable[str]) -> None:
+        """Take files that this very run had made off those that it removed."""
+        made = set(files)
+        self.removed = [file for file in self.removed if file not in made]
+
     def unlink(self, files: Iterable[str]) -> None:
         """Delete files that nothing needs any more, and tell the pools. Raises ``file_in_use`` or ``file_not_removed``."""
         delete(self.name, self.connection, self.around(), files, self.removed)

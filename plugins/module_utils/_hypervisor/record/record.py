@@ -147,7 +147,7 @@ class Records:
             return _from_json(values)
         except FileNotFoundError:
             return Record()
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise record_unusable(error) from error
 
     def write(self, domain: DomainId, record: Record, durable: bool = False) -> None:

@@ -23,6 +23,7 @@ from typing import Optional
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.mapping import read_inside
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import birth
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, snapshot_key
@@ -124,7 +125,7 @@ class Frozen:
             return notes.get(file)
         status = os.stat(file)
         copies = (note for note in notes.values() if _is_copy(note.identity, status))
-        return next(copies, None) or next(_moved(notes, status), None)
+        return next(copies, None) or next(_moved(notes, file, status), None)
 
     def _file(self, file: str, form: str, serial: int, created_at: str) -> Past:
         if file not in self._facts:
@@ -200,12 +201,18 @@ def identity(file: str, form: str, *, synced: bool = False, mapped: bool = False
     )
 
 
-def _moved(notes: Mapping[str, ImageNote], status: os.stat_result) -> Iterator[ImageNote]:
-    """Yield the notes of files that are gone and whose inode this is: it was moved, and may have been written to since."""
+def _moved(notes: Mapping[str, ImageNote], path: str, status: os.stat_result) -> Iterator[ImageNote]:
+    """Yield the notes of files that are gone and whose inode this is: it was moved, and may have been written to since.
+
+    A new file may have the inode of a deleted one, and is born after that was noted.
+    """
+    born = birth(path)
+    if born is None:
+        return
     for file, note in notes.items():
         known = note.identity
         there = os.path.realpath(file) == file and os.path.exists(file)
-        if (known.inode, known.device) == (status.st_ino, status.st_dev) and not there:
+        if (known.inode, known.device) == (status.st_ino, status.st_dev) and not there and born <= known.mtime_ns:
             yield note
 
 

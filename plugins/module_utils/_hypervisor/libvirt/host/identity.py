@@ -18,12 +18,13 @@ _MASK, _SECONDS = 0, 80  # offsets in struct statx, see statx(2)
 def identity(file: str) -> Optional[list[Any]]:
     """Return inode and birth (ns since the epoch, None where the file system keeps none) of a file; None without it."""
     try:
-        return [os.stat(file).st_ino, _birth(file)]
+        return [os.stat(file).st_ino, birth(file)]
     except OSError:
         return None
 
 
-def _birth(file: str) -> Optional[int]:
+def birth(file: str) -> Optional[int]:
+    """Return when a file was made, in ns since the epoch; None where that is not kept."""
     # Python has no st_birthtime on Linux. glibc has statx since 2.28, musl since 1.2.
     statx = getattr(ctypes.CDLL(None), "statx", None)
     if statx is None:

@@ -76,7 +76,8 @@ def locked(files: Iterable[str], but: Optional[int] = None) -> dict[str, int]:
 def _is_locked(file: str) -> bool:
     """Whether anybody has a lock on a part of a file; where that cannot be asked, it may be.
 
-    The kernel is asked for this file alone: /proc/locks lists those of all VMs, and takes milliseconds with a few of them.
+    Of locks as QEMU takes them; one of flock(2) is none. The kernel is asked for this file alone: /proc/locks lists those of
+    all VMs, and takes milliseconds with a few of them.
     """
     try:
         with open(file, "rb") as stream:

@@ -120,7 +120,8 @@ def agree(
         is_current = one.name == (current or makeshift)
         changed = _follow(one.xml, disk.moved)
         for part in saved(one.xml).disks:
-            wanted = _makeshift(part, disk) if one.name == makeshift else _overlay(part, disk, reverts)
+            only_called = one.name == makeshift or (reverts and is_current and _is_far(part, disk))
+            wanted = _makeshift(part, disk) if only_called else _overlay(part, disk, reverts)
             if part.overlay is not None and wanted is not None and wanted != os.path.realpath(part.overlay):
                 unnamed(os.path.realpath(part.overlay))
                 _name_overlay(one.xml, part.target, disk.spelled.get(wanted, wanted))
@@ -134,6 +135,14 @@ def agree(
 def _oldest_root(found: Sequence[Saved]) -> str | None:
     roots = sorted((one for one in found if one.parent is None), key=lambda one: one.created_at)
     return roots[0].name if roots else None
+
+
+def _is_far(part: SavedDisk, disk: OnDisk) -> bool:
+    """Whether the VM is on an overlay that is not based on a snapshot's state itself: one in between, of a snapshot that was
+    removed, is shared with another branch, and a native revert would delete it.
+    """
+    chain, state = list(disk.chains.get(part.target, ())), os.path.realpath(part.state)
+    return state in chain[2:]
 
 
 def _makeshift(part: SavedDisk, disk: OnDisk) -> str | None:

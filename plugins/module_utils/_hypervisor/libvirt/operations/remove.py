@@ -21,6 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.noting import looked_at
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import is_based_on
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected, inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import refuse_writers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live import abort_commit
@@ -35,7 +36,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RemoveJournal, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import snapshot_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Layers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import being_written
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import changed_meanwhile
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, RemovalPlan
 
@@ -55,6 +58,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         if not isinstance(plan, PlannedRemoval):
             raise TypeError("a plan that another backend has made")
         handle, (snapshot,) = self._handle, plan.snapshots
+        self._require_as_planned(plan)
         going = [one for one in plan.every if one.name == snapshot.name]
         before, record, forest = handle.keep_record(), looked_at(plan.record, plan.every), plan.forest
         if going and going[0].kind == "internal":
@@ -72,6 +76,20 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
                 handle.put_back_record(before)
             raise
         return Done(plan.notes, vm=after)
+
+    def _require_as_planned(self, plan: PlannedRemoval) -> None:
+        """Raise ``busy`` where the disks are not as the plan has them: planning may take a minute where room is scarce."""
+        handle, based = self._handle, plan.forest.layers if plan.forest else None
+        if tuple(handle.tops()) != plan.tops or (based and self._is_built_upon(based)):
+            raise changed_meanwhile(handle.name)
+
+    def _is_built_upon(self, layers: Layers) -> bool:
+        """Whether an overlay is based on a state that may be merged into, and was not when the removal was planned."""
+        files = self._handle.around().files
+        files.look_into({os.path.dirname(file) for file in layers.former})
+        return any(
+            one not in layers.backing and is_based_on(one, file) for file in layers.former for one in files.above(file)
+        )
 
     def _resume(self, journal: RemoveJournal) -> Recovery:
         """Go on where an interrupted run ended."""

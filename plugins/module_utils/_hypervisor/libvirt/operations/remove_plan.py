@@ -54,11 +54,12 @@ class RemoveWish:
 
 @dataclass(frozen=True)
 class PlannedRemoval(RemovalPlan):
-    """A plan with what it was made of: ``every`` snapshot as libvirt keeps it, the VM's layers as they are without those that
-    go, and the record that goes with that.
+    """A plan with what it was made of: ``every`` snapshot as libvirt keeps it, the ``tops`` that disks are on, the VM's layers
+    as they are without the snapshots that go, and the record that goes with that.
     """
 
     every: tuple[Saved, ...] = ()
+    tops: tuple[tuple[str, str], ...] = ()
     forest: Optional[Forest] = None
     record: Record = field(default_factory=Record)
 
@@ -99,6 +100,7 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
         notes=(*notes, *map(str, kept)),
         kept=kept,
         every=tuple(every),
+        tops=tuple(handle.tops()),
         forest=None if wish.orphans else forest,  # they are on the disks still
         record=record,
     )

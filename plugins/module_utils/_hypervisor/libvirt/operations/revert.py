@@ -149,6 +149,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
                 self._drop()
             else:
                 remove_unused(handle, journal.overlays.values())
+                handle.never_was(journal.overlays.values())
                 handle.put_back_record(*self._kept)
 
     def _resume(self, journal: RevertJournal) -> Recovery:

@@ -125,6 +125,9 @@ def _with_late_note(record: Record, taken: Saved, every: Iterable[Saved]) -> Rec
     key = snapshot_key(taken.name, taken.created_at)
     if key in record.snapshots:
         return record
+    overlays = {part.target: os.path.realpath(part.overlay) for part in taken.disks if part.overlay}
+    made = {file: Made(target, identity(file)) for target, file in overlays.items()}
+    record = replace(record, made={**record.made, **made}, active={**record.active, **overlays})
     soon = is_soon(taken)  # else somebody may have written to its images meanwhile
     record = with_taken(record, taken, states_of(every)) if soon else record
     note = SnapshotNote(serial=record.serial if soon else 0)
@@ -273,6 +276,7 @@ class _Taking:
         """Remove what was made for a snapshot that failed; the record stays if that cannot be made sure of."""
         with suppress(KvmError):  # libvirt is gone: the next run on this VM finds the record and clears up
             remove_unused(self._handle, files)
+            self._handle.never_was(files)
             self._handle.put_back_record(kept)
 
 
