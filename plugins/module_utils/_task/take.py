@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.existing import existing_snapshot
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import resolve_memory
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import check_snapshot_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.existing import existing_snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import decide_freeze
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import resolve_memory
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.texts import check_texts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_taken
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome

@@ -14,9 +14,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import disks, image_disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import check_domain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import block_job_active, managed_save
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.plan import check_domain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 

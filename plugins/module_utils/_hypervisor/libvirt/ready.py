@@ -16,7 +16,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     QemuUser,
     closed_directory,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.needs import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.needs import (
     DEVICE,
     FILE,
     LINK,

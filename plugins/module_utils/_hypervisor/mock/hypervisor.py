@@ -85,12 +85,15 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.t
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import from_json, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import agent_connected
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_blocked, memory_blockers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import agent_connected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     merge_timeout,
     not_as_told,
     overlay_dir_unusable,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import (
+    memory_blocked,
+    memory_blockers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError

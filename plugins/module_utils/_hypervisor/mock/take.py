@@ -11,15 +11,15 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.images import add_file, add_overlay
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import libvirt_error
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import (
     Freeze,
     freeze_seconds,
     notes_on,
     require_frozen,
     thaw_failed,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_timeout
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import libvirt_error
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import memory_timeout
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 

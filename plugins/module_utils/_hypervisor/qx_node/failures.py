@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.client import AgentError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import MEMORY_HINTS, memory_blocked
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import agent_unavailable, vm_gone
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import MEMORY_HINTS, memory_blocked
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 _NO_SNAPSHOT_HINTS = ("snapshot not found", "no domain snapshot")

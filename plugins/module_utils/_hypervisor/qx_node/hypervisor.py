@@ -36,12 +36,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_nod
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.listing import Listing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.refuse import not_supported
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Records
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     not_as_told,
     removed_meanwhile,
     vm_gone,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import decide_freeze
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (

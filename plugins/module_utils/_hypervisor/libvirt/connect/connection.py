@@ -14,8 +14,8 @@ from typing import Any, Callable, TypeVar
 from urllib.parse import urlsplit
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import MEMORY_HINTS, memory_blocked
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import libvirt_error, vm_gone
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import MEMORY_HINTS, memory_blocked
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 # virterror.h; written out since old bindings lack some of the names.

@@ -21,7 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     libvirt,
     parse,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import RESOLVED, UNRESOLVED
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import RESOLVED, UNRESOLVED
 
 _NO_POOL, _NO_VOLUME = 49, 50  # VIR_ERR_NO_STORAGE_POOL, VIR_ERR_NO_STORAGE_VOL
 

@@ -27,8 +27,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import is_same
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import disks, image_disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.named_files import named_files
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.named_files import named_files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import spoilt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine

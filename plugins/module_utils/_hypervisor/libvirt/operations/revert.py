@@ -59,7 +59,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     now,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Made
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, RevertPlan
 

@@ -68,15 +68,15 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     SnapshotNote,
     snapshot_key,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import (
     Freeze,
     freeze_seconds,
     notes_on,
     require_frozen,
     thaw_failed,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_timeout
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import memory_timeout
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, SnapshotPlan

@@ -28,15 +28,15 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import refuse_jobs
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.ready import check_overlay_directory
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import cover
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.coverage import cover
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import decide_freeze
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.plan import (
     check_depth,
     check_domain,
     files_plan,
     overlay_directory,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.needs import needs
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.needs import needs
 
 
 def parsed(xml: str) -> ElementTree.Element:

@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks, has_nvram, has_tpm
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
+    Disk,
+    disks,
+    has_nvram,
+    has_tpm,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import LeftOut
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Callable
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import file_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Need, SnapshotPlan
