@@ -125,7 +125,7 @@ def module(
     vm: str = "soak",
 ) -> dict[str, Any]:
     """Do what vm_snapshot does with these options."""
-    actions: dict[str, Callable[[], Action[Any]]] = {
+    actions: dict[str, Callable[[], Action[Any, Any]]] = {
         "present": lambda: Present(SnapshotRequest(name, include_memory=include_memory, quiesce="never")),
         "reverted": lambda: Reverted(RevertRequest(name, power)),
         "absent": lambda: Absent(named(name, children)),

@@ -277,7 +277,7 @@ def task(vm: str, kind: str, name: str = "", **options: Any) -> dict[str, Any]:
     return {"told": told, "done": done, "changed": changed}
 
 
-def _action(kind: str, name: str, options: dict[str, Any]) -> Action[Any]:
+def _action(kind: str, name: str, options: dict[str, Any]) -> Action[Any, Any]:
     if kind == "take":
         return Present(SnapshotRequest(name, quiesce="never", **_known(SnapshotRequest, options)))
     if kind == "revert":
@@ -293,7 +293,7 @@ def _known(request: Any, options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key in {field.name for field in fields(request)}}
 
 
-def _entry(vm: str, action: Action[Any], kind: str, name: str, check: bool) -> dict[str, Any]:
+def _entry(vm: str, action: Action[Any, Any], kind: str, name: str, check: bool) -> dict[str, Any]:
     try:
         with open_hypervisor(_WHERE) as hypervisor:
             done = run(hypervisor, [vm], action, Limits(1, 120), check_mode=check)

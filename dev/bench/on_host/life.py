@@ -75,7 +75,7 @@ def seconds(work: Callable[[], object]) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started}
 
 
-def module(action: _task.Action[Any]) -> None:
+def module(action: _task.Action[Any, Any]) -> None:
     """What vm_snapshot does between Ansible handing over and taking back."""
     with _arguments.open_hypervisor(PARAMS) as hypervisor:
         vms = _task.run(hypervisor, [VM], action, _task.Limits(1), check_mode=False)
