@@ -454,10 +454,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open i
     open_hypervisor,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import check_snapshot_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import Wording, outcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, every, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Limits, run
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest, SnapshotRequest

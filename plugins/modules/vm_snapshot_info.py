@@ -462,7 +462,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open i
     hypervisor_requirements,
     open_hypervisor,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import gather, result
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.gather import gather
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.result import result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 

@@ -13,9 +13,9 @@ from typing import Callable, Union
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import removed_meanwhile
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import subtree, without
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import in_order, otherwise
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan

@@ -13,10 +13,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names impor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import CHANGED, UNPROVEN
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import snapshot_changed
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_current, with_taken
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import in_order, otherwise
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.room import without_room
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import plan_take
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
