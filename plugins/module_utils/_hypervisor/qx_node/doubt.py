@@ -60,3 +60,10 @@ def _look(look: Callable[[], bool], doubt: InDoubtError, what: str) -> bool:
     if blind:
         raise unknown(doubt, what, f"Looking failed too: {blind.message}") from blind
     return False
+
+
+def unverified(what: str, error: KvmError) -> KvmError:
+    """Return the error for work that the agent calls done, and that could not be looked at then."""
+    message = f"The agent said that {what} was done, and could not be asked whether it is there: {error.message}"
+    remedy = "Look with vm_snapshot_info once the agent answers again. Nothing was tried twice."
+    return KvmError("outcome_unknown", message, remedy, **error.details)
