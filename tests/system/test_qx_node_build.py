@@ -64,7 +64,7 @@ def refused(done: Run, *texts: str) -> None:
     """One message, and no host touched."""
     assert done.status != 0, done.output
     assert done.output.count("FAILED!") == 1, done.output
-    for text in (*texts, "No host was touched"):
+    for text in (*texts, "No host was changed"):
         assert text in done.output, done.output
 
 
