@@ -145,7 +145,7 @@ def test_no_such_package(build: Build, tree: Path) -> None:
 @needs_cargo
 def test_a_stale_lock_file(build: Build, tree: Path) -> None:
     spoil(tree / "agent" / "limiquantix-node" / "Cargo.toml", 'version = "0.1.0"', 'version = "0.2.0"')
-    refused(build(tree), "Cargo.lock does not fit Cargo.toml")
+    refused(build(tree), "Cargo.lock does not match Cargo.toml")
 
 
 @needs_cargo

@@ -334,7 +334,7 @@ def test_a_full_disk_is_refused(host: Host, deploy: Deploy, builds: Builds, serv
     try:
         for more in (["--check"], []):
             refused(
-                deploy(builds.good(2), *more, qx_node_base_dir="/mnt/full/qx-node"), "There is no room for qx-node", "KiB free"
+                deploy(builds.good(2), *more, qx_node_base_dir="/mnt/full/qx-node"), "There is no room for qx-node", "KiB are free"
             )
     finally:
         host.run("umount /mnt/full")
