@@ -177,6 +177,7 @@ options:
     type: int
     default: 0
 notes:
+  - With O(uri=qemu:///system) the module needs C(become=true), for libvirt, the images and its records.
   - After a snapshot the guest writes to overlay files beside its disks. They grow until the snapshot is removed.
   - No external snapshot holds UEFI variables or the state of a TPM. The result lists them under C(left_out).
   - As long as a VM has snapshots, libvirt refuses its live migration, and C(virsh undefine) without C(--snapshots-metadata).

@@ -46,7 +46,7 @@ options:
     elements: str
 notes:
   - The module changes nothing and disturbs no guest.
-  - It reads the image files. Where these are private, it needs C(become=true).
+  - With O(uri=qemu:///system) it needs C(become=true), to read the image files and the records of this collection.
   - A snapshot's overlay takes what the guest has written since. The image under it holds the disk as it was at the snapshot.
   - As long as a VM has snapshots, libvirt refuses its live migration, and C(virsh undefine) without C(--snapshots-metadata).
   - With O(backend=qx_node) the result has the VMs, whether they run, and the names of their snapshots. What qx-node does not
