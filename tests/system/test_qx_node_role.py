@@ -333,9 +333,8 @@ def test_a_full_disk_is_refused(host: Host, deploy: Deploy, builds: Builds, serv
     host.run("mkdir -p /mnt/full && mount -t tmpfs -o size=600k tmpfs /mnt/full")
     try:
         for more in (["--check"], []):
-            refused(
-                deploy(builds.good(2), *more, qx_node_base_dir="/mnt/full/qx-node"), "There is no room for qx-node", "KiB are free"
-            )
+            done = deploy(builds.good(2), *more, qx_node_base_dir="/mnt/full/qx-node")
+            refused(done, "There is no room for qx-node", "KiB are free")
     finally:
         host.run("umount /mnt/full")
     assert agent_of(host) == served

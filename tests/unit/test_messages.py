@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", "docs/docsite/rst/*.rst", "playbooks/**/*.yml", "roles/*/README.md", "roles/**/*.yml")
 # Lines that are not ours to word: what others say and is looked for or imitated, commands, names of things.
 FOREIGN = re.compile(
-    r"(migrate|no|get|find) domain|^domain not found|domain (snapshot|moment) |limiquantix/agent|`agent`|agent-test|the-agent|: agent$|agents?[_.]|_agent"
+    r"(migrate|no|get|find) domain|^domain not found|domain (snapshot|moment) "
+    r"|limiquantix/agent|`agent`|(the-)?agent(-test| -->)|: agent$|agents?[_.]|_agent"
 )
 MEASURED = re.compile(r"<!-- (bench[\w-]*|table):start -->.*?<!-- \1:end -->", re.DOTALL)  # written by the benches
 # What the vocabulary in CONTRIBUTING.md has another word for, and what a stranger cannot know.
