@@ -46,8 +46,8 @@ options:
   keep_last:
     description:
       - How many of the newest snapshots of each VM stay. V(0) keeps none for being new.
-      - Counts only snapshots that could go - not protected ones, not those that O(names) leaves out, and not those that others
-        took, unless O(include_foreign=true).
+      - Counts only snapshots that could go - not protected ones, not those that O(names) leaves out or O(protect) names, and not
+        those that others took, unless O(include_foreign=true).
     type: int
   older_than:
     description:

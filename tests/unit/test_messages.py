@@ -18,7 +18,14 @@ from typing import Any, NamedTuple
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "docs/docsite/rst/*.rst", "playbooks/**/*.yml", "roles/*/README.md", "roles/**/*.yml")
+DOCUMENTS = (
+    "README.md",
+    "docs/docsite/rst/*.rst",
+    "playbooks/**/*.yml",
+    "roles/*/README.md",
+    "roles/**/*.yml",
+    "changelogs/fragments/*.yml",
+)
 # Lines that are not ours to word: what others say and is looked for or imitated, commands, names of things.
 FOREIGN = re.compile(
     r"(migrate|no|get|find) domain|^domain not found|domain (snapshot|moment) "
@@ -100,7 +107,7 @@ def of_yaml(value: Any, key: str = "") -> Iterator[str]:
 def every_text() -> Iterator[Text]:
     for path in sorted(ROOT.glob("plugins/**/*.py")):
         yield from of_code(path)
-    for path in sorted([*ROOT.glob("roles/**/*.yml"), *ROOT.glob("playbooks/**/*.yml")]):
+    for path in sorted([*ROOT.glob("roles/**/*.yml", "changelogs/fragments/*.yml"), *ROOT.glob("playbooks/**/*.yml")]):
         for words in of_yaml(yaml.safe_load(path.read_text("utf-8"))):
             yield Text(str(path.relative_to(ROOT)), "text", words)
 
