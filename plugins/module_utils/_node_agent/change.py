@@ -104,7 +104,8 @@ def _failed(reason: str, log: list[str], before: Unfinished, outcome: str) -> Ag
     tail = "".join(f"\n  {line}" for line in log) or " nothing"
     return AgentError(
         "not_serving",
-        f"The new release ({before.to[:12]}) does not serve: {reason}. {outcome} The new one's log says:{tail}",
+        f"The new release ({before.to[:12]}) does not serve: {reason}. {outcome} Correct the new one, and run the role "
+        f"again. Its log says:{tail}",
         log=log,
         rolled_back_to=before.release,
     )
