@@ -534,7 +534,9 @@ def _absent(params: dict[str, Any], name: str) -> tuple[Action[Any, Any], Wordin
 def snapshot_request(params: dict[str, Any]) -> SnapshotRequest:
     """Return the snapshot that the task asks for; raise ``bad_request`` where that cannot be."""
     if params["include_memory"] and params["quiesce"] == "required":
-        remedy = "Nothing was changed. Leave out one of the two: saved memory holds also what the guest has yet to write."
+        remedy = (
+            "Nothing was changed. Leave out one of the two: saved memory holds also what the guest has yet to write."
+        )
         raise _bad_request("include_memory: true and quiesce: required exclude each other.", remedy)
     labels = params["labels"]
     return SnapshotRequest(

@@ -365,7 +365,7 @@ def test_check_do_check_again_do_again(mock_fleet: Path) -> None:
         assert check_again.results[host]["diff"] == do_again.results[host]["diff"] == []
     assert "+s: disk-only, vda, current" in check.output
     assert "web01: snapshot 's' taken (disk-only, quiesced)" in do.output
-    assert "web01: snapshot 's' is there already" in do_again.output
+    assert "web01: snapshot 's' already exists" in do_again.output
 
 
 def test_one_failing_vm_stops_nobody_else(mock_fleet: Path) -> None:
@@ -377,7 +377,7 @@ def test_one_failing_vm_stops_nobody_else(mock_fleet: Path) -> None:
     assert done.status != 0
     assert failed == {("mock-1", state["vms"][0]["name"]): "transient_domain"}
     assert sum(vm["changed"] for vm in done.vms().values()) == 2 * len(VMS) - 1
-    assert "is a transient domain" in done.output
+    assert "is not defined in libvirt (transient)" in done.output
 
 
 @pytest.mark.parametrize(
@@ -385,8 +385,11 @@ def test_one_failing_vm_stops_nobody_else(mock_fleet: Path) -> None:
     [
         (["snapshot_name=a/b"], "The snapshot name 'a/b' has a '/' in it"),
         (["snapshot_name=s", "snapshot_vms=nobody"], "No host has a VM nobody"),
-        (["snapshot_name=s", "snapshot_vms="], "which names no VM"),
-        (["snapshot_name=s", '{"snapshot_vms": ["*", "!"]}'], "vms has the entry '!', which names no VM"),
+        (["snapshot_name=s", "snapshot_vms="], "which cannot be the name of a VM"),
+        (
+            ["snapshot_name=s", '{"snapshot_vms": ["*", "!"]}'],
+            "vms has the entry '!', which cannot be the name of a VM",
+        ),
         (["snapshot_name=s", "snapshot_memory=perhaps"], "'perhaps' is not a valid boolean"),
     ],
 )

@@ -57,10 +57,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
 
-_LOOK_ON_HOST = "The agent says that it is done. Look on the host: virsh snapshot-list, and the agent's log."
-_MEMORY_NOT_KNOWN = "whether its memory can be saved shows only when it is taken, the agent does not tell it beforehand"
-_FREEZE_NOT_KNOWN = "the agent was asked to freeze the guest's file systems, but does not tell whether it did"
-_REVERTS_AGAIN = "the agent does not tell whether anything was written since, so that every run reverts anew"
+_LOOK_ON_HOST = "qx-node says that it is done. Look on the host: virsh snapshot-list, and qx-node's log."
+_MEMORY_NOT_KNOWN = (
+    "qx-node does not tell beforehand whether the memory can be saved: that shows only when the snapshot is taken"
+)
+_FREEZE_NOT_KNOWN = "qx-node was asked to freeze the guest's file systems, but does not tell whether it did"
+_REVERTS_AGAIN = "qx-node does not tell whether anything was written since, so every run reverts again"
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class QxNodeHypervisor(Hypervisor):
     def inspect(self, domain: DomainId) -> VirtualMachine:
         found = self._listing.find(domain.uuid)
         if found is None:
-            raise vm_gone(domain.name, f"the agent at {self._client.address.where} does not list it")
+            raise vm_gone(domain.name, f"qx-node at {self._client.address.where} does not list it")
         return replace(found, snapshots=as_snapshots(self._listed(domain)))
 
     def storage(self, vm: VirtualMachine) -> Storage:
@@ -107,7 +109,7 @@ class QxNodeHypervisor(Hypervisor):
         return SnapshotPlan(vm=vm, request=request, snapshot=snapshot, notes=notes)
 
     def room(self, directory: str) -> Room:
-        raise not_supported(f"room in {directory} (the agent does not tell which files there are)")
+        raise not_supported(f"room in {directory} (qx-node does not tell which files there are)")
 
     @contextmanager
     def lock(self, domain: DomainId, deadline: Deadline) -> Iterator[None]:
@@ -151,8 +153,8 @@ class QxNodeHypervisor(Hypervisor):
         except InDoubtError as doubt:
             note = was_done(lambda: self._is_listed(vm.id, name), doubt, what)
             if wish.include_memory:  # it is listed from the first moment on, and its memory may still be written
-                why = "It is listed, but whether all of its memory was saved the agent does not tell."
-                redo = f"Where it was not, remove {name!r} first: the next run changes nothing while it is listed. Look"
+                why = "It is listed, but qx-node does not tell whether all of its memory was saved."
+                redo = f"If it was not, remove {name!r} first: while it is listed, the next run changes nothing. Look"
                 raise unknown(doubt, what, why, f"{redo} with virsh snapshot-dumpxml on the host") from doubt
             return (note,)
         return ()
@@ -177,7 +179,7 @@ class QxNodeHypervisor(Hypervisor):
         except AgentError as failure:
             raise translated(failure, vm.name) from failure
         except InDoubtError as doubt:
-            why = "No list of snapshots shows it, and another revert would throw away what was written since."
+            why = "No list of snapshots shows it, and another revert would delete what was written since."
             raise unknown(doubt, what, why, "Look inside the guest, with virsh domblklist on the host") from doubt
         finally:
             self._listing.forget()
@@ -212,10 +214,10 @@ class QxNodeHypervisor(Hypervisor):
         return Recovery("")
 
     def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
-        raise not_supported("protected and labels (the agent keeps none)", "protected", "labels")
+        raise not_supported("protected and labels (qx-node keeps none)", "protected", "labels")
 
     def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
-        raise not_supported("orphans (the agent does not tell which files there are)", "orphans")
+        raise not_supported("orphans (qx-node does not tell which files there are)", "orphans")
 
     def _patience(self, deadline: Deadline) -> float:
         """Return how long a change may take: what is left of the VM's time, less what looking afterwards needs."""
@@ -259,8 +261,8 @@ def _lesser(plan: SnapshotPlan, tried: _Wish, error: KvmError) -> Optional[_Wish
 
 
 def _unverified(what: str, error: KvmError) -> KvmError:
-    message = f"The agent said that {what} was done, and could not be asked whether it is there: {error.message}"
-    remedy = "Look with vm_snapshot_info once the agent answers again. Nothing was tried twice."
+    message = f"qx-node said that {what} was done, but could not be asked whether it is there: {error.message}"
+    remedy = "Nothing was tried twice. Look with vm_snapshot_info when qx-node answers again."
     return KvmError("outcome_unknown", message, remedy, **error.details)
 
 
