@@ -124,7 +124,7 @@ def _usb_ids() -> Iterator[str]:
 def _missing(vm: str, need: Needed, reason: str) -> KvmError:
     what = {NETWORK: "network ", LINK: "network device "}.get(need.kind, "") + need.what
     message = f"{vm} could not start again: {need.whose} needs {what}, which {reason}."
-    remedy = f"Nothing was changed, and the VM was not stopped. {need.remedy}."
+    remedy = f"Nothing was changed, and the VM was not stopped. {need.remedy}"
     if need.kind in (FILE, VOLUME):
         return KvmError("file_missing", message, remedy, missing=need.what, files=[need.what])
     return KvmError("device_missing", message, remedy, missing=need.what)
