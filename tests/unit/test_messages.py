@@ -142,7 +142,7 @@ def test_the_list_has_every_error() -> None:
     assert worded > 0.8 * len(re.findall(r"raise \w*Error\(|return \w*Error\(", sources)) > 50
 
 
-def test_vocabulary() -> None:
+def test_every_text_keeps_to_the_vocabulary() -> None:
     found = [one for text in (*every_text(), *every_document()) for one in wrong(text)]
     assert not found, "\n".join(found)
 
