@@ -418,7 +418,7 @@ def current(inventory: Path, vm: str) -> list[str]:
     [
         (playbook("revert", "snapshot_name=a", "snapshot_vms=*", "snapshot_confirm=y"), "add -e snapshot_confirm=yes"),
         (playbook("remove", "snapshot_name=a", "snapshot_vms=nobody"), "No host has a VM nobody"),
-        (playbook("prune", "snapshot_older_than=7"), "'7', which is no age"),
+        (playbook("prune", "snapshot_older_than=7"), "'7', which is not an age"),
     ],
 )
 def test_what_is_not_said_plainly_is_not_done(mock_fleet: Path, words: Sequence[str], says: str) -> None:
