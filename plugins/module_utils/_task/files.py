@@ -17,5 +17,5 @@ def otherwise(planned: Sequence[str], removed: Sequence[str]) -> tuple[str, ...]
     """Return notes that say in what the files removed differ from those planned; none where they do not."""
     stayed = [file for file in planned if file not in removed]
     also = [file for file in removed if file not in planned]
-    notes = [f"not deleted, although planned: {', '.join(stayed)}"] if stayed else []
-    return (*notes, f"deleted too, although not planned: {', '.join(also)}") if also else tuple(notes)
+    notes = [f"these were to be deleted and are still there: {', '.join(stayed)}"] if stayed else []
+    return (*notes, f"these were deleted too: {', '.join(also)}") if also else tuple(notes)

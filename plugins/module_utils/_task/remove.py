@@ -86,10 +86,14 @@ def every(vm: VirtualMachine) -> Sequence[Snapshot]:
 def _unprotected(vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:
     protected = [one.name for one in snapshots if one.protected]
     if protected:
+        # Without it the task asks for a disk-only snapshot of that name, which is refused.
+        memory = " and include_memory: true" if any(one.include_memory for one in snapshots if one.protected) else ""
+        # Without it the task asks for a disk-only snapshot of that name, which is refused.
+        memory = " and include_memory: true" if any(one.include_memory for one in snapshots if one.protected) else ""
         raise KvmError(
             "snapshot_protected",
             f"{vm.name}: {', '.join(map(repr, protected))} {'is' if len(protected) == 1 else 'are'} protected.",
-            "Nothing was removed. Take the protection off first: state: present with protected: false.",
+            f"Nothing was removed. Take the protection off first: state: present with protected: false{memory}.",
             snapshots=protected,
         )
     return snapshots

@@ -110,7 +110,7 @@ def _look(hypervisor: Hypervisor, domain: DomainId) -> VirtualMachine:
     """Read a VM. Raises ``vm_not_found`` where it went away, or has another name than the task selected it by."""
     vm = hypervisor.inspect(domain)
     if vm.name != domain.name:
-        raise vm_gone(domain.name, f"it has just been renamed to {vm.name}")
+        raise vm_gone(domain.name, f"somebody renamed it to {vm.name}")
     return vm
 
 
@@ -159,7 +159,7 @@ def _act(
                 recovered = recovery
                 vm = hypervisor.inspect(domain)
                 if recovery.finished and before.operation and action.is_done_by(before.operation, vm):
-                    done = Nothing(vm, "that was all there was to do", vm.find(before.operation.snapshot))
+                    done = Nothing(vm, "nothing else was to be done", vm.find(before.operation.snapshot))
                     return _after_recovery(_settled(domain, done, limits), before, recovered)
             return _after_recovery(_act_on(hypervisor, vm, action, limits, deadline), before, recovered)
         except KvmError as error:
@@ -197,12 +197,12 @@ def _now(hypervisor: Hypervisor, domain: DomainId) -> Optional[VirtualMachine]:
 def _unsettled(vm: VirtualMachine) -> VmOutcome:
     operation = vm.operation
     if operation is None:
-        msg = "another run has just changed it; what is left to do is not known"
+        msg = "another run has just changed it; a check cannot know what is left to do"
         return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg)
     if operation.running:
-        msg = f"another run is at work on it ({operation}); what is left to do then is not known"
+        msg = f"another run is at work on it ({operation}); a check cannot know what is left to do then"
         return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg)
-    msg = f"the interrupted {operation} would be finished or undone first; what is left to do then is not known"
+    msg = f"the interrupted {operation} would be finished or undone first; a check cannot know what is left to do then"
     return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg, recovered=msg)
 
 

@@ -168,7 +168,7 @@ class VmHandle:
 
     def around(self) -> Surroundings:
         """Return what is there beside it on its host."""
-        with translated("the host", "reading what its VMs use"):
+        with translated("the host", "reading which files its VMs use"):
             return Surroundings(self.host_files, self.host_files.users(self.connection), self.id.uuid)
 
     def survey(
@@ -211,7 +211,7 @@ class VmHandle:
             if overlay in forest.layers.ours.difference(record.overlays):
                 self.write(replace(record, overlays=(*record.overlays, overlay)), durable=True)
 
-        with translated(self.name, "rewriting what libvirt keeps of its snapshots"):
+        with translated(self.name, "rewriting libvirt's metadata of its snapshots"):
             called = self.called_current()
             current = true_current(found, forest, called)
             disk = forest.on_disk(moved)

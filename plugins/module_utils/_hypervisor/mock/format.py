@@ -170,7 +170,7 @@ def _root(files: Mapping[str, Any], source: str | None) -> str | None:
 
 def _check(value: Any, known: Mapping[str, _Types], place: str, required: Iterable[str] = ()) -> None:
     if not isinstance(value, dict):
-        raise ValueError(f"{place} is no object")
+        raise ValueError(f"{place} is not an object")
     for key in required:
         if key not in value:
             raise ValueError(f"{place} has no {key!r}")

@@ -67,7 +67,7 @@ class MockHypervisor(Hypervisor):
 
     def __init__(self, path: str | None) -> None:
         if not path:
-            raise KvmError("bad_request", "backend: mock needs mock_path, its state file.", "Nothing was changed.")
+            raise KvmError("bad_request", "mock_path is missing: backend: mock needs it.", "Nothing was changed.")
         self._path = path
         self._file = StateFile(path)
         self._records = Records(self._file.lock_directory)
@@ -119,7 +119,7 @@ class MockHypervisor(Hypervisor):
         native = find_vm(self._file.read(), plan.vm.id)
         blockers = memory_blockers(domain_element(native))
         if plan.request.include_memory and blockers:
-            raise memory_blocked(plan.vm.name, blockers, "Libvirt refused it; nothing changed.")
+            raise memory_blocked(plan.vm.name, blockers, "libvirt refused it. Nothing was changed.")
         slow_seconds = native.get("slow_seconds", 0)
         freeze = freeze_guest(plan, native["agent"], slow_seconds, deadline)
         wait_while_taking(plan, slow_seconds, deadline)

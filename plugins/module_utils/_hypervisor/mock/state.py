@@ -99,10 +99,13 @@ class StateFile:
             with open(self._path, encoding="utf-8") as file:
                 state = json.load(file)
         except OSError as error:
-            remedy = "Copy tests/fixtures/mock/fleet.json of the collection there, or name another mock_path."
+            remedy = (
+                "Create it: tests/fixtures/mock/fleet.json in the collection's repository is an example. Or give "
+                "another mock_path."
+            )
             raise _unreachable(self._path, error, remedy) from error
         except ValueError as error:
-            raise _malformed(self._path, f"it is no JSON: {error}") from error
+            raise _malformed(self._path, f"it is not valid JSON: {error}") from error
         try:
             return complete(state, self._path)
         except ValueError as error:
@@ -115,7 +118,7 @@ class StateFile:
             os.makedirs(self.lock_directory, mode=0o700, exist_ok=True)
             descriptor = os.open(os.path.join(self.lock_directory, "state"), os.O_CREAT | os.O_RDWR, 0o600)
         except OSError as error:
-            raise _unreachable(self._path, error, "Its directory must be writable.") from error
+            raise _unreachable(self._path, error, "Make its directory writable.") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             state = self.read()
@@ -133,7 +136,7 @@ class StateFile:
             os.chmod(new, os.stat(self._path).st_mode & 0o777)
             os.replace(new, self._path)
         except OSError as error:
-            raise _unreachable(self._path, error, "It must be writable.") from error
+            raise _unreachable(self._path, error, "Make it writable.") from error
 
 
 def _unreachable(path: str, error: OSError, remedy: str) -> KvmError:
@@ -146,5 +149,5 @@ def _unreachable(path: str, error: OSError, remedy: str) -> KvmError:
 
 
 def _malformed(path: str, reason: str) -> KvmError:
-    remedy = "The format is described in plugins/module_utils/_hypervisor/mock/state.py. Nothing was changed."
+    remedy = "Nothing was changed. Correct it: plugins/module_utils/_hypervisor/mock/state.py describes the format."
     return KvmError("bad_request", f"The mock's state file {path} cannot be used: {reason}.", remedy, path=path)

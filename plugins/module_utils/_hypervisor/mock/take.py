@@ -38,7 +38,7 @@ def freeze_guest(plan: SnapshotPlan, agent: str, slow_seconds: float, deadline: 
         require_frozen(plan, silent)
         return silent
     if agent == "stuck":
-        return Freeze(False, "the guest agent does not answer the thaw", still_frozen=True)
+        return Freeze(False, "the guest agent did not answer when it was asked to thaw", still_frozen=True)
     if agent == "thaws_early":
         return Freeze(False, "the guest thawed before the snapshot was complete")
     if slow_seconds > seconds:
@@ -80,5 +80,5 @@ def switch_disks(plan: SnapshotPlan, state: dict[str, Any], native: dict[str, An
 def report(plan: SnapshotPlan, freeze: Freeze) -> tuple[str, ...]:
     """Return the notes on a snapshot that was taken; raise ``thaw_failed`` or ``quiesce_lost`` where that is worse."""
     if freeze.still_frozen:
-        raise thaw_failed(plan.vm.name, f"By hand: virsh domfsthaw {plan.vm.name}.")
+        raise thaw_failed(plan.vm.name, f"Thaw it: virsh domfsthaw {plan.vm.name}.")
     return notes_on(plan, freeze)

@@ -55,7 +55,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
 
-_REVERTS_AGAIN = "the agent does not tell whether anything was written since, so that every run reverts anew"
+_REVERTS_AGAIN = "qx-node does not tell whether anything was written since, so every run reverts again"
 
 
 class QxNodeHypervisor(Hypervisor):
@@ -81,7 +81,7 @@ class QxNodeHypervisor(Hypervisor):
     def inspect(self, domain: DomainId) -> VirtualMachine:
         found = self._listing.find(domain.uuid)
         if found is None:
-            raise vm_gone(domain.name, f"the agent at {self._client.address.where} does not list it")
+            raise vm_gone(domain.name, f"qx-node at {self._client.address.where} does not list it")
         return replace(found, snapshots=as_snapshots(self._snapshots.listed(domain)))
 
     def storage(self, vm: VirtualMachine) -> Storage:
@@ -92,7 +92,7 @@ class QxNodeHypervisor(Hypervisor):
         return plan_take(vm, request)
 
     def room(self, directory: str) -> Room:
-        raise not_supported(f"room in {directory} (the agent does not tell which files there are)")
+        raise not_supported(f"room in {directory} (qx-node does not tell which files there are)")
 
     @contextmanager
     def lock(self, domain: DomainId, deadline: Deadline) -> Iterator[None]:
@@ -120,7 +120,7 @@ class QxNodeHypervisor(Hypervisor):
         except AgentError as failure:
             raise translated(failure, vm.name) from failure
         except InDoubtError as doubt:
-            why = "No list of snapshots shows it, and another revert would throw away what was written since."
+            why = "No list of snapshots shows it, and another revert would delete what was written since."
             raise unknown(doubt, what, why, "Look inside the guest, with virsh domblklist on the host") from doubt
         finally:
             self._listing.forget()
@@ -155,10 +155,10 @@ class QxNodeHypervisor(Hypervisor):
         return Recovery("")
 
     def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
-        raise not_supported("protected and labels (the agent keeps none)", "protected", "labels")
+        raise not_supported("protected and labels (qx-node keeps none)", "protected", "labels")
 
     def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
-        raise not_supported("orphans (the agent does not tell which files there are)", "orphans")
+        raise not_supported("orphans (qx-node does not tell which files there are)", "orphans")
 
 
 def _lock_directory(base: str) -> str:

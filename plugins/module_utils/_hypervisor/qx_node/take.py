@@ -37,9 +37,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request im
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
-LOOK_ON_HOST = "The agent says that it is done. Look on the host: virsh snapshot-list, and the agent's log."
-_MEMORY_NOT_KNOWN = "whether its memory can be saved shows only when it is taken, the agent does not tell it beforehand"
-_FREEZE_NOT_KNOWN = "the agent was asked to freeze the guest's file systems, but does not tell whether it did"
+LOOK_ON_HOST = "qx-node says that it is done. Look on the host: virsh snapshot-list, and qx-node's log."
+_MEMORY_NOT_KNOWN = (
+    "qx-node does not tell beforehand whether the memory can be saved: that shows only when the snapshot is taken"
+)
+_FREEZE_NOT_KNOWN = "qx-node was asked to freeze the guest's file systems, but does not tell whether it did"
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ def _post(snapshots: Snapshots, plan: SnapshotPlan, wish: _Wish, deadline: Deadl
     except InDoubtError as doubt:
         note = was_done(lambda: snapshots.is_listed(vm.id, name), doubt, what)
         if wish.include_memory:  # it is listed from the first moment on, and its memory may still be written
-            why = "It is listed, but whether all of its memory was saved the agent does not tell."
-            redo = f"Where it was not, remove {name!r} first: the next run changes nothing while it is listed. Look"
+            why = "It is listed, but qx-node does not tell whether all of its memory was saved."
+            redo = f"If it was not, remove {name!r} first: while it is listed, the next run changes nothing. Look"
             raise unknown(doubt, what, why, f"{redo} with virsh snapshot-dumpxml on the host") from doubt
         return (note,)
     return ()

@@ -94,7 +94,7 @@ def _thaw(domain: Any, freeze: Freeze) -> None:
             if freeze.held and thawed == 0:
                 _lose(freeze, "the guest thawed before the snapshot was complete")
             return
-    _lose(freeze, f"the guest agent does not answer the thaw: {said}")
+    _lose(freeze, f"the guest agent did not answer when it was asked to thaw: {said}")
     freeze.still_frozen = True
 
 

@@ -122,7 +122,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         overlays = (*record.overlays, *map(os.path.realpath, journal.overlays.values()))
         noted = replace(record, overlays=overlays, kept=kept)
         handle.write(replace(noted, journal=journal), durable=True)
-        with translated(handle.name, "asking as whom QEMU runs"):
+        with translated(handle.name, "asking which user QEMU runs as"):
             users = of_unlabelled(handle.connection, handle.definition())
         for part in target.disks:
             try:
@@ -210,16 +210,16 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             self._drop()
             raise KvmError(
                 "busy",
-                f"Somebody started {handle.name} while it was being reverted.",
-                "The revert was undone: the VM goes on with what it had. Run the task again.",
+                f"Somebody started {handle.name} during the revert.",
+                "The revert was undone, and the VM is as before. Run the task again.",
             )
 
     def _verify(self, journal: RevertJournal) -> None:
         if not is_on(self._handle, journal):
             raise KvmError(
                 "verification_failed",
-                f"After the revert {self._handle.name} is not on its new overlays.",
-                "Delete no file. Look at vm_snapshot_info and libvirt's log.",
+                f"{self._handle.name} is not on its new overlays after the revert.",
+                "Do not delete any file. Look with vm_snapshot_info and at libvirt's log.",
             )
 
     def _revert_internal(self, target: Saved, power: str) -> None:

@@ -47,7 +47,7 @@ _SHALLOW_LIBVIRT, _SHALLOW_LAYERS = (10_008_000, 12_000_000), 25
 
 def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> SnapshotPlan:
     """Return the plan. Raises as `Hypervisor.plan_take` says."""
-    with translated(vm.name, "asking for what goes on with it"):
+    with translated(vm.name, "asking for its jobs"):
         refuse_jobs(vm, handle.native, vm.xml)
         check_written(vm.name, handle.native, vm.xml)
     if not vm.active or decide_freeze(vm, request)[0]:  # else QEMU makes the overlays
@@ -60,7 +60,7 @@ def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> Snap
 
 
 def _check_directories(handle: VmHandle, xml: Any, plan: SnapshotPlan) -> None:
-    with translated(handle.name, "asking as whom QEMU runs"):
+    with translated(handle.name, "asking which user QEMU runs as"):
         user = QemuUser.of(handle.connection, xml)
     for directory in dict.fromkeys(need.directory for need in plan.needs):
         check_overlay_directory(handle.name, directory, user)

@@ -62,7 +62,7 @@ def resolved(pool: str) -> Any:
     [
         ("dir", "file", "/pool/v", ""),
         ("lvm", "block", "/dev/vg/v", ""),
-        ("rbd", "volume", None, "no file or block device"),
+        ("rbd", "volume", None, "not a file or block device"),
         ("off", "volume", None, "virsh pool-start off"),
         ("stale", "volume", None, "virsh pool-refresh stale"),
         ("none", "volume", None, "does not have"),
