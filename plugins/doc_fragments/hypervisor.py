@@ -14,82 +14,84 @@ options:
   backend:
     description:
       - How the hypervisor is reached.
-      - V(libvirt) uses the libvirt of the managed host, which needs its C(python3-libvirt) and C(python3-lxml).
-      - V(mock) uses a hypervisor that lives in the file O(mock_path) - for rehearsals, and for machines without KVM.
-      - V(qx_node) uses the HTTP API of the agent qx-node at O(url), from the host itself or from anywhere, such as with
-        C(delegate_to=localhost). What the agent cannot do or does not tell is refused with C(error_code=not_supported) where
-        it is asked for, and V(null) in results.
-      - Runs of V(qx_node) exclude each other for one user on one machine only, since the agent has no locks.
+      - V(libvirt) uses the libvirt of the managed host. The host needs C(python3-libvirt) and C(python3-lxml).
+      - V(mock) simulates a hypervisor in the file O(mock_path), for rehearsals and for machines without KVM.
+      - V(qx_node) uses the HTTP API of the node agent (qx-node) at O(url), from the host itself or from elsewhere, such as with
+        C(delegate_to=localhost). Options for what qx-node cannot do are refused with C(error_code=not_supported), and result
+        keys for what it does not tell are V(null).
+      - With V(qx_node), only runs of the same user on the same machine wait for each other, since qx-node has no locks.
     type: str
     choices: [libvirt, mock, qx_node]
     default: libvirt
   uri:
     description:
-      - The libvirt URI, V(qemu:///system) or V(qemu:///session). Used by O(backend=libvirt).
-      - URIs of other hosts are refused, because the module compares what libvirt says with the image files.
+      - The libvirt URI, V(qemu:///system) or V(qemu:///session). Used with O(backend=libvirt).
+      - URIs of other hosts are refused, because the module compares what libvirt says with the image files on this host.
     type: str
     default: qemu:///system
   mock_path:
     description:
-      - The JSON file that holds the state of the mock hypervisor. Required by O(backend=mock).
+      - The JSON file with the simulated hypervisor and its VMs. Required with O(backend=mock).
     type: path
   url:
     description:
-      - The agent's address, such as V(https://host:8443). Required by O(backend=qx_node), which alone uses it and the next six.
-      - Without user and password. C(/api/v1) is added where it is not there.
+      - The address of qx-node, such as V(https://host:8443). Required with O(backend=qx_node).
+      - It must not have a user or password in it. C(/api/v1) is added if it is missing.
+      - This option and those from O(validate_certs) to O(http_timeout) are used with O(backend=qx_node) only.
     type: str
   validate_certs:
     description:
-      - Whether the agent's certificate must be trusted. Without it, anybody who answers at O(url) is believed.
+      - Whether to check qx-node's certificate. With V(false), the module trusts anybody who answers at O(url).
     type: bool
     default: true
   ca_path:
     description:
-      - A file with the certificates that are trusted, in PEM format. The default is what the machine trusts.
+      - A file with the trusted CA certificates, in PEM format. By default the machine's own are trusted.
     type: path
   client_cert:
     description:
-      - A file with the certificate that the agent, or the proxy in front of it, wants to see, in PEM format.
+      - A file with the client certificate that qx-node, or the proxy in front of it, asks for, in PEM format.
     type: path
   client_key:
     description:
-      - A file with the key of O(client_cert), where it is not in the same one.
+      - A file with the key of O(client_cert), if it is not in the same file.
     type: path
   token:
     description:
-      - Sent as a bearer token in the header C(Authorization), for a proxy in front of the agent, which asks for nothing itself.
-      - Only over https, or to this very machine. A redirect is never followed.
+      - Sent as a bearer token in the header C(Authorization), for a proxy in front of qx-node. qx-node itself asks for none.
+      - Sent only over https, or to the machine on which the module runs. Redirects are never followed.
     type: str
   http_timeout:
     description:
-      - Seconds the agent may take to answer a question.
-      - What changes a VM is answered only when it is done, so that may take as long as O(timeout) allows.
+      - How many seconds qx-node may take to answer a question.
+      - qx-node answers a request that changes a VM only when it is done. That may take as long as O(timeout) allows.
     type: int
     default: 30
   missing:
     description:
-      - What to do about a name or UUID in C(vms) that no VM of this host has. A glob or V(!pattern) that matches nothing is never
-        an error, nor is a host without VMs, because a play over many hosts asks each of them for the same.
+      - What to do about a name or UUID in C(vms) that no VM of this host has.
       - V(fail) fails with C(error_code=vm_not_found), before anything is changed.
-      - V(skip) names it in C(missing) of the result and goes on with the others, as with a VM that goes away meanwhile.
+      - V(skip) names it in C(missing) of the result and goes on with the other VMs, as with a VM that goes away meanwhile.
+      - A glob or V(!pattern) that matches no VM is never an error, nor is a host without VMs, because a play asks many hosts
+        for the same VMs.
     type: str
     choices: [fail, skip]
     default: fail
   parallel:
     description:
-      - How many VMs are handled at once, each over a connection of its own.
+      - How many VMs to handle at the same time, each over its own connection.
     type: int
     default: 4
   timeout:
     description:
-      - Seconds for one VM, everything included - also the time it waits for another run on the same VM.
+      - How many seconds one VM may take, including the time that it waits for another run on the same VM.
     type: int
     default: 600
 attributes:
   check_mode:
-    description: Can run in check mode and predict what would change, without changing it.
+    description: Can run in check mode, and then predicts what would change and changes nothing.
   diff_mode:
-    description: Returns what has changed, or would in check mode, as a tree of snapshots before and after, for each VM.
+    description: Returns the tree of snapshots before and after, for each VM that changed or, in check mode, would change.
   platform:
     description: The operating systems the module can run on.
     support: full

@@ -10,22 +10,21 @@ name: misspelled
 short_description: Find names that are nearly known ones
 version_added: 0.1.0
 description:
-  - Tells which names are not known, and so near to one that is that somebody must have meant that one.
-  - Near are names that differ in C(_) or C(-), upper and lower case or a plural C(s), or by one typing error - a character that
-    is left out, added, another one, or two that have changed places. It may be two errors in a long name, or before the
-    first C(_).
-  - The playbooks of this collection ask it about their variables before any host is touched.
+  - Returns the names that are unknown but nearly equal to a known one, which somebody probably meant.
+  - Nearly equal are names that differ only in C(_) or C(-), in upper and lower case or in a plural C(s), or by one typing
+    error - a missing, additional, wrong or swapped character. In long names, and before the first C(_), two errors count.
+  - The playbooks of this collection check their variables with it before they touch any host.
 author:
   - The limiquantix.kvm founders (@limiquantix)
 positional: known
 options:
   _input:
-    description: The names, such as those of all variables.
+    description: The names to check, such as those of all variables.
     type: list
     elements: str
     required: true
   known:
-    description: The names that are right.
+    description: The correct names.
     type: list
     elements: str
     required: true
@@ -42,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The misspelled names, each with what was meant.
+  description: The misspelled names, each with the known name that is nearest.
   type: dict
   sample: {snapshot_vm: snapshot_vms}
 """

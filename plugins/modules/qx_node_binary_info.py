@@ -2,17 +2,17 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say what a binary of the agent is, and what it is made for."""
+"""Say what a binary of qx-node is, and which hosts it is made for."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: qx_node_binary_info
-short_description: Tell what a binary of the agent qx-node is made for
+short_description: Show which hosts a binary of the node agent qx-node is made for
 version_added: 0.1.0
 description:
-  - Reads a program's file, on the controller or the host that has built it, for the role P(limiquantix.kvm.qx_node#role).
-  - What it is made for is read off the file, so that a program for another machine can be told from here. It is not started.
+  - Reads the file of a program, on the controller or on the host that built it, for the role P(limiquantix.kvm.qx_node#role).
+  - Only reads the file and does not start the program, so it also works for a program that is made for another machine.
 author:
   - The limiquantix.kvm founders (@limiquantix)
 attributes:
@@ -34,7 +34,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: What is this made for?
+- name: Show which hosts this binary is made for
   limiquantix.kvm.qx_node_binary_info:
     path: target/release/limiquantix-node
   delegate_to: localhost
@@ -42,11 +42,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 exists:
-  description: Whether there is anything at O(path).
+  description: Whether there is a file or directory at O(path).
   returned: always
   type: bool
 is_file:
-  description: Whether that is a file. All that follows is V(null) where it is not.
+  description: Whether it is a file. If not, all other keys are V(null).
   returned: always
   type: bool
 sha256:
@@ -54,24 +54,24 @@ sha256:
   returned: always
   type: str
 size:
-  description: Its bytes.
+  description: Its size in bytes.
   returned: always
   type: int
 made_for:
-  description: What the program needs of a host. V(null) for O(path) without a file.
+  description: What the program needs on a host. V(null) if O(path) is not a file.
   returned: always
   type: dict
   contains:
     machine:
-      description: The machine, mostly in the words of C(uname -m). V(null) when this is no ELF program.
+      description: The machine, in most cases as C(uname -m) says it. V(null) if the file is not an ELF program.
       type: str
       sample: x86_64
     interpreter:
-      description: The loader of the libc that it is linked for. V(null) when it is linked statically.
+      description: The loader of the libc that it is linked with. V(null) if it is linked statically.
       type: str
       sample: /lib/ld-musl-x86_64.so.1
     glibc:
-      description: The oldest glibc that will do. V(null) when it needs none.
+      description: The oldest glibc with which it runs. V(null) if it needs no glibc.
       type: str
       sample: "2.34"
 """

@@ -2,22 +2,22 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Switch a host to a release of the agent, prove that it serves, and go back where it does not."""
+"""Switch a host to a release of qx-node, prove that it serves, and go back if it does not."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: qx_node_release
-short_description: Switch a host to a release of the agent qx-node, and back where it does not serve
+short_description: Switch a host to a release of the node agent qx-node, and back if it does not serve
 version_added: 0.1.0
 description:
-  - The host's part of the role P(limiquantix.kvm.qx_node#role), which is the way to use it.
+  - Does the work of the role P(limiquantix.kvm.qx_node#role) on a host. Use the role rather than this module.
   - A release is a file C(BASE_DIR/releases/SHA256/qx-node). One of them is in use, through a symbolic link at O(path).
-  - Switches to a release, restarts the service, and proves that the agent serves. Where it does not, what was there before is put
-    back, restarted and proven, and the task fails with the last lines of the new one's log.
-  - All of that happens on the host, in one process that does not end with its connection. A controller that dies in
-    between, or a network that goes away, leaves a host that serves. What is under way is written down first, so that the next
-    run finishes or undoes what a host that lost its power left.
+  - Switches to a release, restarts the service, and proves that qx-node serves. If it does not, the module puts back what was
+    there before, restarts it and proves it, and the task fails with the last lines of the new release's log.
+  - All of that happens on the host, in one process that goes on if the connection ends. If the controller or the network
+    fails in between, the host ends up with a qx-node that serves. The module first writes down what it is about to do. If the
+    host loses power in between, the next run finishes or undoes it.
 author:
   - The limiquantix.kvm founders (@limiquantix)
 attributes:
@@ -34,76 +34,77 @@ attributes:
 options:
   state:
     description:
-      - V(present) makes the release O(sha256) the one that runs. It must lie on the host already, which RV(stored) tells.
-      - V(previous) goes back to the release that was in use before, with the service file it had.
-      - V(absent) stops the service, has it not start with the host, and removes what V(present) and the role put there.
-        The latest file or link that V(present) has found at O(path), and that was not its own, is put back there but not started.
+      - V(present) makes the release O(sha256) the one that runs. It must already be on the host. RV(stored) says whether it is.
+      - V(previous) goes back to the release that was in use before, with its service file.
+      - V(absent) stops the service, disables its start at boot, and removes what V(present) and the role put on the host. If
+        V(present) found a file or link of somebody else at O(path), the latest one is put back there, but not started.
     type: str
     choices: [present, previous, absent]
     default: present
   sha256:
     description:
-      - The release. Required with O(state=present).
-      - With O(state=previous) the beginning of one that the host has kept, in place of the latest before.
+      - The SHA-256 of the release. Required with O(state=present).
+      - With O(state=previous), the beginning of the SHA-256 of a kept release. By default the one in use before is taken.
     type: str
   size:
-    description: Bytes of the release, to see beforehand whether there is room for it.
+    description: The size of the release in bytes, to check first whether there is room for it.
     type: int
     default: 0
   made_for:
     description:
-      - What the release needs of a host, as RV(limiquantix.kvm.qx_node_binary_info#module:made_for) tells.
-      - A host that has not got it is refused before the release lies there, in check mode too. Else only trying it tells.
+      - What the release needs on a host, as RV(limiquantix.kvm.qx_node_binary_info#module:made_for) says.
+      - If the host does not have it, the task fails before the release is copied there, also in check mode. If this is not
+        given, the module finds out by starting the release with C(--version), and not in check mode.
     type: dict
     suboptions:
       machine:
-        description: The machine. V(null) is no ELF program, which no host can run.
+        description: The machine. V(null) means that it is not an ELF program, which no host can run.
         type: str
       interpreter:
-        description: The loader of the libc that it is linked for, if any.
+        description: The loader of the libc that it is linked with, if any.
         type: str
       glibc:
-        description: The oldest glibc that will do, if any.
+        description: The oldest glibc with which it runs, if it needs any.
         type: str
   path:
     description:
-      - Where the agent is called from. This becomes a symbolic link.
-      - A file that is there, or that a link there leads to, is kept as a release.
+      - The path of qx-node on the host. This becomes a symbolic link.
+      - If there is a file, or a link to one, that file is kept as a release.
     type: path
     default: /usr/local/bin/qx-node
   base_dir:
-    description: Where releases are kept.
+    description: The directory of the releases.
     type: path
     default: /opt/qx-node
   keep:
     description:
-      - How many releases to keep. The current, the previous and what O(state=absent) would put back are kept in any case.
+      - How many releases to keep. The current one, the previous one and what O(state=absent) would put back are always kept.
     type: int
     default: 3
   service:
-    description: Name of the service.
+    description: The name of the service.
     type: str
     default: qx-node
   service_file:
     description:
-      - Whether to write the service's file, which is a unit of systemd or a script for OpenRC.
-      - V(auto) writes it where the host has none, and where it is this module's. Others are left alone.
-      - V(always) replaces the host's own, too. V(never) writes none.
+      - Whether to write the service file, a unit for systemd or a script for OpenRC.
+      - V(auto) writes it if the host has none or if this module wrote it. It leaves alone a service file of the host's own.
+      - V(always) also replaces a service file of the host's own. V(never) writes none.
     type: str
     choices: [auto, always, never]
     default: auto
   systemd_unit:
-    description: The service's file for systemd. Its first line must be V(# limiquantix.kvm.qx_node).
+    description: The service file for systemd. Its first line must be V(# limiquantix.kvm.qx_node).
     type: str
   openrc_script:
-    description: The service's file for OpenRC. Its second line must be V(# limiquantix.kvm.qx_node).
+    description: The service file for OpenRC. Its second line must be V(# limiquantix.kvm.qx_node).
     type: str
   health_url:
-    description: Where the agent says, as JSON with C(healthy), whether it is well. Asked from the host itself.
+    description: The URL at which qx-node says, as JSON with C(healthy), whether it is well. The host itself asks it.
     type: str
     default: http://127.0.0.1:8080/api/v1/host/health
   health_timeout:
-    description: Seconds that the agent has for that after a start.
+    description: How many seconds after its start qx-node may take to become healthy.
     type: int
     default: 30
   validate_certs:
@@ -111,61 +112,61 @@ options:
     type: bool
     default: true
   ca_path:
-    description: Certificates to check it with.
+    description: The file with the CA certificates to check it with.
     type: path
   stay_up:
-    description: Seconds that the same process must have been running before it counts as good.
+    description: How many seconds the same process must have been running before it counts as good.
     type: int
     default: 5
   libvirt_uri:
-    description: Where to count the running VMs, before and after a restart. Not counted on hosts without C(virsh).
+    description: The libvirt whose running VMs are compared before and after a restart. Not used on hosts without C(virsh).
     type: str
     default: qemu:///system
   log_files:
-    description: Where the agent logs, for its last lines when it fails. The journal of systemd is read anyway.
+    description: The log files of qx-node. Their last lines are shown if it fails. The journal of systemd is always read.
     type: list
     elements: path
     default: []
 notes:
-  - The proof is that the service runs, that C(/proc/PID/exe) has the SHA-256 of the release, that this process has been
-    running for O(stay_up), and that O(health_url) answers JSON with C(healthy) true. A page of HTML with status 200 is not.
+  - It is proven that qx-node serves if the service runs, C(/proc/PID/exe) has the SHA-256 of the release, this process has been
+    running for O(stay_up), and O(health_url) answers JSON with C(healthy) true. An HTML page with status 200 does not count.
 """
 
 EXAMPLES = r"""
-- name: Go back to the release before
+- name: Go back to the release that was in use before
   limiquantix.kvm.qx_node_release:
     state: previous
 """
 
 RETURN = r"""
 stored:
-  description: Whether the host has the release. V(false) is returned in check mode only, where nothing depends on it.
+  description: Whether the host has the release. V(false) is returned in check mode only. Otherwise the task fails.
   returned: O(state=present)
   type: bool
 upload_to:
-  description: Where it is to be uploaded.
+  description: The path to which the release must be uploaded.
   returned: O(state=present)
   type: str
 differences:
-  description: What is or was not as wanted.
+  description: What was different from what the task asks for. In check mode, what is different.
   returned: always
   type: list
   elements: str
   sample: [release, service file]
 sha256:
-  description: SHA-256 of the release in use. V(null) when there is none.
+  description: The SHA-256 of the release in use. V(null) if there is none.
   returned: always
   type: str
 version:
-  description: What the agent says of its version. V(null) where it was not asked, as in check mode before an upgrade.
+  description: The version that qx-node reports. V(null) if it was not asked, as in check mode before an upgrade.
   returned: always
   type: str
 path:
-  description: Where the agent is called from.
+  description: The path of qx-node on the host.
   returned: always
   type: str
 previous_sha256:
-  description: SHA-256 of the release to which O(state=previous) would go back.
+  description: The SHA-256 of the release to which O(state=previous) would go back.
   returned: always
   type: str
 service_manager:
@@ -173,11 +174,11 @@ service_manager:
   returned: always
   type: str
 service_file:
-  description: The service's file.
+  description: The path of the service file.
   returned: always
   type: str
 service_file_of_host:
-  description: Whether that is the host's own, which is left alone.
+  description: Whether the service file is the host's own. It is left alone then, unless O(service_file=always).
   returned: always
   type: bool
 error_code:

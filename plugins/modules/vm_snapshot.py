@@ -12,14 +12,14 @@ short_description: Take, revert and remove snapshots of KVM virtual machines
 version_added: 0.1.0
 description:
   - Takes, reverts and removes snapshots of any number of VMs of a hypervisor in one task.
-  - They are disk-only unless memory is asked for.
-  - A snapshot with memory cannot be taken of a VM whose CPU carries C(invtsc) without a TSC frequency, or that has
-    devices which cannot be saved. The rule here is C(disk_only = not include_memory), and memory is left out by default.
-  - All disks of a VM switch to their overlays in one transaction. Where a guest agent answers, the guest's file systems
-    are frozen meanwhile.
-  - Reverting and removing work alike on every libvirt from 7.0 on, whether it can do that itself or not.
-  - What a run changes is noted on the host before its first step. A run that was killed is finished or undone by the next
-    one on that VM, whatever its O(state), and the result says so.
+  - A snapshot is disk-only unless O(include_memory=true). The rule is C(disk_only = not include_memory).
+  - QEMU cannot save the memory of a VM whose CPU carries C(invtsc) without a TSC frequency, nor of a VM with certain devices.
+    Such a VM still gets a disk-only snapshot.
+  - All disks of a VM switch to their overlays in one transaction. Where a guest agent answers, it freezes the guest's file
+    systems meanwhile.
+  - Reverting and removing work alike on every libvirt from 7.0 on, also where libvirt itself cannot do it.
+  - Each run records on the host what it is about to change, before its first step. If a run is killed, the next run on that
+    VM finishes or undoes its work first, whatever its O(state), and says so in RV(vms[].recovered).
   - One VM's failure does not stop the others. The task fails at the end, with every VM's result in it.
 author:
   - The limiquantix.kvm founders (@limiquantix)
@@ -36,9 +36,9 @@ options:
   vms:
     description:
       - The VMs, as names, UUIDs, shell globs such as V(web-*), or V(!pattern) to leave some out.
-      - With V(!pattern) only, all the others are meant.
-      - A VM whose very name has C(*), C(?) or C([) in it is meant as it is written.
-      - A name or UUID that no VM of the host has is an error before anything is changed, unless O(missing=skip).
+      - With V(!pattern) alone, all other VMs are selected.
+      - An entry that is exactly the name of a VM selects that VM, even with C(*), C(?) or C([) in it.
+      - The task fails before it changes anything if no VM of the host has a given name or UUID, unless O(missing=skip).
     type: list
     elements: str
     required: true
@@ -46,58 +46,60 @@ options:
   name:
     description:
       - The snapshot's name. Required, unless O(all_snapshots=true).
-      - Anything that can be a file's name, without C(/), control characters, a dot or dash at the front, and at most 251 bytes.
+      - Any file name without C(/) and control characters, which does not begin with a dot or a dash, of at most 251 bytes.
     type: str
   state:
     description:
-      - V(present) takes the snapshot where there is none of that O(name). A second run changes nothing.
-      - V(reverted) brings the VM back to it. What was written since is thrown away, unless O(keep_current=true). Other
-        branches of the tree stay, and can be reverted to later. A VM that will be started is looked at first - all that its
-        start needs must be there. One that does not start all the same goes back to where it was.
-      - V(absent) removes it. The VM's present and every other snapshot stay exactly as they are, and a running VM goes on
-        running while the snapshot's layers are merged.
+      - V(present) takes the snapshot if the VM has none of that O(name). A second run changes nothing.
+      - V(reverted) brings the VM back to the snapshot. The data written since is deleted, unless O(keep_current=true). Other
+        branches of the tree stay, and you can revert to them later. Before the module stops a VM that it will start again, it
+        checks that all files, devices and networks needed for the start exist. If the VM does not start all the same, the
+        module brings it back to where it was.
+      - V(absent) removes the snapshot. The VM's current data and every other snapshot stay exactly as they are, and a running
+        VM goes on running while the snapshot's layers are merged.
     type: str
     choices: [present, absent, reverted]
     default: present
   include_memory:
     description:
-      - Whether to save the memory of a running VM too, so that a revert goes on from that very moment.
-      - A VM that is not running has none; it is taken disk-only, and the result says so.
+      - Whether to save the memory of a running VM too, so that after a revert the guest goes on from that very moment.
+      - A VM that is shut off has no memory to save. Its snapshot is disk-only, and the result says so.
     type: bool
     default: false
   on_memory_blocked:
     description:
-      - What to do with a VM whose memory was asked for and cannot be saved. This is found out before the VM is touched.
-      - V(fail) fails with C(error_code=memory_blocked), naming every reason and the ways out.
-      - V(disk_only) takes it without memory and says so.
+      - What to do with a VM whose memory cannot be saved, although O(include_memory=true). The module finds this out before it
+        touches the VM.
+      - V(fail) fails with C(error_code=memory_blocked), and names every reason and what you can do.
+      - V(disk_only) takes a disk-only snapshot and says so.
     type: str
     choices: [fail, disk_only]
     default: fail
   quiesce:
     description:
       - Whether to freeze the guest's file systems while its disks are switched.
-      - V(auto) does so where a guest agent answers, and otherwise takes a crash-consistent snapshot and says why.
-      - V(required) fails, before anything has changed, where a running guest cannot be frozen.
+      - V(auto) freezes them where a guest agent answers. Otherwise the snapshot is crash-consistent, and the result says why.
+      - V(required) fails if a running guest cannot be frozen, before anything is changed.
       - V(never) does not try.
-      - Of a snapshot with memory no file system is frozen, because the memory holds what is not yet written.
+      - For a snapshot with memory no file system is frozen, because the saved memory holds what is not yet written.
     type: str
     choices: [never, auto, required]
     default: auto
   quiesce_timeout:
     description:
-      - Seconds after which the guest is thawed, whatever happened - also when this module was killed meanwhile.
+      - Seconds after which the guest is thawed in any case, also if this module is killed meanwhile.
     type: int
     default: 30
   description:
     description:
-      - Kept with the snapshot. At most 65536 bytes, without control characters other than line feeds and tabs.
+      - A text to keep with the snapshot. At most 65536 bytes, without control characters other than line feeds and tabs.
     type: str
     default: ""
   disks:
     description:
-      - The targets (such as V(vda)) of the disks to snapshot. The default is all that can be.
-      - A disk that is not named here is left out. Without O(disks), cdroms, empty drives and read-only disks are left
-        out by themselves, and what is to become of a writable disk that cannot be in a snapshot says O(on_uncovered).
+      - The targets (such as V(vda)) of the disks to snapshot. The default is all disks that a snapshot can hold.
+      - A disk that is not named here is left out. Without O(disks), the snapshot leaves out cdroms, empty drives and read-only
+        disks, and O(on_uncovered) says what to do with a writable disk that a snapshot cannot hold.
       - A disk whose definition says C(snapshot='no') or C(snapshot='manual') is left out too, unless it is named here.
     type: list
     elements: str
@@ -108,15 +110,15 @@ options:
       - V(fail) fails with C(error_code=disk_not_covered) before the VM is touched.
       - V(leave_out) takes the snapshot without that disk and says so in C(left_out). A disk named in O(disks) is never left
         out.
-      - A VM without a disk that could be in a snapshot is nothing to do, and a note says so. Where its definition keeps all of
-        them out of snapshots, only with V(leave_out).
+      - No snapshot is taken of a VM that has no disk for it, and RV(vms[].notes) says so. If the VM's own definition keeps all
+        its disks out of snapshots, V(fail) fails.
     type: str
     choices: [fail, leave_out]
     default: fail
   overlay_dir:
     description:
       - The directory for overlays and memory files. The default is beside each disk.
-      - QEMU's user must be able to pass it and every directory above it; this is looked at before anything is done.
+      - QEMU's user must be able to pass this directory and every directory above it. The module checks this first.
     type: path
   running_only:
     description:
@@ -125,65 +127,69 @@ options:
     default: false
   protected:
     description:
-      - Whether the snapshot is protected - it is not removed then, by nothing in this collection, until this is V(false) again.
-      - Left out, a new snapshot is not protected, and one that is there stays as it is. With O(state=present) only.
+      - V(true) protects the snapshot. No task of this collection removes it until a task sets this to V(false). Others, such as
+        C(virsh) or a task with O(backend=qx_node), still can.
+      - If not given, a new snapshot is not protected, and the protection of an existing one does not change.
+      - Used with O(state=present) only.
     type: bool
   labels:
     description:
-      - Names and values to note with the snapshot. Left out, one that is there keeps its own. With O(state=present) only.
-      - The same texts are taken as for O(description).
+      - Names and values to keep with the snapshot. If not given, an existing snapshot keeps the labels that it has.
+      - The same characters and length are allowed as in O(description).
+      - Used with O(state=present) only.
     type: dict
   power:
     description:
-      - The state of the VM after O(state=reverted).
-      - V(restore) is the one it was in before the revert. A VM that was running is stopped hard, and runs again afterwards.
-      - A snapshot with memory goes on from the saved moment where the VM is to be V(running) or V(paused). One without
+      - The VM's power after O(state=reverted).
+      - V(restore) is as before the revert. A VM that was running is stopped hard, and runs again afterwards.
+      - If the VM is to be V(running) or V(paused), a snapshot with memory goes on from the saved moment. A disk-only snapshot
         boots from its disks.
     type: str
     choices: [restore, running, paused, shutoff]
     default: restore
   keep_current:
     description:
-      - With O(state=reverted), first take a snapshot of the present, named C(before-NAME), so that the revert can itself be
-        reverted. Where there is one of that name, a number is added.
+      - With O(state=reverted), first take a snapshot of what the VM has now, named C(before-NAME), so that you can undo the
+        revert by reverting to that. If the name is in use, a number is added.
     type: bool
     default: false
   accept_changed:
     description:
-      - With O(state=reverted), go back to the snapshot also where others have written to an image or a memory file that holds
-        it, so that what it holds now is not known. Without this, that is refused with C(error_code=snapshot_changed).
-      - Such a snapshot can be removed without this. What the VM and the other snapshots read stays as it is.
+      - With O(state=reverted), revert also if others have written to an image or a memory file of the snapshot, so that nobody
+        knows what it holds now. Otherwise the task fails with C(error_code=snapshot_changed).
+      - To remove such a snapshot, this is not needed. What the VM and the other snapshots read stays as it is.
     type: bool
     default: false
   children:
     description:
-      - With O(state=absent), remove the snapshots that are based on this one too, leaf first.
+      - With O(state=absent), also remove the snapshots that are based on this one, leaf first.
     type: bool
     default: false
   all_snapshots:
     description:
-      - With O(state=absent), remove all snapshots of the VMs, leaf first, whoever took them. Excludes O(name).
+      - With O(state=absent), remove all snapshots of the VMs, leaf first, no matter who took them. Excludes O(name).
     type: bool
     default: false
   bandwidth:
     description:
-      - With O(state=absent), the most that merging a layer may read and write, in MiB/s. V(0) is no limit.
-      - At the O(timeout) a merge is given up. The VM goes on as before, and the next run continues it.
+      - With O(state=absent), how fast merging a layer may read and write at most, in MiB/s. V(0) is no limit.
+      - When the O(timeout) is over, the merge is aborted. The VM goes on as before, and the next run continues the merge.
     type: int
     default: 0
 notes:
-  - A snapshot is kept in overlay files beside the disks. They grow with what the guests write, until they are removed.
-  - UEFI variables and the state of a TPM are in no external snapshot. The result lists them under C(left_out).
-  - Snapshots of a VM block its live migration and its C(virsh undefine).
+  - With O(uri=qemu:///system) the module needs C(become=true), for libvirt, the images and its records.
+  - After a snapshot the guest writes to overlay files beside its disks. They grow until the snapshot is removed.
+  - No external snapshot holds UEFI variables or the state of a TPM. The result lists them under C(left_out).
+  - As long as a VM has snapshots, libvirt refuses its live migration, and C(virsh undefine) without C(--snapshots-metadata).
   - A revert changes disks, memory and power, and never the VM's definition - what was configured since the snapshot stays.
     Only a guest that goes on from saved memory has the devices of that moment, until it is powered off.
-  - Of a revert to a snapshot that covers some disks only, the other disks stay as they are.
-  - With O(backend=qx_node), O(disks), O(on_uncovered), O(overlay_dir), O(protected), O(labels), O(power), O(children),
-    O(bandwidth) and O(quiesce=required) are refused, because the agent cannot do or does not confirm them. With O(quiesce=auto)
-    it is asked to freeze guests of which it says that a guest agent is connected. Every revert is done anew, because the agent
-    does not tell whether anything was written since.
-  - With O(backend=qx_node), a request that has no answer is never sent again. Whether it was carried out is looked up, and
-    C(error_code=outcome_unknown) says where that cannot be known.
+  - If a snapshot covers some of the disks only, a revert leaves the other disks as they are.
+  - With O(backend=qx_node), the options O(disks), O(on_uncovered), O(overlay_dir), O(protected), O(labels), O(power),
+    O(children), O(bandwidth) and O(quiesce=required) are refused, because qx-node cannot do or does not confirm them. With
+    O(quiesce=auto) it is asked to freeze the guests that have a guest agent connected, by its own word. Every run of
+    O(state=reverted) reverts again, because qx-node does not tell whether anything was written since.
+  - With O(backend=qx_node), a request that gets no answer is never sent again. The module looks up whether it was carried out,
+    and fails with C(error_code=outcome_unknown) if it cannot find out.
 seealso:
   - module: limiquantix.kvm.vm_snapshot_info
   - module: limiquantix.kvm.vm_snapshot_prune
@@ -210,7 +216,7 @@ EXAMPLES = r"""
     include_memory: true
     on_memory_blocked: disk_only
 
-- name: Only with frozen file systems, only the system disk, overlays on a faster pool
+- name: Only with frozen file systems, only the system disk, and with overlays in another directory
   limiquantix.kvm.vm_snapshot:
     vms: [db01, db02]
     name: consistent
@@ -218,7 +224,7 @@ EXAMPLES = r"""
     disks: [vda]
     overlay_dir: /srv/overlays
 
-- name: Some of these on this host, the others on another one
+- name: Take the snapshot of those VMs that are on this host; another host has the others
   limiquantix.kvm.vm_snapshot:
     vms: [db01, db02, db03]
     name: pre-patch
@@ -244,7 +250,7 @@ EXAMPLES = r"""
     state: absent
     all_snapshots: true
 
-- name: Through the agents of all hypervisors, from the controller
+- name: Through qx-node on all hypervisors, from the controller
   limiquantix.kvm.vm_snapshot:
     backend: qx_node
     url: "https://{{ inventory_hostname }}:8443"
@@ -267,19 +273,19 @@ disk_only:
   sample: true
 error_code:
   description:
-    - A stable name of what went wrong, for plays that branch on it. V(several) when VMs failed for different reasons.
+    - A stable name of what went wrong, for plays that branch on it. V(several) if VMs failed for different reasons.
     - The README lists them all.
   returned: failure
   type: str
   sample: memory_blocked
 details:
-  description: Values behind the message of an error that concerns the whole task.
+  description: The values in the message of an error that concerns the whole task, such as paths and numbers of bytes.
   returned: when there are any
   type: dict
 missing:
   description:
-    - The names and UUIDs that no VM of this host has, as they stand in O(vms), and VMs that went away before their turn.
-    - After C(error_code=vm_not_found) of the whole task too.
+    - The names and UUIDs in O(vms) that no VM of this host has, and VMs that went away before their turn.
+    - Also returned if the whole task fails with C(error_code=vm_not_found).
   returned: always
   type: list
   elements: str
@@ -307,51 +313,50 @@ vms:
       description: Why it failed, V(null) where it did not.
       type: str
     details:
-      description: Values behind the error, such as the list of C(blockers) or free bytes.
+      description: The values in the error's message, such as the list of C(blockers) or free bytes.
       type: dict
     msg:
       description: What happened to this VM and, after a failure, what to do now.
       type: str
     notes:
-      description: What an operator should know of it, such as why a guest was not quiesced.
+      description: What you should know about it, such as why a guest was not quiesced.
       type: list
       elements: str
     recovered:
-      description: What an interrupted run had left of this VM and was finished or undone first. V(null) where nothing was.
+      description: What this run first finished or undid of an interrupted run on the VM. V(null) if there was nothing.
       type: str
     power:
-      description: The VM's state afterwards, V(null) where that is not known.
+      description: The VM's power afterwards, such as V(running), V(paused) or V(shutoff). V(null) if it is not known.
       type: str
       sample: running
     removed:
-      description: The names of the snapshots that were removed, or would be in check mode.
+      description: The names of the snapshots that were removed. In check mode, those that would be.
       type: list
       elements: str
     kept:
       description:
-        - The names of the snapshots that were to be removed and are still there, after a failure.
-        - The paths of overlays that are kept because their data may be somebody's - of a disk that the VM no longer has, used
-          by another VM, on a file system that other hosts may use. RV(vms[].notes) says of each why.
+        - After a failure, the names of the snapshots that were to be removed and are still there.
+        - The paths of overlays that are kept because somebody may need their data. The VM no longer has their disk, another VM
+          uses them, or they are on a file system that other hosts may use. RV(vms[].notes) gives the reason for each.
       type: list
       elements: str
     files_removed:
-      description: The files that a revert or removal deleted, or would - what was written since is in them.
+      description: The files that a revert or removal deleted. In check mode, those that it would delete.
       type: list
       elements: str
     disk_only:
       description:
-        - Whether the snapshot holds disks only. V(null) where there is none, or where that is not known of one that was there
-          before.
+        - Whether the snapshot holds disks only. V(null) if there is no snapshot, or if that is not known.
       type: bool
     quiesced:
       description:
-        - Whether the guest's file systems were frozen from before until after the switch of the disks.
-        - V(null) where that is not known, as in check mode or of a snapshot others took.
+        - Whether the guest's file systems were frozen all the time while the disks were switched.
+        - V(null) if that is not known, such as in check mode, or for a snapshot that others took.
       type: bool
     snapshot:
       description:
-        - The snapshot, V(null) where there is none.
-        - Through O(backend=qx_node), what the agent does not tell of it is V(null), which may be all but its name.
+        - The snapshot, V(null) if there is none.
+        - With O(backend=qx_node), what qx-node does not tell about it is V(null). That may be all but its name.
       type: dict
       contains:
         name:
@@ -368,22 +373,22 @@ vms:
           description: The snapshot it is based on, V(null) for a root.
           type: str
         current:
-          description: Whether the VM's present is based on it.
+          description: Whether what the VM has now is based on it.
           type: bool
         state:
-          description: The state of the VM that it holds, V(disk-snapshot) for the disks of a VM that was running.
+          description: The power of the VM when it was taken. V(disk-snapshot) means that the VM ran and its memory was not saved.
           type: str
         kind:
-          description: V(external) for overlays, V(internal) for what is kept inside the images, or V(mixed).
+          description: V(external) if it is kept in overlays, V(internal) if inside the images, V(mixed) if in both.
           type: str
         include_memory:
           description: Whether it holds the memory.
           type: bool
         quiesced:
-          description: As above.
+          description: Whether the guest's file systems were frozen all the time while the disks were switched.
           type: bool
         disks:
-          description: The disks in it, with the overlay that takes the writes made since.
+          description: The disks in it, each with the overlay that takes what the guest has written since.
           type: list
           elements: dict
           contains:
@@ -397,49 +402,50 @@ vms:
               description: The overlay's format.
               type: str
             size:
-              description: Bytes it occupies now. V(null) in check mode, or when it is gone.
+              description: Bytes that it occupies now. V(null) in check mode, or if the file is gone.
               type: int
             base:
-              description: The image under it, which holds the snapshot's state.
+              description: The frozen image under the overlay. It holds the disk as it was at the snapshot.
               type: str
         left_out:
           description:
-            - What is not in it, and why - disks, firmware state, shared folders, devices of the host, lasting memory, drives
-              given to QEMU past libvirt.
+            - What is not in it, and why - disks, UEFI variables, a TPM, shared folders, devices of the host, persistent memory
+              (NVDIMM), and drives that the definition passes to QEMU directly.
           type: list
           elements: dict
           contains:
             target:
-              description: The disk's target, V(nvram), V(tpm), the tag of a shared folder, or which device it is.
+              description: The disk's target, V(nvram), V(tpm), the tag of a shared folder, or the name of the device.
               type: str
             reason:
               description: Why it is not in the snapshot.
               type: str
         memory_file:
-          description: The file with the memory, V(null) where there is none.
+          description: The file with the memory, V(null) if there is none.
           type: str
         missing_files:
-          description: Files of the snapshot that are gone, so that it cannot be reverted to.
+          description: Files of the snapshot that are gone. You cannot revert to it until they are back.
           type: list
           elements: str
         owned:
           description: Whether this collection took it.
           type: bool
         protected:
-          description: Whether it is protected from removal.
+          description: Whether it is protected. No task of this collection removes it then.
           type: bool
         labels:
-          description: What was noted with it.
+          description: Its labels.
           type: dict
         past:
           description:
-            - Whether the images and the memory file that hold it are as they were when it was taken.
-            - V(unchanged) is proven by what was noted of each on the host. V(changed) means that others wrote to one, so
-              that what it holds is not known. V(unproven) means that nothing was noted or could be, as of a block device.
+            - Whether the snapshot's images and memory file are as they were when it was taken.
+            - V(unchanged) - each has the size and the time of its last write that were recorded on the host. V(changed) - others
+              wrote to one of them, so nobody knows what the snapshot holds now. V(unproven) - there is no such record, or there
+              cannot be one, as for a block device.
           type: str
           sample: unchanged
         past_reasons:
-          description: Why it is not V(unchanged), a sentence each.
+          description: Why it is V(changed) or V(unproven), one sentence for each reason.
           type: list
           elements: str
 """
@@ -454,10 +460,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open i
     open_hypervisor,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import check_snapshot_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import Wording, outcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, every, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Limits, run
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest, SnapshotRequest
@@ -491,12 +498,12 @@ def arguments() -> dict[str, Any]:
 
 
 def wanted(params: dict[str, Any]) -> tuple[Action[Any, Any], Wording]:
-    """Return what the task asks for and how to tell of it; raise ``bad_request`` or ``bad_name`` where that cannot be."""
+    """Return what the task asks for and how to report it. Raises ``bad_request``, ``bad_name``."""
     name = params["name"] or ""
     if params["state"] == "absent":
         return _absent(params, name)
     if params["all_snapshots"] or params["children"]:
-        raise _bad_request("children and all_snapshots go with state: absent.")
+        raise _bad_request("children and all_snapshots need state: absent.")
     if params["state"] == "reverted":
         request = RevertRequest(
             name=name,
@@ -514,7 +521,7 @@ def wanted(params: dict[str, Any]) -> tuple[Action[Any, Any], Wording]:
 
 def _absent(params: dict[str, Any], name: str) -> tuple[Action[Any, Any], Wording]:
     if params["bandwidth"] < 0:
-        raise _bad_request(f"bandwidth is {params['bandwidth']}, and must be 0 (no limit) or more.")
+        raise _bad_request(f"bandwidth is {params['bandwidth']}. It must be 0 (no limit) or more.")
     if not params["all_snapshots"]:
         check_snapshot_name(name)
         below = " and those based on it" if params["children"] else ""
@@ -528,7 +535,9 @@ def _absent(params: dict[str, Any], name: str) -> tuple[Action[Any, Any], Wordin
 def snapshot_request(params: dict[str, Any]) -> SnapshotRequest:
     """Return the snapshot that the task asks for; raise ``bad_request`` where that cannot be."""
     if params["include_memory"] and params["quiesce"] == "required":
-        remedy = "The saved memory holds what the guest has not yet written; leave out one of the two."
+        remedy = (
+            "Nothing was changed. Leave out one of the two: saved memory holds also what the guest has yet to write."
+        )
         raise _bad_request("include_memory: true and quiesce: required exclude each other.", remedy)
     labels = params["labels"]
     return SnapshotRequest(

@@ -11,11 +11,11 @@ module: vm_snapshot_info
 short_description: Show snapshots and backing chains of KVM virtual machines
 version_added: 0.1.0
 description:
-  - Shows for each VM of a hypervisor its snapshots, the backing chain of every disk, whether its memory could be saved,
+  - Shows for each VM of a hypervisor its snapshots, the backing chain of every disk, whether its memory can be saved,
     and whether a guest agent answers.
-  - Compares what libvirt says with what the image files say. What is broken is reported, and is no failure of the task.
-  - Says one word for each VM, C(look) - whether there is something to act on, something to look at, or nothing.
-  - One VM that cannot be read does not hide the others. The task fails at the end then, with every VM's result in it.
+  - Compares what libvirt says with what the image files say. Broken chains are reported, and the task does not fail for them.
+  - Says one word for each VM, RV(vms[].look) - whether there is something to act on, something to look at, or nothing.
+  - If one VM cannot be read, the others are shown all the same. The task fails at the end, with every VM's result in it.
 author:
   - The limiquantix.kvm founders (@limiquantix)
 extends_documentation_fragment:
@@ -32,33 +32,33 @@ options:
   vms:
     description:
       - The VMs, as names, UUIDs, shell globs such as V(web-*), or V(!pattern) to leave some out.
-      - The default is all VMs of the host, and none there is no error. With V([]) none are meant.
-      - A VM whose very name has C(*), C(?) or C([) in it is meant as it is written.
-      - A name or UUID that no VM of the host has is an error, unless O(missing=skip).
+      - The default is all VMs of the host. A host may have none. V([]) selects none.
+      - An entry that is exactly the name of a VM selects that VM, even with C(*), C(?) or C([) in it.
+      - The task fails if no VM of the host has a given name or UUID, unless O(missing=skip).
     type: list
     elements: str
     aliases: [vm]
   names:
     description:
       - Names or shell globs of the snapshots to return. The default is all.
-      - Chains, missing files and other trouble are always those of the whole VM.
+      - Chains, missing files and problems are always those of the whole VM.
     type: list
     elements: str
 notes:
-  - Nothing is changed, and no guest is disturbed.
-  - The image files are read, which needs C(become=true) or an equal user where they are private.
-  - A snapshot's overlay takes what the guest has written since. What the snapshot holds is the file below that.
-  - Snapshots of a VM block its live migration and its C(virsh undefine), as long as there are any.
-  - With O(backend=qx_node) there are states of VMs, and snapshots by name. What the agent does not tell is V(null), such as
-    C(look), C(memory), C(notes), C(problems), C(missing_files), C(unknown_overlays), C(orphans), C(kept) and
-    C(definition_changed), and C(chains) is empty.
+  - The module changes nothing and disturbs no guest.
+  - With O(uri=qemu:///system) it needs C(become=true), to read the image files and the records of this collection.
+  - A snapshot's overlay takes what the guest has written since. The image under it holds the disk as it was at the snapshot.
+  - As long as a VM has snapshots, libvirt refuses its live migration, and C(virsh undefine) without C(--snapshots-metadata).
+  - With O(backend=qx_node) the result has the VMs, whether they run, and the names of their snapshots. What qx-node does not
+    tell is V(null), such as C(look), C(memory), C(notes), C(problems), C(missing_files), C(unknown_overlays), C(orphans),
+    C(kept) and C(definition_changed), and C(chains) is empty.
 seealso:
   - module: limiquantix.kvm.vm_snapshot
   - module: limiquantix.kvm.vm_snapshot_prune
 """
 
 EXAMPLES = r"""
-- name: Everything about the snapshots of this host
+- name: Read all about the snapshots of this host
   limiquantix.kvm.vm_snapshot_info:
   register: snapshots
 
@@ -80,32 +80,32 @@ EXAMPLES = r"""
   loop_control:
     label: "{{ item.vm }}"
 
-- name: Only snapshots whose name begins with pre-, of web servers
+- name: Show only snapshots of web servers whose name begins with pre-
   limiquantix.kvm.vm_snapshot_info:
     vms: web-*
     names: pre-*
 
-- name: Say which VMs somebody must act on, and why
+- name: List the VMs that somebody must act on, and why
   ansible.builtin.debug:
     msg: "{{ item.vm }}: {{ item.problems | default([item.msg], true) | join(' ') }}"
   loop: "{{ snapshots.vms | selectattr('look', 'eq', 'act') }}"
   loop_control:
     label: "{{ item.vm }}"
 
-- name: Say where a run is at work, or was interrupted
+- name: List the VMs on which a run is at work, or was interrupted
   ansible.builtin.debug:
     msg: "{{ item.vm }}: {{ item.msg }}"
   loop: "{{ snapshots.vms | selectattr('operation') }}"
   loop_control:
     label: "{{ item.vm }}"
 
-- name: Ask the agents of all hypervisors, from the controller
+- name: Ask qx-node on all hypervisors, from the controller
   limiquantix.kvm.vm_snapshot_info:
     backend: qx_node
     url: "https://{{ inventory_hostname }}:8443"
   delegate_to: localhost
 
-- name: Refuse to go on where something is wrong with a chain
+- name: Stop if something is wrong with a chain
   ansible.builtin.assert:
     that:
       - item.problems == []
@@ -119,23 +119,23 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: What is there, in one line.
+  description: The VMs and snapshots in one line.
   returned: always
   type: str
   sample: "3 VMs, 4 snapshots. Act on web01 (1 missing file). Look at db01 (1 unknown overlay)"
 error_code:
-  description: A stable name of what went wrong. V(several) when VMs could not be read for different reasons.
+  description: A stable name of what went wrong. V(several) if VMs could not be read for different reasons.
   returned: failure
   type: str
   sample: vm_not_found
 details:
-  description: Values behind the message of an error that concerns the whole task.
+  description: The values in the message of an error that concerns the whole task, such as paths and numbers of bytes.
   returned: when there are any
   type: dict
 missing:
   description:
-    - The names and UUIDs that no VM of this host has, as they stand in O(vms), and VMs that went away before their turn.
-    - After C(error_code=vm_not_found) of the whole task too.
+    - The names and UUIDs in O(vms) that no VM of this host has, and VMs that went away before their turn.
+    - Also returned if the whole task fails with C(error_code=vm_not_found).
   returned: always
   type: list
   elements: str
@@ -154,46 +154,46 @@ vms:
       description: The VM's UUID.
       type: str
     failed:
-      description: Whether this VM could not be read. What is not known of it then is V(null) or empty.
+      description: Whether this VM could not be read. What is not known about it is V(null) or empty.
       type: bool
     error_code:
       description: Why it failed, V(null) where it did not.
       type: str
     details:
-      description: Values behind the error.
+      description: The values in the error's message.
       type: dict
     msg:
-      description: The VM in one line, C(look) first and what was found counted, or why it could not be read.
+      description: The VM in one line, beginning with C(look) and the number of findings, or why it could not be read.
       type: str
       sample: "ok: running, 3 snapshots, deepest chain 4 layers. Removing snapshot 'pre-patch', 42 %"
     look:
       description:
-        - One word for the VM, the worst that holds.
-        - V(act) - data is at risk, or a task would be refused until somebody has acted. There are C(problems) or
-          C(missing_files), a run was interrupted, or the VM could not be read.
-        - V(look) - there is something to know, in C(unknown_overlays) or C(notes).
+        - One word for the VM, the worst that applies.
+        - V(act) - data is at risk, or tasks fail until somebody acts. There are C(problems) or C(missing_files), a run was
+          interrupted, or the VM could not be read.
+        - V(look) - there is something to know, in C(unknown_overlays), C(kept) or C(notes). There is no hurry.
         - V(ok) - nothing of that was found.
-        - V(null) - the hypervisor does not tell.
+        - V(null) - qx-node does not tell what is on the disks.
       type: str
       sample: ok
     state:
       description: V(running), V(paused), V(shutoff), V(crashed), V(pmsuspended) or V(unknown).
       type: str
     persistent:
-      description: Whether the VM is defined, so that it outlives its shutdown.
+      description: Whether the VM is defined in libvirt, so that it is still there after it was shut off.
       type: bool
     guest_agent:
       description: Whether a guest agent is connected. V(false) for a VM that is not running.
       type: bool
     memory:
-      description: What a snapshot with memory would meet.
+      description: Whether the memory can be saved in a snapshot.
       type: dict
       contains:
         can_be_saved:
-          description: Whether nothing stands against it. Of a VM that is not running - whether that is so once it runs.
+          description: Whether it can be saved. For a VM that is not running, whether it can be saved when the VM runs.
           type: bool
         blockers:
-          description: What stands against it.
+          description: Why it cannot be saved.
           type: list
           elements: str
           sample: ["the CPU feature invtsc is required and no TSC frequency is set"]
@@ -202,9 +202,9 @@ vms:
           type: int
     operation:
       description:
-        - What a run of this collection began on the VM and has not ended, V(null) where there is nothing.
-        - One that was interrupted is finished or undone by the next run of M(limiquantix.kvm.vm_snapshot) on the VM, whatever
-          its O(limiquantix.kvm.vm_snapshot#module:state), and by M(limiquantix.kvm.vm_snapshot_prune).
+        - What a run of this collection has begun on the VM and not ended. V(null) if there is nothing.
+        - If it was interrupted, the next run of M(limiquantix.kvm.vm_snapshot) or M(limiquantix.kvm.vm_snapshot_prune) on the VM
+          finishes or undoes it.
       type: dict
       contains:
         kind:
@@ -221,7 +221,7 @@ vms:
           description: Whether a run is at work on it at this moment.
           type: bool
         percent:
-          description: How far merging a layer has got, V(null) where that is not known.
+          description: How much of a layer is merged. V(null) if that is not known.
           type: int
           sample: 42
         interrupted:
@@ -246,22 +246,22 @@ vms:
           description: The snapshot it is based on, V(null) for a root.
           type: str
         current:
-          description: Whether the VM's present is based on it.
+          description: Whether what the VM has now is based on it.
           type: bool
         state:
-          description: The state of the VM that it holds, V(disk-snapshot) for the disks of a VM that was running.
+          description: The power of the VM when it was taken. V(disk-snapshot) means that the VM ran and its memory was not saved.
           type: str
         kind:
-          description: V(external) for overlays, V(internal) for what is kept inside the images, or V(mixed).
+          description: V(external) if it is kept in overlays, V(internal) if inside the images, V(mixed) if in both.
           type: str
         include_memory:
           description: Whether it holds the memory.
           type: bool
         quiesced:
-          description: Whether the guest's file systems were frozen. V(null) of snapshots that others took.
+          description: Whether the guest's file systems were frozen. V(null) for snapshots that others took.
           type: bool
         disks:
-          description: The disks in it, with the overlay that takes the writes made since.
+          description: The disks in it, each with the overlay that takes what the guest has written since.
           type: list
           elements: dict
           contains:
@@ -269,32 +269,32 @@ vms:
               description: The disk's target.
               type: str
             file:
-              description: The overlay's path, V(null) of an internal snapshot.
+              description: The overlay's path. V(null) for an internal snapshot.
               type: str
             format:
               description: The overlay's format.
               type: str
             size:
-              description: Bytes it occupies now, V(null) when it is gone.
+              description: Bytes that it occupies now. V(null) if the file is gone.
               type: int
             base:
-              description: The image under it, which holds the snapshot's state. V(null) of an internal snapshot.
+              description: The frozen image under the overlay, with the disk as it was then. V(null) for an internal snapshot.
               type: str
         left_out:
           description:
-            - What is not in it, and why - disks, firmware state, shared folders, devices of the host, lasting memory, drives
-              given to QEMU past libvirt.
+            - What is not in it, and why - disks, UEFI variables, a TPM, shared folders, devices of the host, persistent memory
+              (NVDIMM), and drives that the definition passes to QEMU directly.
           type: list
           elements: dict
           contains:
             target:
-              description: The disk's target, V(nvram), V(tpm), the tag of a shared folder, or which device it is.
+              description: The disk's target, V(nvram), V(tpm), the tag of a shared folder, or the name of the device.
               type: str
             reason:
               description: Why it is not in the snapshot.
               type: str
         memory_file:
-          description: The file with the memory, V(null) where there is none.
+          description: The file with the memory, V(null) if there is none.
           type: str
         missing_files:
           description: Files of the snapshot that are gone.
@@ -304,26 +304,27 @@ vms:
           description: Whether this collection took it.
           type: bool
         protected:
-          description: Whether it is protected - nothing in this collection removes it.
+          description: Whether it is protected. No task of this collection removes it then.
           type: bool
         labels:
-          description: What was noted with it.
+          description: Its labels.
           type: dict
         past:
           description:
-            - Whether the images and the memory file that hold it are as they were when it was taken.
-            - V(unchanged) is proven by what was noted of each on the host. V(changed) means that others wrote to one, so
-              that what it holds is not known. V(unproven) means that nothing was noted or could be, as of a block device.
+            - Whether the snapshot's images and memory file are as they were when it was taken.
+            - V(unchanged) - each has the size and the time of its last write that were recorded on the host. V(changed) - others
+              wrote to one of them, so nobody knows what the snapshot holds now. V(unproven) - there is no such record, or there
+              cannot be one, as for a block device.
           type: str
           sample: unchanged
         past_reasons:
-          description: Why it is not V(unchanged), a sentence each.
+          description: Why it is V(changed) or V(unproven), one sentence for each reason.
           type: list
           elements: str
     tree:
       description:
-        - The same snapshots as a tree, a node each in the order in which the tree is drawn.
-        - One whose parent O(names) leaves out stands below its nearest ancestor that is there.
+        - The same snapshots as a tree, one node for each, in the order in which the tree is drawn.
+        - If O(names) leaves out a snapshot's parent, the snapshot is drawn below its nearest ancestor that is shown.
       type: list
       elements: dict
       contains:
@@ -331,10 +332,10 @@ vms:
           description: Its name.
           type: str
         depth:
-          description: How many nodes it stands below, V(0) for a root.
+          description: How many nodes are above it, V(0) for a root.
           type: int
         current:
-          description: Whether the VM's present is based on it.
+          description: Whether what the VM has now is based on it.
           type: bool
         include_memory:
           description: Whether it holds the memory.
@@ -344,7 +345,7 @@ vms:
           type: list
           elements: str
     chains:
-      description: The backing chain of each disk that is a file or block device of this host. No cdroms, no floppies.
+      description: The backing chain of each disk that is a file or block device of this host, except cdroms and floppies.
       type: list
       elements: dict
       contains:
@@ -352,7 +353,7 @@ vms:
           description: The disk's target.
           type: str
         depth:
-          description: The number of layers, the lowest one too.
+          description: The number of layers (images), including the lowest one.
           type: int
         size:
           description: Bytes that all layers together occupy.
@@ -369,27 +370,28 @@ vms:
               description: Its format.
               type: str
             size:
-              description: Bytes it occupies.
+              description: Bytes that it occupies.
               type: int
             virtual_size:
               description: The size of the disk that the guest sees.
               type: int
             snapshot:
-              description: The snapshot whose overlay it is - it took the writes made since that one. V(null) if none.
+              description: The snapshot whose overlay it is. It took what the guest wrote since that snapshot. V(null) if none.
               type: str
     unknown_overlays:
       description:
-        - Overlays that no snapshot of the VM knows.
+        - Overlays that no snapshot of the VM names.
         - Those that are also in C(chains) are in use, such as what C(virsh snapshot-create --no-metadata) or
-          C(virsh snapshot-delete --metadata) left. They hold data of the VM and must not be deleted.
-        - The others are C(orphans).
-        - A VM that is an overlay on a template is nothing unknown, nor is one that is based on another VM's image.
+          C(virsh snapshot-delete --metadata) left. They hold data of the VM. Do not delete them.
+        - The others are based on an image of the VM, and no VM and no snapshot of the host uses them. Those that this
+          collection made are also in C(orphans).
+        - The image of a VM that is itself an overlay, on a template or on another VM's image, is not listed.
       type: list
       elements: str
     orphans:
       description:
-        - Those of C(unknown_overlays) that nothing uses. They lie beside the VM's files, are based on one of these, and no VM
-          or snapshot of the host names them.
+        - Those of C(unknown_overlays) that this collection made and that nothing uses - no VM, snapshot or other image of the
+          host names them.
         - M(limiquantix.kvm.vm_snapshot_prune) with O(limiquantix.kvm.vm_snapshot_prune#module:orphans=true) deletes them.
       type: list
       elements: str
@@ -406,16 +408,15 @@ vms:
           type: str
     problems:
       description:
-        - What is wrong with the chains, a sentence each - a layer that cannot be read, libvirt and the files saying
-          different things, a running VM whose definition has another file for its next start, an image with a snapshot's state
-          that this VM or another one is defined to write to, an image or memory file of a snapshot that others wrote to, a VM
-          that an I/O error has paused.
+        - What is wrong, one sentence for each problem - a layer cannot be read, libvirt and the files say different things, a
+          running VM's definition has another file for the next start, this VM or another one is defined to write to a frozen
+          image, others wrote to an image or memory file of a snapshot, or an I/O error has paused the VM.
       type: list
       elements: str
     kept:
       description:
-        - Overlays that are of no use to the VM any more and that are kept all the same, because their data may be somebody's.
-        - Those of a detached disk go with O(limiquantix.kvm.vm_snapshot_prune#module:detached=true).
+        - Overlays that the VM does not need any more. They are kept because somebody may need their data.
+        - To delete those of a detached disk, use O(limiquantix.kvm.vm_snapshot_prune#module:detached=true).
       type: list
       elements: dict
       contains:
@@ -426,29 +427,29 @@ vms:
           description: V(detached), V(shared) (on a file system that other hosts may use) or V(other).
           type: str
         reason:
-          description: Why it is kept, in words.
+          description: Why it is kept, as a sentence.
           type: str
         target:
-          description: The disk that it was made for, V(null) where that is not known.
+          description: The disk that it was made for, V(null) if that is not known.
           type: str
         last_written:
           description: When it was last written to, in UTC.
           type: str
         snapshot:
-          description: The snapshot that still names it, V(null) where none does.
+          description: The snapshot that still names it, V(null) if none does.
           type: str
         bring_back:
-          description: The command that gives the VM a detached disk again, with the overlay's data.
+          description: The command that attaches a detached disk to the VM again, with the overlay's data.
           type: str
     definition_changed:
       description:
-        - Disks that the VM is defined to have on an image which one of its snapshots has frozen, because somebody put back an
-          older definition or merged overlays by other means. C(problems) says where the newer data may be.
-        - Until that is solved, taking, reverting and removing fail with C(error_code=definition_changed).
+        - Disks that the VM's definition has on an image that one of its snapshots has frozen. Somebody put back an older
+          definition, or merged overlays by other means. C(problems) says where the newer data may be.
+        - Until somebody repairs this, taking, reverting and removing fail with C(error_code=definition_changed).
       type: list
       elements: str
     notes:
-      description: What somebody should know of the VM's disks although nothing is wrong with them, a sentence each.
+      description: What you should know about the VM's disks although nothing is wrong with them, one sentence for each.
       type: list
       elements: str
 """
@@ -462,7 +463,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open i
     hypervisor_requirements,
     open_hypervisor,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import gather, result
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.gather import gather
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.result import result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 

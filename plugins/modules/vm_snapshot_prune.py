@@ -11,15 +11,15 @@ module: vm_snapshot_prune
 short_description: Remove old snapshots of KVM virtual machines
 version_added: 0.1.0
 description:
-  - Removes, of any number of VMs of a hypervisor in one task, the snapshots that are too many or too old, as
+  - Removes snapshots that are too many or too old, from any number of VMs of a hypervisor in one task. Removes them as
     M(limiquantix.kvm.vm_snapshot) with O(limiquantix.kvm.vm_snapshot#module:state=absent) does - leaf first, while running
     VMs go on running.
-  - Only snapshots that this collection took are meant, unless O(include_foreign=true), and never protected ones.
-  - A snapshot goes only where everything that is given agrees to it. With O(keep_last=3) and O(older_than=7d), the three
-    newest stay however old they are, and so does what is younger than a week however many there are.
-  - What another snapshot or the VM's present needs of a removed one is merged, so that nothing of them is lost.
-  - At least one of O(keep_last), O(older_than), O(names), O(orphans), O(detached) and O(exclusive_dirs) must be given, because
-    every snapshot would go else.
+  - Removes only snapshots that this collection took, unless O(include_foreign=true), and never protected ones.
+  - Removes a snapshot only if all given options agree. With O(keep_last=3) and O(older_than=7d), the three newest stay no
+    matter how old they are, and snapshots younger than a week stay no matter how many there are.
+  - Data of a removed snapshot that the VM or another snapshot needs is merged, so they lose nothing.
+  - Give at least one of O(keep_last), O(older_than), O(names), O(orphans), O(detached) and O(exclusive_dirs). Without any of
+    them every snapshot would go, so the task is refused.
   - One VM's failure does not stop the others. The task fails at the end, with every VM's result in it.
 author:
   - The limiquantix.kvm founders (@limiquantix)
@@ -36,22 +36,23 @@ options:
   vms:
     description:
       - The VMs, as names, UUIDs, shell globs such as V(web-*), or V(!pattern) to leave some out.
-      - With V(!pattern) only, all the others are meant.
-      - A VM whose very name has C(*), C(?) or C([) in it is meant as it is written.
-      - A name or UUID that no VM of the host has is an error before anything is changed, unless O(missing=skip).
+      - With V(!pattern) alone, all other VMs are selected.
+      - An entry that is exactly the name of a VM selects that VM, even with C(*), C(?) or C([) in it.
+      - The task fails before it changes anything if no VM of the host has a given name or UUID, unless O(missing=skip).
     type: list
     elements: str
     required: true
     aliases: [vm]
   keep_last:
     description:
-      - How many snapshots of each VM stay, the newest ones. With V(0) none stays because it is new.
-      - Only snapshots that could go are counted - none that others took, that O(names) leaves out, or that is protected.
+      - How many of the newest snapshots of each VM stay. V(0) keeps none for being new.
+      - Counts only snapshots that could go - not protected ones, not those that O(names) leaves out or O(protect) names, and not
+        those that others took, unless O(include_foreign=true).
     type: int
   older_than:
     description:
-      - Only snapshots that were taken longer ago than this go, by the hypervisor's clock.
-      - A number with V(s), V(m), V(h), V(d) or V(w) behind it, for seconds, minutes, hours, days or weeks, such as V(12h).
+      - Only snapshots older than this go, by the hypervisor's clock.
+      - A number followed by V(s), V(m), V(h), V(d) or V(w) for seconds, minutes, hours, days or weeks, such as V(12h).
     type: str
   names:
     description:
@@ -60,46 +61,45 @@ options:
     elements: str
   protect:
     description:
-      - Names or shell globs of snapshots that stay, whatever else is given.
-      - Snapshots with O(limiquantix.kvm.vm_snapshot#module:protected=true) stay without being named here.
+      - Names or shell globs of snapshots that stay in any case.
+      - Snapshots with O(limiquantix.kvm.vm_snapshot#module:protected=true) always stay. They need not be named here.
     type: list
     elements: str
     default: []
   include_foreign:
     description:
-      - Whether snapshots that others took, such as C(virsh) or virt-manager, may go too.
+      - Whether snapshots that others took, such as C(virsh) or virt-manager, go too.
     type: bool
     default: false
   orphans:
     description:
-      - Whether to delete overlays that nothing uses - what C(orphans) of M(limiquantix.kvm.vm_snapshot_info) lists.
-      - This collection made them, for this VM or for one that is undefined by now, they are based on an image of the VM, and
-        no VM, snapshot or other image of the host names them. Look at them in check mode first, because what is in them is
-        lost.
-      - Where only this is given, no snapshot goes.
+      - Whether to delete overlays that nothing uses. C(orphans) of M(limiquantix.kvm.vm_snapshot_info) lists them.
+      - This collection made them, for this VM or for one that is undefined by now. They are based on an image of the VM, and
+        no VM, snapshot or other image of the host names them. Their data is lost, so look at them in check mode first.
+      - If none of O(keep_last), O(older_than) and O(names) is given, no snapshot is removed.
     type: bool
     default: false
   detached:
     description:
-      - Whether to delete overlays of disks that the VM no longer has, and that no snapshot names any more. What was written
+      - Whether to delete overlays of disks that the VM no longer has, if no snapshot names them any more. What the guest wrote
         last to such a disk is lost then.
-      - Without it they are kept. The VM's entry names each in RV(vms[].kept), and C(kept) of
-        M(limiquantix.kvm.vm_snapshot_info) says how to give the VM the disk's data again.
-      - Where only this is given, no snapshot goes.
+      - With V(false) they are kept. RV(vms[].kept) names each, and C(kept) of M(limiquantix.kvm.vm_snapshot_info) has the
+        command that attaches the disk to the VM again.
+      - If none of O(keep_last), O(older_than) and O(names) is given, no snapshot is removed.
     type: bool
     default: false
   exclusive_dirs:
     description:
-      - Directories on shared file systems, such as NFS or CIFS, that no other host uses. An overlay on a shared file system
-        that lies in none of them is never deleted, because another host may be using it.
-      - An overlay is merged there all the same, because its content goes along.
+      - Directories on shared file systems, such as NFS or CIFS, that no other host uses. Anywhere else on a shared file system
+        no overlay is deleted, because another host may use it.
+      - Overlays on shared file systems are merged in any case, because merging keeps their data.
     type: list
     elements: path
     default: []
   bandwidth:
     description:
-      - The most that merging a layer may read and write, in MiB/s. V(0) is no limit.
-      - At the O(timeout) a merge is given up. The VM goes on as before, and the next run continues it.
+      - How fast merging a layer may read and write at most, in MiB/s. V(0) is no limit.
+      - When the O(timeout) is over, the merge is aborted. The VM goes on as before, and the next run continues the merge.
     type: int
     default: 0
   running_only:
@@ -108,25 +108,25 @@ options:
     type: bool
     default: false
 notes:
-  - A snapshot whose age is not known stays where O(older_than) or O(keep_last) decides. The result counts it.
-  - A VM with a snapshot that cannot be removed fails before it is touched, for instance one that mixes kinds
-    (C(error_code=mixed_chain)). O(protect) leaves that snapshot out.
-  - With O(backend=qx_node), O(older_than), O(keep_last), O(orphans), O(detached) and O(exclusive_dirs) are refused, because the
-    agent tells neither when a snapshot was taken nor which files there are. O(names) needs O(include_foreign=true) there,
-    because it does not tell who took a snapshot either, nor whether one is protected.
+  - With O(older_than) or O(keep_last), a snapshot of unknown age stays. The VM's RV(vms[].msg) counts it.
+  - If one of the snapshots cannot be removed, such as one both inside the images and in overlays
+    (C(error_code=mixed_chain)), the VM fails before it is touched. Name that snapshot in O(protect) to leave it out.
+  - With O(backend=qx_node), the options O(older_than), O(keep_last), O(orphans), O(detached) and O(exclusive_dirs) are refused,
+    because qx-node tells neither when a snapshot was taken nor which files there are. O(names) needs O(include_foreign=true)
+    there, because qx-node does not tell who took a snapshot. It does not know which ones are protected either.
 seealso:
   - module: limiquantix.kvm.vm_snapshot
   - module: limiquantix.kvm.vm_snapshot_info
 """
 
 EXAMPLES = r"""
-- name: Of the nightly snapshots keep a week's
+- name: Keep seven nightly snapshots of each VM
   limiquantix.kvm.vm_snapshot_prune:
     vms: "*"
     names: nightly-*
     keep_last: 7
 
-- name: What is older than a month goes, but never the three newest
+- name: Remove what is older than a month, but never the three newest
   limiquantix.kvm.vm_snapshot_prune:
     vms:
       - web-*
@@ -137,14 +137,14 @@ EXAMPLES = r"""
       - golden
       - release-*
 
-- name: All snapshots of that name, whoever took them, sparing the disks
+- name: Remove all snapshots of that name, no matter who took them, with little load on the disks
   limiquantix.kvm.vm_snapshot_prune:
     vms: "*"
     names: pre-patch
     include_foreign: true
     bandwidth: 100
 
-- name: Through the agents of all hypervisors, from the controller
+- name: Through qx-node on all hypervisors, from the controller
   limiquantix.kvm.vm_snapshot_prune:
     backend: qx_node
     url: "https://{{ inventory_hostname }}:8443"
@@ -173,19 +173,19 @@ disk_only:
   type: bool
 error_code:
   description:
-    - A stable name of what went wrong, for plays that branch on it. V(several) when VMs failed for different reasons.
+    - A stable name of what went wrong, for plays that branch on it. V(several) if VMs failed for different reasons.
     - The README lists them all.
   returned: failure
   type: str
   sample: merge_failed
 details:
-  description: Values behind the message of an error that concerns the whole task.
+  description: The values in the message of an error that concerns the whole task, such as paths and numbers of bytes.
   returned: when there are any
   type: dict
 missing:
   description:
-    - The names and UUIDs that no VM of this host has, as they stand in O(vms), and VMs that went away before their turn.
-    - After C(error_code=vm_not_found) of the whole task too.
+    - The names and UUIDs in O(vms) that no VM of this host has, and VMs that went away before their turn.
+    - Also returned if the whole task fails with C(error_code=vm_not_found).
   returned: always
   type: list
   elements: str
@@ -204,7 +204,7 @@ vms:
       description: The VM's UUID.
       type: str
     changed:
-      description: Whether something was removed, or would be in check mode.
+      description: Whether something was removed. In check mode, whether it would be.
       type: bool
     failed:
       description: Whether this VM failed.
@@ -213,46 +213,46 @@ vms:
       description: Why it failed, V(null) where it did not.
       type: str
     details:
-      description: Values behind the error.
+      description: The values in the error's message.
       type: dict
     msg:
-      description: What happened to this VM, or why nothing did and, after a failure, what to do now.
+      description: What happened to this VM, or why nothing did. After a failure, also what to do now.
       type: str
       sample: "snapshot 'nightly-01' removed. Kept: 7 among the newest 7"
     notes:
-      description: What an operator should know of it.
+      description: What you should know about it.
       type: list
       elements: str
     recovered:
-      description: What an interrupted run had left of this VM and was finished or undone first. V(null) where nothing was.
+      description: What this run first finished or undid of an interrupted run on the VM. V(null) if there was nothing.
       type: str
     power:
-      description: The VM's state afterwards, V(null) where that is not known. Pruning does not change it.
+      description: The VM's power, such as V(running) or V(shutoff). Pruning does not change it. V(null) if it is not known.
       type: str
       sample: running
     removed:
-      description: The names of the snapshots that were removed, or would be in check mode, leaf first.
+      description: The names of the snapshots that were removed, leaf first. In check mode, those that would be.
       type: list
       elements: str
       sample: [nightly-02, nightly-01]
     kept:
       description:
-        - The names of the other snapshots that ownership and O(names) let in, which stay because of O(keep_last),
-          O(older_than), O(protect) or their protection.
-        - After a failure, those that were to be removed and are still there too.
-        - The paths of overlays that are kept because their data may be somebody's. RV(vms[].notes) says of each why.
+        - The names of the snapshots that stay because of O(keep_last), O(older_than), O(protect) or their protection. Those that
+          O(names) leaves out, and those that others took, are not listed.
+        - After a failure, also those that were to be removed and are still there.
+        - The paths of overlays that are kept because somebody may need their data. RV(vms[].notes) gives the reason for each.
       type: list
       elements: str
     files_removed:
-      description: The files that went with the snapshots, or would.
+      description: The files that were deleted with the snapshots. In check mode, those that would be.
       type: list
       elements: str
     orphans_removed:
-      description: The overlays that O(orphans) deleted, or would.
+      description: The overlays that O(orphans) deleted. In check mode, those that it would delete.
       type: list
       elements: str
     disk_only:
-      description: Always V(null), as the next two.
+      description: Always V(null).
       type: bool
     quiesced:
       description: Always V(null).

@@ -27,12 +27,13 @@ import libvirt_qemu
 from lxml import etree
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open import open_hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import gather
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import result as info_result
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.gather import gather
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.result import result as info_result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import Wording, outcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Limits, run
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest, SnapshotRequest

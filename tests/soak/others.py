@@ -28,14 +28,15 @@ from on_host import APART, REGION, ROOT, command, virsh
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open import open_hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import Retention
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import gather
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import result as info_result
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.gather import gather
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.result import result as info_result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import Wording, outcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.prune import Prune
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.prune import result as prune_result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Limits, run
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest, SnapshotRequest

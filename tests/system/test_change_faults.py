@@ -145,7 +145,7 @@ def test_a_file_system_that_gets_full_while_merging(planted: Planted, cramped: H
     fill = f"lambda: subprocess.run('{_FILL}; truncate -s -1M {ROOM}/filler', shell=True, stderr=2)"
     entry = only(planted.remove(f"before({step}, {fill})", SMALL, name="s1"))
     assert entry["error_code"] == "merge_failed", entry
-    assert "goes on from here" in entry["msg"]
+    assert "run the task again: it continues" in entry["msg"]
     assert (state(cramped, SMALL), job(cramped, SMALL)) == (power, "")
     assert holds_now(cramped, 2, SMALL, "12M")
     if power == "running":  # what it writes now is on top
@@ -455,7 +455,7 @@ def test_qemu_on_an_overlay_that_libvirt_does_not_know(planted: Planted) -> None
     assert not holds_now(host, 4), "libvirt knows"
     entry = only(planted.snapshot("", VM, "new", quiesce="never"))
     assert entry["error_code"] is None, entry
-    assert "Cleared up" in entry["recovered"]
+    assert "Removed what an interrupted run had left" in entry["recovered"]
     assert (snapshot_names(host, VM), disk(host, VM)) == (["new", "s1", "s2"], overlay)
     assert holds(host, image, "qcow2", 4)
     assert [holds(host, states[name], "qcow2", number) for number, name in enumerate(states, 1)] == [True, True]

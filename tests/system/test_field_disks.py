@@ -609,7 +609,7 @@ def test_a_remote_disk_of_which_others_took_a_snapshot(make_vm: MakeVm, planted:
     vm.write("vdb", 10)
     removed(vm, "s2")
     entry = removed(vm, "old")
-    assert any("vdb" in note and "never merged" in note for note in entry["notes"]), entry["notes"]
+    assert any("vdb" in note and "never written to" in note for note in entry["notes"]), entry["notes"]
     assert vm.active_file("vdb") == overlay
     assert vm.disk_reads("vdb", 10)
     assert host.run(["sha256sum", remote]).stdout == digest

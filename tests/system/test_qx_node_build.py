@@ -64,7 +64,7 @@ def refused(done: Run, *texts: str) -> None:
     """One message, and no host touched."""
     assert done.status != 0, done.output
     assert done.output.count("FAILED!") == 1, done.output
-    for text in (*texts, "No host was touched"):
+    for text in (*texts, "No host was changed"):
         assert text in done.output, done.output
 
 
@@ -139,19 +139,19 @@ def test_no_such_package(build: Build, tree: Path) -> None:
     (other / "src" / "main.rs").write_text("fn main() {}\n")
     spoil(tree / "agent" / "Cargo.toml", '"limiquantix-node"', '"limiquantix-node", "other"')
     subprocess.run(["cargo", "update", "-q", "--workspace", "--offline"], check=True, cwd=tree / "agent")
-    refused(build(tree, qx_node_package="other"), "no binary of it is called limiquantix-node or qx-node")
+    refused(build(tree, qx_node_package="other"), "none of its binaries is called limiquantix-node or qx-node")
 
 
 @needs_cargo
 def test_a_stale_lock_file(build: Build, tree: Path) -> None:
     spoil(tree / "agent" / "limiquantix-node" / "Cargo.toml", 'version = "0.1.0"', 'version = "0.2.0"')
-    refused(build(tree), "Cargo.lock does not fit Cargo.toml")
+    refused(build(tree), "Cargo.lock does not match Cargo.toml")
 
 
 @needs_cargo
 def test_a_compile_error(build: Build, tree: Path) -> None:
     spoil(tree / "agent" / "limiquantix-node" / "src" / "main.rs", "let mut dev = false;", "let mut dev: u8 = false;")
-    refused(build(tree), "The agent does not compile on localhost", "mismatched types", "expected `u8`, found `bool`")
+    refused(build(tree), "qx-node does not compile on localhost", "mismatched types", "expected `u8`, found `bool`")
 
 
 @needs_cargo

@@ -224,7 +224,7 @@ def test_it_says_which_program_a_foreign_service_runs(
         (OPENRC, "die", "panicked at 'the third second'"),
         (SYSTEMD, "crash", "panicked at 'this build is broken'"),
         (SYSTEMD, "unhealthy", "says healthy: false"),
-        (OPENRC, "html", "answers, but not with the agent's JSON: '<!doctype html>"),
+        (OPENRC, "html", "answers, but not with the JSON of qx-node: '<!doctype html>"),
         (SYSTEMD, "deaf", "does not answer"),
     ],
     indirect=["host"],
@@ -245,7 +245,7 @@ def test_a_new_agent_that_is_no_good_gives_way_to_the_old_one(
 
 @on_both
 def test_a_first_agent_that_is_no_good_leaves_nothing(host: Host, deploy: Deploy, builds: Builds) -> None:
-    refused(deploy(builds.bad("crash")), "There was no agent before, and there is none now")
+    refused(deploy(builds.bad("crash")), "This host had no release before, and has none now")
     agent = agent_of(host)
     assert (agent.pids, agent.installed, agent.service, agent.releases) == ([], None, None, set())
 
@@ -302,7 +302,7 @@ def test_a_binary_for_another_machine_is_refused(host: Host, deploy: Deploy, bui
     for more in (["--check"], []):
         refused(deploy(arm, *more), "built for aarch64, and this host is x86_64", "Nothing was changed")
     musl = builds.patched("musl", b"/lib64/ld-linux-x86-64.so.2", b"/lib/ld-musl-x86_64.so.1\0\0\0")
-    refused(deploy(musl, "--check"), "the loader it was linked for is not on this host (/lib/ld-musl-x86_64.so.1)")
+    refused(deploy(musl, "--check"), "its loader /lib/ld-musl-x86_64.so.1 is not on this host")
     newer = builds.patched("glibc", b"\0GLIBC_2.34\0", b"\0GLIBC_2.99\0")
     refused(deploy(newer, "--check"), "it needs glibc 2.99, and this host has 2.36")
     script = builds.folder / "no-program"
@@ -333,9 +333,8 @@ def test_a_full_disk_is_refused(host: Host, deploy: Deploy, builds: Builds, serv
     host.run("mkdir -p /mnt/full && mount -t tmpfs -o size=600k tmpfs /mnt/full")
     try:
         for more in (["--check"], []):
-            refused(
-                deploy(builds.good(2), *more, qx_node_base_dir="/mnt/full/qx-node"), "No room for the agent", "KiB free"
-            )
+            done = deploy(builds.good(2), *more, qx_node_base_dir="/mnt/full/qx-node")
+            refused(done, "There is no room for qx-node", "KiB are free")
     finally:
         host.run("umount /mnt/full")
     assert agent_of(host) == served
@@ -347,7 +346,7 @@ def test_a_read_only_folder(host: Host, deploy: Deploy, builds: Builds, served: 
     try:
         for more in (["--check"], []):
             done = deploy(builds.good(2), *more, qx_node_base_dir="/opt/elsewhere")
-            refused(done, "/usr/local/bin cannot be written: read-only")
+            refused(done, "/usr/local/bin cannot be written: it is read-only")
     finally:
         host.run("umount /usr/local/bin")
     assert agent_of(host) == served
@@ -426,7 +425,7 @@ def test_a_run_killed_as_by_a_power_cut_is_settled_by_the_next(
     process.communicate(timeout=60)
     assert host.run("ls /opt/qx-node/unfinished.json").stdout
     told = deploy(builds.good(), "--check", "-v")
-    assert "an earlier run was cut off" in told.output
+    assert "an earlier run was interrupted" in told.output
     assert changed(told)[host.name] == 1
     done = deploy(builds.good())
     assert done.status == 0, done.output
@@ -496,7 +495,7 @@ def test_a_roll_out_stops_at_the_first_host_that_fails(builds: Builds, tmp_path:
     assert all(agent_of(host).serves(builds.good()) for host in pair)
     assert agent_of(pair[1]).pids == pids
     back = run([*playbook, *bad, "--tags", "rollback"])
-    assert "There is no release before the current on this host" in back.output
+    assert "There is no release before the current one on this host" in back.output
     gone = run([*playbook, *good, "--tags", "remove"])
     assert gone.status == 0, gone.output
     assert [agent_of(host).installed for host in pair] == [None, None]

@@ -26,9 +26,11 @@ from typing import Any, Callable
 import libvirt
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import open as _arguments
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task import info as _info
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task import outcome as _outcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task import run as _task
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import gather as _gather
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import result as _result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
@@ -75,7 +77,7 @@ def seconds(work: Callable[[], object]) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started}
 
 
-def module(action: _task.Action[Any, Any]) -> None:
+def module(action: Action[Any, Any]) -> None:
     """What vm_snapshot does between Ansible handing over and taking back."""
     with _arguments.open_hypervisor(PARAMS) as hypervisor:
         vms = _task.run(hypervisor, [VM], action, _task.Limits(1), check_mode=False)
@@ -185,8 +187,8 @@ def tree(count: str, rounds: str) -> dict[str, Any]:
 
 def info(count: int) -> None:
     with _arguments.open_hypervisor(PARAMS) as hypervisor:
-        vms = _info.gather(hypervisor, [VM], None, 1, 600)
-    result = _info.result(vms)
+        vms = _gather.gather(hypervisor, [VM], None, 1, 600)
+    result = _result.result(vms)
     if "failed" in result or len(result["vms"][0]["snapshots"]) != count:
         raise SystemExit(f"not {count} snapshots, or: {result['msg']}")
 

@@ -25,10 +25,11 @@ from typing import Any
 import libvirt
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import open as _arguments
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task import info as _info
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task import outcome as _outcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task import run as _task
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task import take as _present
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import gather as _gather
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import result as _result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 
 URI = "qemu:///system"
@@ -109,8 +110,8 @@ def in_threads(first: Any, names: list[str], work: Callable[[Any, str], None]) -
 def info() -> dict[str, Any]:
     started = time.perf_counter()
     with _arguments.open_hypervisor(PARAMS) as hypervisor:
-        vms = _info.gather(hypervisor, [FLEET], None, THREADS, 600)
-    result = _info.result(vms)
+        vms = _gather.gather(hypervisor, [FLEET], None, THREADS, 600)
+    result = _result.result(vms)
     seconds = time.perf_counter() - started
     if "failed" in result:
         raise SystemExit(result["msg"])

@@ -64,4 +64,4 @@ def check_limits(params: Mapping[str, Any]) -> None:
     for option in ("parallel", "timeout", "quiesce_timeout", "http_timeout"):
         value = params.get(option, 1)
         if value < 1:
-            raise KvmError("bad_request", f"{option} is {value}, and must be 1 or more.", "Nothing was changed.")
+            raise KvmError("bad_request", f"{option} is {value}. It must be 1 or more.", "Nothing was changed.")

@@ -11,7 +11,7 @@ import shutil
 from contextlib import suppress
 from typing import Any, Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.change import change, settle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.change import change, recover
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import AgentError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.host import Host
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.wish import (
@@ -36,13 +36,13 @@ def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any
     if check or not found:
         return {**result, "version": version, "changed": bool(found)}
     with host.alone():
-        settled = settle(host)
+        recovered = recover(host)
         if not host.releases.stored(sha):
             raise AgentError(
                 "not_stored",
-                f"{host.releases.binary(sha)} is not there, or is not what its name says{f' ({settled})' if settled else ''}. "
-                "The agent in use was not touched.",
-                "Upload it there; the role does, when it is run again.",
+                f"{host.releases.binary(sha)} is missing or damaged{f' ({recovered})' if recovered else ''}. "
+                "The release in use was not touched.",
+                "Run the role again: it uploads the release.",
             )
         found, version = differences(host, sha, text)
         if found:
@@ -50,13 +50,18 @@ def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any
             changes = text if text != host.service.text() else None
             version = change(host, sha, changes, restart=found not in (["link"], ["not started at boot"]))
     # Another run may have done it meanwhile.
-    return {**result, "version": version, "changed": bool(found or settled), **({"msg": settled} if settled else {})}
+    return {
+        **result,
+        "version": version,
+        "changed": bool(found or recovered),
+        **({"msg": recovered} if recovered else {}),
+    }
 
 
 def present(host: Host, check: bool) -> dict[str, Any]:
     sha = host.params["sha256"].lower()
     if not re.fullmatch("[0-9a-f]{64}", sha):
-        raise AgentError("bad_request", f"{sha!r} is no SHA-256.", "64 hexadecimal digits.")
+        raise AgentError("bad_request", f"{sha!r} is not a SHA-256.", "Give 64 hexadecimal digits.")
     refuse_what_cannot_run(host, sha)
     return put(host, sha, wanted_text(host), check)
 
@@ -66,15 +71,15 @@ def previous(host: Host, check: bool) -> dict[str, Any]:
     kept = host.releases.all()
     if not check and host.unfinished():
         with host.alone():
-            settle(host)
+            recover(host)
     sha = next((one for one in kept if one.startswith(asked)), None) if asked else host.releases.previous()
     if sha is None:
         raise AgentError(
             "no_previous",
             f"There is no release {asked} on this host."
             if asked
-            else "There is no release before the current on this host.",
-            f"Kept are {', '.join(one[:12] for one in kept) or 'none'}; one of them can be named (qx_node_rollback_to).",
+            else "There is no release before the current one on this host.",
+            f"Name one that this host has kept (qx_node_rollback_to): {', '.join(one[:12] for one in kept) or 'there is none'}.",
         )
     file = host.releases.service_text_file(sha)
     ours = host.service.is_ours() and host.params["service_file"] != "never"

@@ -43,8 +43,8 @@ def change(host: Host, to: str, text: Optional[str], restart: bool) -> str:
     if gone:
         raise AgentError(
             "vms_gone",
-            f"The new agent serves, but VMs that ran before do not run any more: {', '.join(gone)}.",
-            "See in libvirt's log why they ended, start them, and run this again.",
+            f"The new release serves, but VMs that ran before do not run any more: {', '.join(gone)}.",
+            "See libvirt's log for why they ended, and start them: virsh start VM.",
             vms=gone,
         )
     return version
@@ -70,41 +70,42 @@ def undo(host: Host, before: Unfinished) -> str:
             host.service.write(before.own_file)
     if before.release is None:
         host.releases.path.unlink(missing_ok=True)
-        outcome = "There was no agent before, and there is none now."
+        outcome = "This host had no release before, and has none now."
     else:
         host.releases.use(before.release)
         try:
             host.service.restart()
             host.probe.prove(before.release, host.params["health_timeout"], to_appear=3)
-            outcome = f"What was there before ({before.release[:12]}) is back, runs and is healthy."
+            outcome = f"The release before ({before.release[:12]}) is back, runs and is healthy."
         except NotServing as reason:
-            outcome = f"What was there before is back, but THIS HOST'S AGENT DOES NOT SERVE: {reason}."
+            outcome = f"The release before is back, but QX-NODE ON THIS HOST DOES NOT SERVE: {reason}."
     if before.to != before.release:
         host.releases.forget(before.to)
     host.unfinished_file.unlink()
     return outcome
 
 
-def settle(host: Host) -> Optional[str]:
+def recover(host: Host) -> Optional[str]:
     """Finish or undo what a killed run left, and say what that was."""
     before = host.unfinished()
     if before is None:
         return None
     try:
         if not host.releases.is_linked(before.to):
-            raise NotServing("it was not switched to")
+            raise NotServing("the switch was not made")
         host.probe.prove(before.to, host.params["health_timeout"], to_appear=3)
     except NotServing:
-        return f"An earlier run was cut off. {undo(host, before)}"
+        return f"An earlier run was interrupted. {undo(host, before)}"
     finish(host, before)
-    return f"An earlier run was cut off; what it began ({before.to[:12]}) serves, and is kept."
+    return f"An earlier run was interrupted. Its release ({before.to[:12]}) serves, and stays."
 
 
 def _failed(reason: str, log: list[str], before: Unfinished, outcome: str) -> AgentError:
     tail = "".join(f"\n  {line}" for line in log) or " nothing"
     return AgentError(
         "not_serving",
-        f"The new agent ({before.to[:12]}) was started and {reason}. {outcome} The new one's log said:{tail}",
+        f"The new release ({before.to[:12]}) does not serve: {reason}. {outcome} Correct the new one, and run the role "
+        f"again. Its log says:{tail}",
         log=log,
         rolled_back_to=before.release,
     )

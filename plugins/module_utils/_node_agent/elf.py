@@ -61,8 +61,8 @@ def unfit(made_for: MadeFor, here: Here) -> Optional[str]:
         return f"it is built for {made_for.machine}, and this host is {here.machine}"
     if made_for.interpreter and not Path(made_for.interpreter).exists():
         return (
-            f"the loader it was linked for is not on this host ({made_for.interpreter}): "
-            "musl on a host with glibc, or the other way round"
+            f"its loader {made_for.interpreter} is not on this host: "
+            "it is linked with musl and the host has glibc, or the other way round"
         )
     if made_for.glibc and here.glibc and _numbers(made_for.glibc) > _numbers(here.glibc):
         return f"it needs glibc {made_for.glibc}, and this host has {here.glibc}"

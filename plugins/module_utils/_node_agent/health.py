@@ -45,7 +45,7 @@ class Health:
             said = None
         if not isinstance(said, dict) or "healthy" not in said:
             start = body[:60].decode(errors="replace").split("\n")[0]
-            raise NotServing(f"{self.url} answers, but not with the agent's JSON: {start!r}")
+            raise NotServing(f"{self.url} answers, but not with the JSON of qx-node: {start!r}")
         if said["healthy"] is not True:
             raise NotServing(f"{self.url} says healthy: {json.dumps(said['healthy'])}")
         return str(said.get("version", ""))

@@ -64,7 +64,9 @@ class Host:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise AgentError(
-                            "locked", "Another run is changing this host's agent.", "Run it again when that has ended."
+                            "locked",
+                            "Another run is changing qx-node on this host.",
+                            "Run it again when that has ended.",
                         ) from None
                     time.sleep(0.2)
             yield
@@ -88,6 +90,6 @@ class Host:
 def does_not_run(reason: str) -> AgentError:
     return AgentError(
         "does_not_run",
-        f"The new agent does not run on this host: {reason}. Nothing was changed here.",
-        "Build it for this host's architecture and libc (qx_node_target), or statically.",
+        f"The new release does not run on this host: {reason}. Nothing was changed on this host.",
+        "Build it for this host's architecture and libc (qx_node_target), or link it statically.",
     )

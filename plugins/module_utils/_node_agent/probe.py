@@ -91,7 +91,7 @@ class Probe:
             raise NotServing(f"the service {self.service.name} does not keep running")
         if not right:
             others = ", ".join(f"process {pid} runs {program}" for pid, (_sha, program) in running.items())
-            raise NotServing(f"the service {self.service.name} does not run it ({others or 'no process is an agent'})")
+            raise NotServing(f"the service {self.service.name} does not run it ({others or 'no process runs qx-node'})")
         return right[0]
 
     def _healthy_by(self, deadline: float) -> Optional[str]:

@@ -176,6 +176,6 @@ def service_of(name: str, run: Run) -> Service:
         return OpenRC(name, run)
     raise AgentError(
         "no_service_manager",
-        "This host runs neither systemd nor OpenRC, so there is nobody to run the agent as a service.",
-        "Take it out of the play.",
+        "This host runs neither systemd nor OpenRC, so nothing can run qx-node as a service.",
+        "Take the host out of the play.",
     )

@@ -26,12 +26,16 @@ def wanted_text(host: Host) -> Optional[str]:
         if there is None:
             raise AgentError(
                 "no_service_file",
-                f"This host has no service {host.service.name}, and none is to be written (qx_node_service_file: never).",
-                "Name the host's own service (qx_node_service), or let the role write one (auto).",
+                f"This host has no service {host.service.name}, and the role may not write one (qx_node_service_file: never).",
+                "Name the host's own service (qx_node_service), or let the role write one (qx_node_service_file: auto).",
             )
         return None
     if MARK not in text.splitlines()[:2]:
-        raise AgentError("bad_request", f"{name} lacks the line {MARK}: it would not be known as ours later.")
+        raise AgentError(
+            "bad_request",
+            f"{name} does not have the line {MARK} at its top, by which later runs know that the file is the role's.",
+            "Add that line.",
+        )
     if there is not None and not host.service.is_ours() and host.params["service_file"] == "auto":
         return None
     return text
@@ -49,7 +53,9 @@ def refuse_what_cannot_run(host: Host, sha: str) -> None:
 def refuse_what_cannot_be_written(host: Host, sha: str, text: Optional[str]) -> None:
     releases = host.releases
     if releases.path.is_dir():
-        raise AgentError("bad_request", f"{releases.path} is a folder.", "Give the agent's own path (qx_node_path).")
+        raise AgentError(
+            "bad_request", f"{releases.path} is a folder.", "Give the path of qx-node itself (qx_node_path)."
+        )
     stored = releases.stored(sha)
     files = [] if stored and releases.is_linked(sha) else [releases.base / "releases", releases.path.parent]
     files += [host.service.own_file.parent] if text not in (None, host.service.text()) else []
@@ -57,8 +63,8 @@ def refuse_what_cannot_be_written(host: Host, sha: str, text: Optional[str]) -> 
         if not os.access(folder, os.W_OK):
             raise AgentError(
                 "read_only",
-                f"{folder} cannot be written: read-only, or not this user's. The agent there was not touched.",
-                "Use a folder that can (qx_node_path, qx_node_base_dir), or become root.",
+                f"{folder} cannot be written: it is read-only, or belongs to another user. The release in use was not touched.",
+                "Use another folder (qx_node_path, qx_node_base_dir), or run as root (become: true).",
             )
     needed = 0 if stored else host.params["size"] + ROOM_TO_SPARE
     room = os.statvfs(standing(releases.base))
@@ -66,9 +72,9 @@ def refuse_what_cannot_be_written(host: Host, sha: str, text: Optional[str]) -> 
     if free < needed:
         raise AgentError(
             "no_space",
-            f"No room for the agent in {releases.base}: {needed >> 10} KiB are needed and {free >> 10} KiB free. "
-            "The agent there was not touched.",
-            "Make room, or use another qx_node_base_dir.",
+            f"There is no room for qx-node in {releases.base}: it needs {needed >> 10} KiB, and {free >> 10} KiB are free. "
+            "The release in use was not touched.",
+            "Make room, or use another folder (qx_node_base_dir).",
         )
 
 
@@ -76,7 +82,7 @@ def differences(host: Host, sha: str, text: Optional[str]) -> tuple[list[str], O
     """Return what is not as wanted, and the version that serves, when all is."""
     found = []
     if host.unfinished() is not None:
-        found.append("an earlier run was cut off")
+        found.append("an earlier run was interrupted")
     if host.releases.current() != sha:
         found.append("release")
     elif not host.releases.is_linked(sha):

@@ -22,7 +22,7 @@ def check_snapshot_name(name: str) -> None:
     """Accept what survives XML, the file system and a shell's ``virsh`` unharmed; raise ``bad_name`` else."""
     reason = _objection(name)
     if reason:
-        raise KvmError("bad_name", f"The snapshot name {name!r} {reason}.", "Nothing was changed; choose another name.")
+        raise KvmError("bad_name", f"The snapshot name {name!r} {reason}.", "Nothing was changed. Choose another name.")
 
 
 def _objection(name: str) -> str:
@@ -33,7 +33,7 @@ def _objection(name: str) -> str:
     if name != name.strip():
         return "begins or ends with white space"
     if "/" in name:
-        return "has a '/' in it, and libvirt keeps each snapshot in a file of that name"
+        return "has a '/' in it, and libvirt keeps a file of that name"
     if name.startswith((".", "-")):
         return f"begins with {name[0]!r}"
     if len((name + _METADATA_SUFFIX).encode()) > FILE_NAME_LIMIT:
@@ -53,7 +53,7 @@ def file_name(*parts: str) -> str:
         raise KvmError(
             "bad_name",
             f"The file name {joined!r}, made of VM, disk and snapshot, is longer than a file name may be.",
-            "Nothing was changed; choose a shorter snapshot name.",
+            "Nothing was changed. Choose a shorter snapshot name.",
         )
     return joined
 

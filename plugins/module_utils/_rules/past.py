@@ -82,12 +82,10 @@ def difference(note: ImageNote, found: Identity, gone: Collection[str], active: 
     """
     noted = note.identity
     if gone and (not set(gone).isdisjoint(note.states) or noted.backing != found.backing):
-        return Past(
-            UNPROVEN, ("was written to when a snapshot was removed by other means, as virsh snapshot-delete does",)
-        )
+        return Past(UNPROVEN, ("was written to when others removed a snapshot, as virsh snapshot-delete does",))
     if noted.mapping and not active and noted.mapping == found.mapping and _lost_something(noted, found):
-        reason = "was written to when bitmaps or snapshots inside were removed, as virsh checkpoint-delete does"
-        return Past(UNPROVEN, (f"{reason}; whether its data was too cannot be told",))
+        reason = "was written to when others removed bitmaps or snapshots inside it, as virsh checkpoint-delete does"
+        return Past(UNPROVEN, (f"{reason}; nobody can tell whether its data was changed too",))
     return Past(CHANGED, (changed_by_others(found.date),))
 
 
@@ -99,13 +97,13 @@ def _lost_something(noted: Identity, found: Identity) -> bool:
 
 def changed_by_others(date: str) -> str:
     """Return what is said of an image that others wrote to."""
-    return f"was changed by others on {date}; its content is not known"
+    return f"was changed by others on {date}; nobody knows its content"
 
 
 def earlier(note: ImageNote, serial: int, created_at: str) -> Past:
     """Judge an image that is as it was noted, for the snapshot of a number; 0 is one of which none is known."""
     if note.writing:
-        return Past(UNPROVEN, ("is being written to by a removal that has not ended",))
+        return Past(UNPROVEN, ("is being written to, because a removal of this collection has not ended",))
     if serial and serial >= note.since:
         return Past()
     if serial < note.changed_before and (serial or note.changed_at > created_at):
@@ -115,13 +113,13 @@ def earlier(note: ImageNote, serial: int, created_at: str) -> Past:
 
 def inside() -> Past:
     """Return what is known of an image that has a snapshot inside, and is written to by its VM."""
-    return Past(UNPROVEN, ("goes on being written to with the snapshot inside",))
+    return Past(UNPROVEN, ("is still written to, and holds the snapshot inside",))
 
 
 def not_noted(serial: int) -> Past:
     """Return what is known where nothing was noted when the snapshot was taken."""
     why = "" if serial else ": others took it, or an older release did, or the record is lost"
-    return Past(UNPROVEN, (f"was not noted when the snapshot was taken{why}",))
+    return Past(UNPROVEN, (f"was not recorded when the snapshot was taken{why}",))
 
 
 def together(pasts: Iterable[tuple[str, Past]]) -> Past:

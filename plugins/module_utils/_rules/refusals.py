@@ -19,9 +19,10 @@ def snapshot_changed(vm: str, snapshot: Snapshot) -> KvmError:
     """Return the error of a revert to what others have written to since."""
     return KvmError(
         "snapshot_changed",
-        f"{vm} cannot be reverted to snapshot {snapshot.name!r} as it was: {'; '.join(snapshot.past_reasons)}.",
-        "Nothing was changed, and the VM was not stopped. Bring the file back from a backup with its time (cp -p, rsync -a), "
-        "choose another snapshot, or take it as it is now: accept_changed: true.",
+        f"Snapshot {snapshot.name!r} of {vm} is not as it was taken: {'; '.join(snapshot.past_reasons)}.",
+        "Nothing was changed, and the VM was not stopped. Bring the file back from a backup with its "
+        "time (cp -p, rsync -a), choose another snapshot, or revert to what it holds now: "
+        "accept_changed: true.",
         snapshot=snapshot.name,
         reasons=list(snapshot.past_reasons),
     )
@@ -31,9 +32,9 @@ def record_newer(vm: str, theirs: str, ours: str) -> KvmError:
     """Return the error of a record that a later release wrote, of which this one would lose something."""
     return KvmError(
         "record_newer",
-        f"The record of {vm} on its host was written by version {theirs} of this collection, and this is {ours}.",
-        "Nothing was changed. Update the collection where Ansible runs: ansible-galaxy collection install --upgrade "
-        "limiquantix.kvm.",
+        f"Version {theirs} of this collection wrote the record of {vm} on the host, and this is version {ours}.",
+        "Nothing was changed. Update limiquantix.kvm where Ansible runs (on the controller) to that "
+        "version or a newer one.",
         written_by=theirs,
         version=ours,
     )
@@ -44,7 +45,7 @@ def vm_gone(vm: str, reason: str = "", **native: Any) -> KvmError:
     return KvmError(
         "vm_not_found",
         f"{vm} is not on this host any more{f': {reason}' if reason else ''}.",
-        "Run the task again if it is still meant: it looks at what is there first.",
+        "Correct vms if it was renamed or moved, and run the task again: it looks at what is there first.",
         pattern=vm,
         names=[vm],
         **native,
@@ -81,8 +82,9 @@ def managed_save(vm: str) -> KvmError:
     """Return the error of a VM whose next start loads memory that belongs to other disks."""
     return KvmError(
         "managed_save",
-        f"{vm} has a managed save: at its next start it would go on with the disks as they were then, and spoil the snapshots.",
-        f"Nothing was changed. Start it first, or throw the saved state away: virsh managedsave-remove {vm}.",
+        f"{vm} has a managed save: at its next start it would go on from saved memory that belongs to "
+        "other disks, and destroy data.",
+        f"Nothing was changed. Start the VM first, or delete the saved memory: virsh managedsave-remove {vm}.",
     )
 
 
@@ -91,8 +93,8 @@ def agent_unavailable(vm: str, reason: str, **native: Any) -> KvmError:
     return KvmError(
         "agent_unavailable",
         f"{vm} cannot be quiesced: {reason}.",
-        "Nothing was changed. Start qemu-guest-agent in the guest (and give the VM its channel), "
-        "or use quiesce: auto for a crash-consistent snapshot.",
+        "Nothing was changed. Start qemu-guest-agent in the guest (the VM needs its channel), or use "
+        "quiesce: auto for a crash-consistent snapshot.",
         **native,
     )
 
@@ -102,7 +104,7 @@ def chain_mismatch(vm: str, target: str, difference: str) -> KvmError:
     return KvmError(
         "chain_mismatch",
         f"Disk {target} of {vm} is not as it should be: {difference}.",
-        "Nothing was changed. Look at the files with qemu-img info -U --backing-chain, and at vm_snapshot_info.",
+        "Nothing was changed. Look at the files (qemu-img info -U --backing-chain FILE), and with vm_snapshot_info.",
         disk=target,
     )
 
@@ -111,8 +113,9 @@ def mixed_chain(vm: str, reason: str) -> KvmError:
     """Return the error of snapshots inside images and overlays that are in each other's way."""
     return KvmError(
         "mixed_chain",
-        f"{vm} mixes snapshots inside its images with overlays: {reason}.",
-        "Nothing was changed. Mixing the two has cost people their data. Remove one kind with virsh, with a backup at hand.",
+        f"{vm} has snapshots inside its images and in overlays: {reason}.",
+        "Nothing was changed. libvirt has destroyed data with such a mix. Back up the VM, then remove "
+        "one kind with virsh, newest first.",
     )
 
 
@@ -129,7 +132,7 @@ def file_missing(vm: str, snapshot: str, reason: str, files: Sequence[str]) -> K
 def disks_changed(vm: str, snapshot: str, removed: Sequence[str], added: Sequence[str]) -> KvmError:
     """Return the error of a VM that has other disks than it had, by their targets."""
     changes = [f"{target} was removed" for target in removed] + [f"{target} was added" for target in added]
-    remedy = "Attach or detach disks so that they are as they were."
+    remedy = "Attach or detach disks until the VM has the same disks as then."
     return _other_disks(vm, snapshot, "; ".join(changes), remedy, removed=removed, added=added)
 
 
@@ -141,10 +144,10 @@ def disk_replaced(vm: str, snapshot: str, target: str, roots: tuple[str, str], s
     file, image_format = state
     new = f"{os.path.splitext(file)[0]}.again.qcow2"
     command = shlex.join(["qemu-img", "create", "-f", "qcow2", "-F", image_format, "-b", file, new])
-    change = f"{target} is another disk now: it goes back to {roots[0]}, then it did to {roots[1]}"
+    change = f"{target} is another disk now: its lowest image is {roots[0]}, and was {roots[1]}"
     remedy = (
-        f"To go back to what {file} holds all the same, give {vm} a new overlay on it in place of disk {target} "
-        f"({command}, then virsh edit {vm}); the image it is on now stays as it is."
+        f"To go back to what {file} holds all the same, create a new overlay on it ({command}), and make "
+        f"it disk {target} of {vm} (virsh edit {vm}). The image that it has now stays as it is."
     )
     return _other_disks(vm, snapshot, change, remedy, replaced=[target])
 
@@ -161,7 +164,7 @@ def _other_disks(
 ) -> KvmError:
     return KvmError(
         "disks_changed",
-        f"The disks of {vm} are not those it had at snapshot {snapshot!r}: {change}.",
+        f"{vm} does not have the same disks as at snapshot {snapshot!r}: {change}.",
         f"Nothing was changed, and the VM was not stopped. {remedy}",
         removed=list(removed),
         added=list(added),
@@ -174,14 +177,14 @@ def overlay_dir_unusable(directory: str, reason: str) -> KvmError:
     return KvmError(
         "overlay_dir_unusable",
         f"Overlays cannot be made in {directory}: {reason}.",
-        "No VM was touched. Name another directory with overlay_dir.",
+        "No VM was touched. Give another directory: overlay_dir.",
         directory=directory,
     )
 
 
 def overlay_failed(overlay: str, reason: str | None) -> KvmError:
     """Return the error of an overlay that could not be made."""
-    return KvmError("overlay_failed", f"Cannot create the overlay {overlay}: {reason}.", "The VM was not touched.")
+    return KvmError("overlay_failed", f"Overlay {overlay} cannot be created: {reason}.", "The VM was not touched.")
 
 
 def no_space_to_merge(vm: str, top: str, base: str, *, free: int, wanted: int, device: bool = False) -> KvmError:
@@ -189,7 +192,7 @@ def no_space_to_merge(vm: str, top: str, base: str, *, free: int, wanted: int, d
     where, how = ("on that block device", " (lvextend)") if device else ("there", "")
     return KvmError(
         "no_space",
-        f"Merging {top} of {vm} into {base} may take {wanted >> 20} MiB {where}, and {free >> 20} MiB are free.",
+        f"Merging {top} of {vm} into {base} may need {wanted >> 20} MiB {where}, and {free >> 20} MiB are free.",
         f"Nothing was changed. Make room first{how}.",
         directory=os.path.dirname(base),
         free_bytes=free,
@@ -202,9 +205,9 @@ def merge_timeout(vm: str, deadline: Deadline) -> KvmError:
     """Return the error of a merge that was given up."""
     return KvmError(
         "timeout",
-        f"A layer of {vm} was not merged within {deadline.seconds:g} seconds; the merge was aborted.",
-        "The VM and its other snapshots are as before, and no file was deleted. Run the task again with a longer timeout: "
-        "it goes on from here.",
+        f"A layer of {vm} was not merged within {deadline.seconds:g} seconds, and the merge was aborted.",
+        "The VM and its other snapshots are as before, and no file was deleted. Run the task again with "
+        "a longer timeout: it continues.",
     )
 
 
@@ -217,5 +220,9 @@ def not_as_told(vm: str, snapshot: str, told: str, remedy: str) -> KvmError:
 def libvirt_error(vm: str, doing: str, code: int, text: str) -> KvmError:
     """Return the error of what libvirt failed at, by its own word."""
     return KvmError(
-        "libvirt_error", f"Libvirt failed at {doing} of {vm}: {text}.", "", libvirt_code=code, libvirt_message=text
+        "libvirt_error",
+        f"libvirt failed for {vm}, while {doing}: {text}.",
+        "See libvirt's log, and look at the VM with vm_snapshot_info before the next run.",
+        libvirt_code=code,
+        libvirt_message=text,
     )

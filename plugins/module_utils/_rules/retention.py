@@ -77,7 +77,7 @@ def retention(params: dict[str, Any]) -> Retention:
     """Return what the task lets go; raise ``bad_request`` where that makes no sense, or would be everything."""
     for option in ("keep_last", "bandwidth"):
         if (params[option] or 0) < 0:
-            raise _bad_request(f"{option} is {params[option]}, and must be 0 or more.", "Correct it.")
+            raise _bad_request(f"{option} is {params[option]}. It must be 0 or more.", "Correct it.")
     wish = Retention(
         keep_last=params["keep_last"],
         older_than=None if params["older_than"] is None else age(params["older_than"]),
@@ -90,9 +90,10 @@ def retention(params: dict[str, Any]) -> Retention:
     )
     if not (wish.of_snapshots or wish.of_files):
         message = (
-            "None of keep_last, older_than, names, orphans and detached is given, so that every snapshot would go."
+            "None of keep_last, older_than, names, orphans, detached and exclusive_dirs is given, so "
+            "every snapshot would go."
         )
-        raise _bad_request(message, "Say what to keep, or give names: '*' where all are meant.")
+        raise _bad_request(message, "Say what to keep, or give names: '*' to remove all.")
     return wish
 
 
@@ -105,8 +106,8 @@ def age(text: str) -> timedelta:
         except OverflowError:
             pass
     raise _bad_request(
-        f"older_than is {text!r}, which is no age.",
-        "Write a number and s, m, h, d or w behind it, such as 12h for hours, 7d for days or 2w for weeks.",
+        f"older_than is {text!r}, which is not an age.",
+        "Give a number followed by s, m, h, d or w, such as 12h for hours, 7d for days or 2w for weeks.",
     )
 
 

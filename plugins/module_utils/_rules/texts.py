@@ -42,10 +42,10 @@ def _check(what: str, text: str, lost: re.Pattern[str], most: int) -> None:
     if found:
         where = f"U+{ord(found[0]):04X} as its character number {found.start() + 1}"
         message = f"{what} has {where}: a control character, or one that libvirt's XML cannot hold."
-        raise _bad(message, "Take it out; a line feed and a tab are fine in descriptions and labels.")
+        raise _bad(message, "Remove it. Only line feeds and tabs are allowed, in descriptions and labels.")
     size = len(text.encode())
     if size > most:
-        raise _bad(f"{what} has {size} bytes, and may have {most}.", "Make it shorter.")
+        raise _bad(f"{what} has {size} bytes. It may have {most}.", "Make it shorter.")
 
 
 def _bad(message: str, remedy: str) -> KvmError:

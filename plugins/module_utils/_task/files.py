@@ -20,5 +20,5 @@ def otherwise(planned: Sequence[str], removed: Sequence[str]) -> tuple[str, ...]
     were, gone = (set(map(os.path.realpath, files)) for files in (planned, removed))
     stayed = [file for file in planned if os.path.realpath(file) not in gone]
     also = [file for file in removed if os.path.realpath(file) not in were]
-    notes = [f"not deleted, although planned: {', '.join(stayed)}"] if stayed else []
-    return (*notes, f"deleted too, although not planned: {', '.join(also)}") if also else tuple(notes)
+    notes = [f"these were to be deleted and are still there: {', '.join(stayed)}"] if stayed else []
+    return (*notes, f"these were deleted too: {', '.join(also)}") if also else tuple(notes)

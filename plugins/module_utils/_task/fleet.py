@@ -117,8 +117,9 @@ class _Round(Generic[Item, Answer]):
 def _stuck_error(limit: float) -> KvmError:
     return KvmError(
         "timeout",
-        f"The hypervisor has not answered for {limit:.0f} seconds; what it did since is not known.",
-        "Look at the host's libvirtd and at vm_snapshot_info, then run the task again: it finds what is there.",
+        f"The hypervisor has not answered for {limit:.0f} seconds, and nobody knows what it did since.",
+        "Look at libvirtd on the host and with vm_snapshot_info, then run the task again: it looks at "
+        "what is there first.",
     )
 
 
@@ -126,6 +127,6 @@ def _bug(trace: str) -> KvmError:
     return KvmError(
         "internal_error",
         f"A bug in limiquantix.kvm: {trace.strip().splitlines()[-1]}.",
-        "Please report it with the details. Check the VM with vm_snapshot_info before the next run.",
+        "Report it with the details. Look at the VM with vm_snapshot_info before the next run.",
         traceback=trace,
     )

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize, mebibytes
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
 
 
 @dataclass(frozen=True)
@@ -180,3 +180,23 @@ def _summary(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> st
         return text
     more = f" (and {len(failures) - 3} more, see vms)" if len(failures) > 3 else ""
     return f"{text}. {' '.join(failures[:3])}{more}"
+
+
+def failed_vm(
+    domain: DomainId,
+    error: KvmError,
+    before: Optional[VirtualMachine] = None,
+    now: Optional[VirtualMachine] = None,
+) -> VmOutcome:
+    """A VM that failed; with ``before`` and ``now`` where it may have changed all the same."""
+    known = before is not None and now is not None
+    return VmOutcome(
+        domain=domain,
+        before=before.snapshots if before and known else (),
+        after=now.snapshots if now and known else (),
+        snapshot=None,
+        msg=error.full_message,
+        power=(before.state, now.state) if before and now else ("", ""),
+        error=error,
+        files_removed=error.files_removed,
+    )

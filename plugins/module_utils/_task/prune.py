@@ -16,10 +16,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention i
     Retention,
     choose,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import in_order
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome, Wording, outcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan

@@ -13,9 +13,9 @@ from typing import Callable, Union
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import removed_meanwhile
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import subtree, without
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import in_order, otherwise
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
@@ -87,10 +87,14 @@ def every(vm: VirtualMachine) -> Sequence[Snapshot]:
 def _unprotected(vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:
     protected = [one.name for one in snapshots if one.protected]
     if protected:
+        # Without it the task asks for a disk-only snapshot of that name, which is refused.
+        memory = " and include_memory: true" if any(one.include_memory for one in snapshots if one.protected) else ""
+        # Without it the task asks for a disk-only snapshot of that name, which is refused.
+        memory = " and include_memory: true" if any(one.include_memory for one in snapshots if one.protected) else ""
         raise KvmError(
             "snapshot_protected",
             f"{vm.name}: {', '.join(map(repr, protected))} {'is' if len(protected) == 1 else 'are'} protected.",
-            "Nothing was removed. Take the protection off first: state: present with protected: false.",
+            f"Nothing was removed. Take the protection off first: state: present with protected: false{memory}.",
             snapshots=protected,
         )
     return snapshots

@@ -13,10 +13,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names impor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import CHANGED, UNPROVEN
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import snapshot_changed
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_current, with_taken
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import in_order, otherwise
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.room import without_room
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import plan_take
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -74,7 +74,7 @@ class Reverted(Action[Snapshot, Revert]):
         check_snapshot_name(name)
         wish = SnapshotRequest(
             name=name,
-            description=f"the state before a revert to {request.name}",
+            description=f"what the VM had before a revert to {request.name}",
             quiesce=request.quiesce,
             quiesce_timeout=request.quiesce_timeout,
         )
@@ -122,9 +122,9 @@ class Reverted(Action[Snapshot, Revert]):
 def _past_notes(snapshot: Snapshot) -> tuple[str, ...]:
     reasons = "; ".join(snapshot.past_reasons)
     if snapshot.told("past") == CHANGED:
-        return (f"the snapshot is not as it was, which accept_changed accepts: {reasons}",)
+        return (f"the snapshot is not as it was taken, and accept_changed allows that: {reasons}",)
     if snapshot.told("past") == UNPROVEN:
-        return (f"that the snapshot is as it was is not proven: {reasons}",)
+        return (f"it is not proven that the snapshot is as it was taken: {reasons}",)
     return ()
 
 
@@ -152,7 +152,7 @@ def _existing(vm: VirtualMachine, name: str) -> Snapshot:
         raise KvmError(
             "snapshot_not_found",
             f"{vm.name} has no snapshot {name!r}.",
-            f"Nothing was changed. Its snapshots: {known}.",
+            f"Nothing was changed. Give one of its snapshots: {known}.",
         )
     return snapshot
 
@@ -168,7 +168,7 @@ def _outcome(
 ) -> VmOutcome:
     plan, keep = revert.plan, revert.keep
     state = f", {power} now" if power else ""
-    kept = f", and what there was before kept as {keep.snapshot.name!r}" if keep else ""
+    kept = f", and what the VM had before is kept as {keep.snapshot.name!r}" if keep else ""
     return VmOutcome(
         domain=plan.vm.id,
         before=plan.vm.snapshots,

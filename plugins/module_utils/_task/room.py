@@ -47,9 +47,10 @@ def _shortage(directory: str, room: Room, wanted: int) -> KvmError | None:
         return None
     return KvmError(
         "no_space",
-        f"The file system of {directory} is nearly full: {_mib(room.free)} MiB free, {_mib(wanted)} MiB wanted for the "
-        f"snapshots and {_mib(reserve)} MiB kept in reserve, since an overlay that cannot grow stops its guest.",
-        "No VM on it was touched. Make room, or name another place with overlay_dir.",
+        f"The file system of {directory} is nearly full: {_mib(room.free)} MiB are free, the snapshots "
+        f"need {_mib(wanted)} MiB, and {_mib(reserve)} MiB stay in reserve, because an overlay that "
+        "cannot grow stops its guest.",
+        "No VM on it was touched. Make room, or give another directory: overlay_dir.",
         directory=directory,
         free_bytes=room.free,
         wanted_bytes=wanted,

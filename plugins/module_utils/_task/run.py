@@ -5,25 +5,21 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, Optional, TypeVar, Union
+from typing import Optional, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import vm_gone
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing, Plan, Wish
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet import Fleet
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome, missing_vm
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome, failed_vm, missing_vm
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.selection import select
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Recovery
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation, VirtualMachine
-
-Wish = TypeVar("Wish")
-Plan = TypeVar("Plan")
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
 
 
 @dataclass(frozen=True)
@@ -34,17 +30,6 @@ class Limits:
     timeout: int = 600
     running_only: bool = False
     missing: str = "fail"
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """Nothing to do for this VM, and why; ``kept`` are the snapshots that were in question."""
-
-    vm: VirtualMachine
-    msg: str
-    snapshot: Optional[Snapshot] = None
-    notes: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,41 +50,6 @@ class _Refused:
 @dataclass(frozen=True)
 class _Unplanned:
     """There may be something to do for this VM: what that is is planned under its lock."""
-
-
-class Action(ABC, Generic[Wish, Plan]):
-    """What a task wants of each VM. Every method may raise `KvmError`."""
-
-    @abstractmethod
-    def decide(self, vm: VirtualMachine) -> Union[Wish, Nothing]:
-        """Return what is wanted of a VM, going by its inspection alone."""
-
-    @abstractmethod
-    def plan(self, hypervisor: Hypervisor, vm: VirtualMachine, wish: Wish) -> Union[Plan, Nothing]:
-        """Return what is to be done for that, having read what it takes and refused what can be refused; change nothing."""
-
-    def plans_ahead(self, _vm: VirtualMachine, _wish: Wish) -> bool:
-        """Whether a task that acts plans before it has the VM's lock too.
-
-        For what all plans together need, or where the plan may show that there is nothing to do, and so no lock to wait for.
-        """
-        return False
-
-    def is_done_by(self, _operation: Operation, _vm: VirtualMachine) -> bool:
-        """Whether finishing what an interrupted run began was all that is wanted; ``vm`` is as it is after that."""
-        return False
-
-    def refuse(self, _hypervisor: Hypervisor, _plans: Sequence[Plan]) -> dict[str, KvmError]:
-        """Return, by VM UUID, what all plans together forbid before the first VM is touched."""
-        return {}
-
-    @abstractmethod
-    def predict(self, plan: Plan) -> VmOutcome:
-        """Return what acting will make of the VM, as far as that is known beforehand."""
-
-    @abstractmethod
-    def act(self, hypervisor: Hypervisor, plan: Plan, deadline: Deadline) -> VmOutcome:
-        """Do it; the VM's lock is held."""
 
 
 _Decision = Union[Plan, Nothing, _Refused, _Unsettled, _Unplanned, KvmError]
@@ -130,7 +80,7 @@ def run(
     finally:
         fleet.close()
     became = [
-        _failure(domain, result) if isinstance(result, KvmError) else result
+        failed_vm(domain, result) if isinstance(result, KvmError) else result
         for domain, result in zip(domains, outcomes)
     ]
     return [*became, *(missing_vm(name) for name in meant.missing)]
@@ -160,7 +110,7 @@ def _look(hypervisor: Hypervisor, domain: DomainId) -> VirtualMachine:
     """Read a VM. Raises ``vm_not_found`` where it went away, or has another name than the task selected it by."""
     vm = hypervisor.inspect(domain)
     if vm.name != domain.name:
-        raise vm_gone(domain.name, f"it has just been renamed to {vm.name}")
+        raise vm_gone(domain.name, f"somebody renamed it to {vm.name}")
     return vm
 
 
@@ -209,11 +159,11 @@ def _act(
                 recovered = recovery
                 vm = hypervisor.inspect(domain)
                 if recovery.finished and before.operation and action.is_done_by(before.operation, vm):
-                    done = Nothing(vm, "that was all there was to do", vm.find(before.operation.snapshot))
+                    done = Nothing(vm, "nothing else was to be done", vm.find(before.operation.snapshot))
                     return _after_recovery(_settled(domain, done, limits), before, recovered)
             return _after_recovery(_act_on(hypervisor, vm, action, limits, deadline), before, recovered)
         except KvmError as error:
-            return _after_recovery(_failure(domain, error, before, _now(hypervisor, domain)), before, recovered)
+            return _after_recovery(failed_vm(domain, error, before, _now(hypervisor, domain)), before, recovered)
 
 
 def _act_on(
@@ -247,21 +197,21 @@ def _now(hypervisor: Hypervisor, domain: DomainId) -> Optional[VirtualMachine]:
 def _unsettled(vm: VirtualMachine) -> VmOutcome:
     operation = vm.operation
     if operation is None:
-        msg = "another run has just changed it; what is left to do is not known"
+        msg = "another run has just changed it; a check cannot know what is left to do"
         return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg)
     if operation.running:
-        msg = f"another run is at work on it ({operation}); what is left to do then is not known"
+        msg = f"another run is at work on it ({operation}); a check cannot know what is left to do then"
         return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg)
-    msg = f"the interrupted {operation} would be finished or undone first; what is left to do then is not known"
+    msg = f"the interrupted {operation} would be finished or undone first; a check cannot know what is left to do then"
     return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg, recovered=msg)
 
 
 def _settled(domain: DomainId, decision: Union[Nothing, _Refused, KvmError], limits: Limits) -> VmOutcome:
     if isinstance(decision, _Refused):
-        return _failure(domain, decision.error, decision.vm, decision.vm)
+        return failed_vm(domain, decision.error, decision.vm, decision.vm)
     if isinstance(decision, KvmError):
         may_be_missing = limits.missing == "skip" and decision.error_code == "vm_not_found"
-        return missing_vm(domain.name) if may_be_missing else _failure(domain, decision)
+        return missing_vm(domain.name) if may_be_missing else failed_vm(domain, decision)
     vm = decision.vm
     return VmOutcome(
         domain=domain,
@@ -272,24 +222,4 @@ def _settled(domain: DomainId, decision: Union[Nothing, _Refused, KvmError], lim
         notes=decision.notes,
         power=(vm.state, vm.state),
         kept=decision.kept,
-    )
-
-
-def _failure(
-    domain: DomainId,
-    error: KvmError,
-    before: Optional[VirtualMachine] = None,
-    now: Optional[VirtualMachine] = None,
-) -> VmOutcome:
-    """A VM that failed; with ``before`` and ``now`` where it may have changed all the same."""
-    known = before is not None and now is not None
-    return VmOutcome(
-        domain=domain,
-        before=before.snapshots if before and known else (),
-        after=now.snapshots if now and known else (),
-        snapshot=None,
-        msg=error.full_message,
-        power=(before.state, now.state) if before and now else ("", ""),
-        error=error,
-        files_removed=error.files_removed,
     )

@@ -32,12 +32,12 @@ def select(domains: Sequence[DomainId], patterns: Sequence[str], missing: str = 
     """
     check_patterns(patterns)
     if not patterns:
-        raise KvmError("bad_request", "vms is an empty list.", "Nothing was changed. Give '*' to mean every VM.")
+        raise KvmError("bad_request", "vms is an empty list.", "Nothing was changed. To mean every VM, give '*'.")
     empty = next((pattern for pattern in patterns if not pattern.strip("! ")), None)
     if empty is not None:
-        message = f"vms has the entry {empty!r}, which names no VM."
+        message = f"vms has the entry {empty!r}, which cannot be the name of a VM."
         raise KvmError(
-            "bad_request", message, "Nothing was changed. Look for a variable that is empty; '*' is every VM."
+            "bad_request", message, "Nothing was changed. Look for an empty variable. To mean every VM, give '*'."
         )
     wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
     unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
@@ -80,7 +80,8 @@ def _not_found(names: Sequence[str], domains: Sequence[DomainId]) -> KvmError:
     return KvmError(
         "vm_not_found",
         f"No VM on this host matches {', '.join(map(repr, names))}.",
-        f"Nothing was changed. The VMs here: {known}{more}. Where it may be on another host, give missing: skip.",
+        f"Nothing was changed. The VMs here: {known}{more}. Correct vms, or give missing: skip if another "
+        "host may have it.",
         pattern=names[0],
         names=list(names),
     )

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.existing import existing_snapshot
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import resolve_memory
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import check_snapshot_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.existing import existing_snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import decide_freeze
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import resolve_memory
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.texts import check_texts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_taken
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.room import without_room
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, SnapshotPlan
@@ -53,7 +53,10 @@ class Present(Action[Union[SnapshotRequest, Note], Union[SnapshotPlan, Note]]):
         if noted != existing:
             return Note(vm, noted)
         # Asked for again it is the same; whether it is what the task would have it is not always known.
-        msg, untold = f"snapshot {self._request.name!r} is there already", "whether it holds the memory is not told"
+        msg, untold = (
+            f"snapshot {self._request.name!r} already exists",
+            ("qx-node does not tell whether it holds the memory"),
+        )
         if "include_memory" not in existing.untold:
             return Nothing(vm, msg, existing)
         return Nothing(vm, f"{msg}; {untold}" if self._request.include_memory else msg, existing, (untold,))
@@ -74,13 +77,13 @@ class Present(Action[Union[SnapshotRequest, Note], Union[SnapshotPlan, Note]]):
 
     def predict(self, plan: Union[SnapshotPlan, Note]) -> VmOutcome:
         if isinstance(plan, Note):
-            return _note_outcome(plan, "would be noted")
+            return _note_outcome(plan, "would be changed")
         return _taken(plan, Done(plan.notes), "would be taken")
 
     def act(self, hypervisor: Hypervisor, plan: Union[SnapshotPlan, Note], deadline: Deadline) -> VmOutcome:
         if isinstance(plan, Note):
             hypervisor.annotate(plan.vm, plan.snapshot)
-            return _note_outcome(plan, "noted")
+            return _note_outcome(plan, "changed")
         try:
             return _taken(plan, hypervisor.take(plan, deadline), "taken")
         except KvmError as error:
@@ -103,7 +106,7 @@ def _is_empty(plan: SnapshotPlan) -> bool:
 
 def _nothing_to_take(plan: SnapshotPlan) -> Nothing:
     parts = "; ".join(f"{part.target}: {part.reason}" for part in plan.snapshot.left_out) or "it has no disks"
-    msg = f"no snapshot was taken, since it has no disk that one could hold ({parts})"
+    msg = f"no snapshot was taken, because the VM has no disk that a snapshot can hold ({parts})"
     return Nothing(plan.vm, msg, notes=(msg,))
 
 
@@ -117,15 +120,15 @@ def _noted(existing: Snapshot, request: SnapshotRequest) -> Snapshot:
 
 def _check_overlay_dir(overlay_dir: str | None) -> None:
     if overlay_dir is not None and not os.path.isabs(overlay_dir):
-        remedy = "Nothing was changed. Name the directory from the root on."
-        message = f"overlay_dir is {overlay_dir!r}, which is no absolute path."
+        remedy = "Nothing was changed. Give a path that begins with /."
+        message = f"overlay_dir is {overlay_dir!r}, which is not an absolute path."
         raise KvmError("overlay_dir_unusable", message, remedy, directory=overlay_dir)
 
 
 def _note_outcome(plan: Note, word: str) -> VmOutcome:
     before = plan.vm.snapshots
     after = tuple(plan.snapshot if one.name == plan.snapshot.name else one for one in before)
-    msg = f"snapshot {plan.snapshot.name!r} is there already; its protection or labels {word}"
+    msg = f"snapshot {plan.snapshot.name!r} already exists; its protection or labels {word}"
     return VmOutcome(plan.vm.id, before, after, plan.snapshot, msg, power=(plan.vm.state, plan.vm.state))
 
 

@@ -73,8 +73,7 @@ class Storage:
 
     ``orphans`` are the unknown overlays that this collection made and that nothing uses. ``definition_changed`` names disks
     that the VM is defined to have on an image which its snapshots have frozen.
-    ``orphans`` are the unknown overlays that no disk is on: nothing would miss them. ``problems`` are what somebody must
-    act on, ``notes`` what somebody should know, see `_rules.look`.
+    ``problems`` are what somebody must act on, ``notes`` what somebody should know, see `_rules.look`.
     """
 
     chains: tuple[DiskChain, ...]

@@ -32,9 +32,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import spoilt_by_overlays
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import chain_mismatch
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.coverage import spoilt_by_overlays
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
@@ -56,7 +56,7 @@ def check_written(vm: str, native: Any, xml: Any) -> None:
         return
     for disk in image_disks(xml):
         if not disk.readonly and known_as(str(disk.source)) not in files:
-            raise chain_mismatch(vm, disk.target, f"libvirt says it is on {disk.source}, and QEMU does not write there")
+            raise chain_mismatch(vm, disk.target, f"libvirt says it is on {disk.source}, but QEMU does not write there")
 
 
 def checked_chain(vm: str, disk: Disk, merged: Collection[str] = ()) -> list[Image]:
@@ -70,7 +70,7 @@ def checked_chain(vm: str, disk: Disk, merged: Collection[str] = ()) -> list[Ima
         raise chain_mismatch(vm, disk.target, f"its backing chain cannot be read: {error}") from error
     for image in images:
         if image.backing_file is not None and not image.backing_format:
-            reason = f"{image.file} does not name the format of its backing file, and guessing is unsafe"
+            reason = f"{image.file} does not name the format of its backing file, and a guess could destroy data"
             raise chain_mismatch(vm, disk.target, reason)
     if disk.backing is not None and not agrees(disk.backing, images, merged):
         raise chain_mismatch(vm, disk.target, disagreement(disk, images))
@@ -151,7 +151,8 @@ def refuse_unresolved(vm: str, snapshots: Iterable[Saved]) -> None:
                 raise KvmError(
                     "volume_not_found",
                     f"Disk {disk.target} of {vm} in snapshot {one.name!r} cannot be found: {disk.unresolved}.",
-                    "Nothing was changed. Bring the pool to where it tells its volumes, then run the task again.",
+                    "Nothing was changed. Make the pool list that volume (virsh pool-start, virsh "
+                    "pool-refresh), then run the task again.",
                     disk=disk.target,
                 )
 
@@ -169,8 +170,9 @@ def refuse_spoiling(vm: str, images: Mapping[str, Image], snapshots: Iterable[Sa
             raise KvmError(
                 "disk_not_covered",
                 f"{file} of {vm} {reason}: this collection cannot revert to it or merge it.",
-                "Nothing was changed. Copy the data out from inside the guest, or merge it yourself, with a backup at hand, "
-                f"while the VM runs: virsh blockcommit {vm} DISK --active --pivot --wait.",
+                "Nothing was changed. Copy the data out from inside the guest. Or back up the VM, and "
+                f"merge the layer yourself while the VM runs: virsh blockcommit {vm} DISK --active "
+                "--shallow --pivot --wait.",
                 disk=None,
                 file=file,
             )
@@ -180,12 +182,13 @@ def definition_changed(vm: str, target: str, image: str, snapshot: str, overlay:
     """Return the error of a VM that is defined on an image older than its snapshots: two images may have its newest data."""
     return KvmError(
         "definition_changed",
-        f"Disk {target} of {vm} is defined on {image}, which snapshot {snapshot!r} has frozen; what was written after that "
-        f"snapshot is in {overlay}. Somebody put back an older definition, or merged the overlay by other means.",
-        f"Nothing was changed. Do not start {vm} before you know which of the two it needs: a write to the older one spoils "
-        f"the newer. Either put the disk back on {overlay} (virsh edit {vm}), or "
-        f"have libvirt forget the snapshot (virsh snapshot-delete {vm} {shlex.quote(snapshot)} --metadata), which keeps every "
-        "file.",
+        f"Disk {target} of {vm} is defined on {image}, which snapshot {snapshot!r} has frozen. What the "
+        f"guest wrote after that snapshot is in {overlay}. Somebody put back an older definition, or "
+        "merged the overlay by other means.",
+        f"Nothing was changed. Do not start {vm} before you know which of the two files it needs: a write "
+        f"to the older one destroys the newer one. Either put the disk back on {overlay} (virsh edit "
+        f"{vm}), or have libvirt forget the snapshot (virsh snapshot-delete {vm} {shlex.quote(snapshot)} "
+        "--metadata), which keeps every file.",
         disk=target,
         image=image,
         snapshot=snapshot,
@@ -212,9 +215,9 @@ def frozen_image_written(vm: str, image: str, snapshot: str, user: User) -> KvmE
     """Return the error of an image that holds a snapshot's state and that another VM is defined to write to."""
     return KvmError(
         "frozen_image_written",
-        f"{image} holds the state of snapshot {snapshot!r} of {vm}, and {user} is defined to write to it.",
-        f"Nothing was changed. Give {user} a copy or an overlay of its own, or take that disk away from it, and run the task "
-        "again.",
+        f"{image} holds snapshot {snapshot!r} of {vm}, and {user} is defined to write to it.",
+        f"Nothing was changed. Give {user} a copy or an overlay of its own, or take that disk away from "
+        "it. Then run the task again.",
         image=image,
         snapshot=snapshot,
         user=str(user),

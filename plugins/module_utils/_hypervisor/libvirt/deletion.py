@@ -29,9 +29,10 @@ def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str],
     for file, pid in still_open(going).items():
         raise KvmError(
             "file_in_use",
-            f"{file} of {vm} is open in process {pid}, though neither libvirt nor another image needs it.",
-            "No file was deleted. If that process is the VM's QEMU, libvirt was killed while it switched disks: shut "
-            f"the guest down from inside only after looking at: ls -l /proc/{pid}/fd.",
+            f"Process {pid} has {file} of {vm} open, although neither libvirt nor another image needs it.",
+            f"No file was deleted. See what the process has open: ls -l /proc/{pid}/fd. If it is the VM's "
+            "QEMU, libvirt was killed while it switched disks: do not start or stop the VM before you "
+            "know which file it writes to.",
             file=file,
             pid=pid,
         )
@@ -46,7 +47,7 @@ def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str],
             raise KvmError(
                 "file_not_removed",
                 f"{file}, which {vm} does not need any more, cannot be deleted: {error.strerror}.",
-                "The VM is as it should be. Run the task again when the file can be deleted.",
+                "The VM is as it should be. Make the file deletable, and run the task again.",
             ) from error
         deleted.append(file)
     for directory in {os.path.dirname(file) for file in going}:
@@ -66,7 +67,7 @@ def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> list[str]:
         users = [str(user) for user in around.users.of(file, around.owner)]
         users += [one for one in above[file] if one not in going]
         unknown = around.why_unknown(file)
-        users += [f"nobody can tell whom ({unknown})"] if unknown else []
+        users += [f"nobody can tell who needs it ({unknown})"] if unknown else []
         if users:
             raise _needed(vm, file, list(dict.fromkeys(users)))
     ordered: list[str] = []

@@ -147,7 +147,7 @@ class LibvirtHypervisor(Hypervisor):
         except OSError as error:
             raise overlay_dir_unusable(directory, str(error.strerror)) from error
         if not os.path.isdir(directory):
-            raise overlay_dir_unusable(directory, "it is no directory")
+            raise overlay_dir_unusable(directory, "it is not a directory")
         if status.f_flag & os.ST_RDONLY or not os.access(directory, os.W_OK | os.X_OK):
             raise overlay_dir_unusable(directory, "it cannot be written")
         return Room(str(filesystem), status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)

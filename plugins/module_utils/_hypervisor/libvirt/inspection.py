@@ -19,8 +19,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import Seen, VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, snapshot_key
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import agent_connected, image_disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_blockers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
+    agent_connected,
+    image_disks,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import memory_blockers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, in_tree_order
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
 

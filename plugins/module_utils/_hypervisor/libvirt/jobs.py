@@ -14,9 +14,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import disks, image_disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import check_domain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import block_job_active, managed_save
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.plan import check_domain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
@@ -39,7 +39,7 @@ _OPERATIONS = {
 def check_idle(handle: VmHandle, vm: VirtualMachine) -> None:
     """Raise ``transient_domain``, ``bad_state``, ``block_job_active``, ``busy`` or ``managed_save``."""
     check_domain(vm)
-    with translated(vm.name, "asking for what goes on with it"):
+    with translated(vm.name, "asking for its jobs"):
         refuse_jobs(vm, handle.native, handle.xml())
 
 
@@ -97,9 +97,10 @@ def refuse_writers(vm: str, xml: Any) -> None:
     for file, pid in writers(files).items():
         raise KvmError(
             "file_in_use",
-            f"{vm} is off by libvirt's word, but process {pid} writes to {file}.",
-            f"Nothing was changed. Look what it is: ps -fp {pid}. If it is the VM's own QEMU, libvirt has lost it: do not "
-            "start it, shut the guest down from inside or end that process, and run the task again.",
+            f"libvirt says that {vm} is off, but process {pid} writes to {file}.",
+            f"Nothing was changed. Find out which process it is: ps -fp {pid}. If it is the VM's own "
+            "QEMU, libvirt has lost it: do not start the VM. Shut the guest down from inside or end that "
+            "process, then run the task again.",
             file=file,
             pid=pid,
         )

@@ -25,7 +25,8 @@ def with_neighbours(handle: VmHandle, found: Storage) -> Storage:
     with suppress(KvmError):  # a chain that cannot be read is told of already
         found = replace(found, leftovers=tuple(leftovers(handle.name, handle.survey(), every)))
     gone = [
-        f"its definition names {file}, which is gone, so {handle.name} would not start: remove a snapshot, and it is mended"
+        f"its definition names {file}, which is gone, so {handle.name} would not start: remove any "
+        "snapshot of it, and the definition is repaired"
         for file in gone_layers(handle.definition())
     ]
     return replace(

@@ -16,7 +16,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     QemuUser,
     closed_directory,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.needs import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.needs import (
     DEVICE,
     FILE,
     LINK,
@@ -55,8 +55,8 @@ def check_overlay_directory(vm: str, directory: str, user: QemuUser | None) -> N
         return
     raise KvmError(
         "overlay_dir_unusable",
-        f"Overlays of {vm} cannot lie in {directory}: QEMU runs as {user} and may not pass {closed}.",
-        f"Nothing was changed. Let it pass: chmod o+x {closed}, or name another directory with overlay_dir.",
+        f"{vm} cannot have overlays in {directory}: QEMU runs as {user} and may not pass {closed}.",
+        f"Nothing was changed. Let it pass: chmod o+x {closed}. Or give another directory: overlay_dir.",
         directory=directory,
         closed=closed,
     )
@@ -124,7 +124,7 @@ def _usb_ids() -> Iterator[str]:
 def _missing(vm: str, need: Needed, reason: str) -> KvmError:
     what = {NETWORK: "network ", LINK: "network device "}.get(need.kind, "") + need.what
     message = f"{vm} could not start again: {need.whose} needs {what}, which {reason}."
-    remedy = f"Nothing was changed, and the VM was not stopped. {need.remedy}."
+    remedy = f"Nothing was changed, and the VM was not stopped. {need.remedy}"
     if need.kind in (FILE, VOLUME):
         return KvmError("file_missing", message, remedy, missing=need.what, files=[need.what])
     return KvmError("device_missing", message, remedy, missing=need.what)
@@ -133,7 +133,7 @@ def _missing(vm: str, need: Needed, reason: str) -> KvmError:
 def _unreachable(vm: str, need: Needed, closed: str, user: QemuUser) -> KvmError:
     return KvmError(
         "file_unreachable",
-        f"{vm} could not start again: {need.whose} needs {need.what}, and QEMU, which runs as {user}, may not pass {closed}.",
+        f"{vm} could not start again: {need.whose} needs {need.what}, but QEMU runs as {user} and may not pass {closed}.",
         f"Nothing was changed, and the VM was not stopped. Let it pass: chmod o+x {closed}.",
         file=need.what,
         closed=closed,
@@ -155,8 +155,8 @@ def check_images(vm: str, target: str, images: Iterable[str], user: QemuUser | N
         if not relabelled and not user.may_read(image):
             raise KvmError(
                 "file_unreachable",
-                f"{vm} could not start again: disk {target} needs {image}, which QEMU, that runs as {user}, may not read, and "
-                "this host's libvirt is told not to change its owner.",
+                f"{vm} could not start again: disk {target} needs {image}, but QEMU runs as {user} and may not read it, and "
+                "libvirt on this host is configured not to change its owner.",
                 f"Nothing was changed, and the VM was not stopped. Give it to QEMU: chown {user} {image}.",
                 file=image,
             )

@@ -39,11 +39,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RemoveJournal
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import (
-    Disk,
-    disks,
-    image_disks,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import before_merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import removed_meanwhile
@@ -172,7 +168,7 @@ class VmHandle:
 
     def around(self) -> Surroundings:
         """Return what is there beside it on its host."""
-        with translated("the host", "reading what its VMs use"):
+        with translated("the host", "reading which files its VMs use"):
             return Surroundings(self.host_files, self.host_files.users(self.connection), self.id.uuid)
 
     def survey(
@@ -215,7 +211,7 @@ class VmHandle:
             if overlay in forest.layers.ours.difference(record.overlays):
                 self.write(replace(record, overlays=(*record.overlays, overlay)), durable=True)
 
-        with translated(self.name, "rewriting what libvirt keeps of its snapshots"):
+        with translated(self.name, "rewriting libvirt's metadata of its snapshots"):
             called = self.called_current()
             current = true_current(found, forest, called)
             disk = forest.on_disk(moved)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import AGENT_CHANNEL
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import AGENT_CHANNEL
 
 
 def domain_element(vm: Mapping[str, Any]) -> Any:

@@ -4,60 +4,7 @@
 """A hypervisor in a JSON file: for rehearsals, and for machines without KVM.
 
 It keeps VMs, images and snapshots, and refuses what libvirt refuses, by the same rules and with the same
-``error_code``. Copy ``tests/fixtures/mock/fleet.json`` of the collection and change it. Only ``vms`` must be there::
-
-    {
-      "vms": [
-        {
-          "name": "web01",            # required, the only one of that name
-          "uuid": "…",                # made from the name and the path of this file by default
-          "state": "running",         # paused, shutoff, crashed, pmsuspended
-          "persistent": true,         # false: a transient domain
-          "memory_mib": 1024,
-          "agent": "running",         # none (default); silent: connected, but it answers nothing; thaws_early: as
-                                      # Windows does after ten seconds; stuck: it freezes and never answers again
-          "cpu": {"mode": "host-passthrough", "invtsc": true, "migratable": false, "tsc_frequency": 2400000000},
-          "firmware": "efi",          # bios by default
-          "tpm": true,
-          "host_devices": ["pci"],    # the types of assigned host devices
-          "filesystems": [{"type": "virtiofs", "target": "share"}],   # or 9p
-          "disks": [                  # required
-            {
-              "target": "vda",        # required
-              "source": "/vm/web01.qcow2",    # a path, or null: an empty drive
-              "format": "qcow2",
-              "device": "disk",       # cdrom, floppy, lun
-              "type": "file",         # block, network, …
-              "readonly": false, "shareable": false, "transient": false,
-              "snapshot": "",           # no, manual: the definition keeps it out of snapshots
-              "block_job": false      # true: a merge, copy or backup runs
-            }
-          ],
-          "managed_save": false,      # true: its memory is saved for its next start
-          "snapshots": [],            # as they are written here, with the keys of the module's `snapshot`. A disk's `base`
-                                      # is by default what its `file` is backed by; of one whose kind is internal, the
-                                      # image in which it is, by default the lowest of the disk's chain
-          "current": null,            # the snapshot the present is based on
-          "overlays": [],             # files that snapshots or reverts made and no snapshot names any more
-          "former": [],               # images that held the state of a snapshot that was removed
-          "operation": null,          # {"kind": "take, revert or remove", "snapshot": "s1", "started_at": "2026-…"}: what
-                                      # a run began and, unless one is at work on the VM, did not end
-          "slow_seconds": 0           # how long taking, reverting or removing a snapshot of this VM takes
-        }
-      ],
-      "files": {                      # images; those of the disks need no entry, null means that one is gone
-        "/vm/web01.qcow2": {"format": "qcow2", "size": 5368709120, "virtual_size": 21474836480, "backing_file": null,
-                            "changed": "2026-11-23T…"}      # when others wrote to it; left out, nobody did
-      },
-      "directories": {                # where a disk's image lies is there and has plenty of room, unless this differs
-        "/vm": {"total": 107374182400, "free": 53687091200, "filesystem": "the same text: the same file system"},
-        "/backup": {"read_only": true},
-        "/gone": {"missing": true}
-      }
-    }
-
-(JSON has no comments: leave them out.) Many threads and processes may use one file at once. Locks lie beside it in
-``FILE.locks``.
+``error_code``. `state.py` describes the file.
 """
 
 from __future__ import annotations
@@ -76,21 +23,24 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.p
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.remove import forget, plan_remove
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.revert import go_back, plan_revert
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.state import StateFile, find_vm
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.storage import Files, past_of, storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.storage import storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.take import (
     freeze_guest,
     report,
     switch_disks,
     wait_while_taking,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.vm import virtual_machine
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import from_json, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import agent_connected
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_blocked, memory_blockers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     merge_timeout,
     not_as_told,
     overlay_dir_unusable,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import (
+    memory_blocked,
+    memory_blockers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -104,16 +54,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan impor
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import (
-    LeftOut,
     Snapshot,
-    SnapshotDisk,
-    in_tree_order,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation, VirtualMachine
 
 _PLENTY = 1 << 40
-_DEFAULT_MEMORY_MIB = 1024
 
 
 class MockHypervisor(Hypervisor):
@@ -121,7 +67,7 @@ class MockHypervisor(Hypervisor):
 
     def __init__(self, path: str | None) -> None:
         if not path:
-            raise KvmError("bad_request", "backend: mock needs mock_path, its state file.", "Nothing was changed.")
+            raise KvmError("bad_request", "mock_path is missing: backend: mock needs it.", "Nothing was changed.")
         self._path = path
         self._file = StateFile(path)
         self._records = Records(self._file.lock_directory)
@@ -140,7 +86,7 @@ class MockHypervisor(Hypervisor):
     def inspect(self, domain: DomainId) -> VirtualMachine:
         state = self._file.read()
         native = find_vm(state, domain)
-        return replace(_virtual_machine(native, state["files"]), operation=self._operation(domain, native))
+        return replace(virtual_machine(native, state["files"]), operation=self._operation(domain, native))
 
     def _operation(self, domain: DomainId, native: Mapping[str, Any]) -> Optional[Operation]:
         noted = native["operation"]
@@ -173,7 +119,7 @@ class MockHypervisor(Hypervisor):
         native = find_vm(self._file.read(), plan.vm.id)
         blockers = memory_blockers(domain_element(native))
         if plan.request.include_memory and blockers:
-            raise memory_blocked(plan.vm.name, blockers, "Libvirt refused it; nothing changed.")
+            raise memory_blocked(plan.vm.name, blockers, "libvirt refused it. Nothing was changed.")
         slow_seconds = native.get("slow_seconds", 0)
         freeze = freeze_guest(plan, native["agent"], slow_seconds, deadline)
         wait_while_taking(plan, slow_seconds, deadline)
@@ -275,40 +221,3 @@ class MockHypervisor(Hypervisor):
             time.sleep(min(left, 0.1))
         if whole:
             self._records.note_percent(domain, None)
-
-
-def _virtual_machine(native: Mapping[str, Any], files: Files) -> VirtualMachine:
-    element = domain_element(native)
-    snapshots = [_snapshot(entry, files) for entry in native["snapshots"]]
-    return VirtualMachine(
-        id=DomainId(native["name"], native["uuid"]),
-        state=native["state"],
-        persistent=native.get("persistent", True),
-        guest_agent=agent_connected(element),
-        memory_bytes=native.get("memory_mib", _DEFAULT_MEMORY_MIB) << 20,
-        memory_blockers=memory_blockers(element),
-        snapshots=in_tree_order([replace(one, current=one.name == native["current"]) for one in snapshots]),
-    )
-
-
-def _snapshot(entry: Mapping[str, Any], files: Files) -> Snapshot:
-    disks = tuple(_snapshot_disk(disk, files) for disk in entry.get("disks", ()))
-    memory_file = entry.get("memory_file")
-    past = past_of(entry, files)
-    # The overlay of a leaf goes with a revert to elsewhere; what the snapshot holds is below it.
-    needed = [disk.base for disk in disks if disk.base] + ([memory_file] if memory_file else [])
-    return Snapshot(
-        **{
-            **entry,
-            "disks": disks,
-            "left_out": tuple(LeftOut(**part) for part in entry.get("left_out", ())),
-            "missing_files": tuple(file for file in needed if files.get(file) is None),
-            "past": past.past,
-            "past_reasons": past.reasons,
-        }
-    )
-
-
-def _snapshot_disk(disk: Mapping[str, Any], files: Files) -> SnapshotDisk:
-    entry = files.get(disk.get("file") or "") or {}
-    return SnapshotDisk(disk["target"], disk.get("file"), disk.get("format"), entry.get("size"), disk.get("base"))

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Union
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.state import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.format import (
     DEFAULT_SIZE,
     DEFAULT_VIRTUAL_SIZE,
 )

@@ -13,13 +13,13 @@ from typing import Any
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.domain import domain_element
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.refuse import readable_chain, refuse_busy
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.storage import Files
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import cover
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.coverage import cover
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.plan import (
     check_depth,
     files_plan,
     overlay_directory,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.storage import Files, chain_files
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import check_domain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     block_job_active,
     chain_mismatch,
@@ -19,6 +18,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals im
     managed_save,
     mixed_chain,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.plan import check_domain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.state import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.format import (
     DEFAULT_SIZE,
     DEFAULT_VIRTUAL_SIZE,
 )

@@ -11,15 +11,15 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.images import add_file, add_overlay
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import libvirt_error
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import (
     Freeze,
     freeze_seconds,
     notes_on,
     require_frozen,
     thaw_failed,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_timeout
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import libvirt_error
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import memory_timeout
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 
@@ -38,7 +38,7 @@ def freeze_guest(plan: SnapshotPlan, agent: str, slow_seconds: float, deadline: 
         require_frozen(plan, silent)
         return silent
     if agent == "stuck":
-        return Freeze(False, "the guest agent does not answer the thaw", still_frozen=True)
+        return Freeze(False, "the guest agent did not answer when it was asked to thaw", still_frozen=True)
     if agent == "thaws_early":
         return Freeze(False, "the guest thawed before the snapshot was complete")
     if slow_seconds > seconds:
@@ -80,5 +80,5 @@ def switch_disks(plan: SnapshotPlan, state: dict[str, Any], native: dict[str, An
 def report(plan: SnapshotPlan, freeze: Freeze) -> tuple[str, ...]:
     """Return the notes on a snapshot that was taken; raise ``thaw_failed`` or ``quiesce_lost`` where that is worse."""
     if freeze.still_frozen:
-        raise thaw_failed(plan.vm.name, f"By hand: virsh domfsthaw {plan.vm.name}.")
+        raise thaw_failed(plan.vm.name, f"Thaw it: virsh domfsthaw {plan.vm.name}.")
     return notes_on(plan, freeze)

@@ -59,18 +59,18 @@ def address(params: Mapping[str, Any]) -> Address:
 
 def _base(url: str) -> str:
     if not url:
-        raise _refused("backend: qx_node needs url, such as https://host:8443.")
+        raise _refused("url is missing: backend: qx_node needs it, such as https://host:8443.")
     try:
         parts = urlsplit(url)
         host, _port = parts.hostname, parts.port
     except ValueError:
-        raise _refused("url is no address: its host or port cannot be read.") from None
+        raise _refused("url is not an address: its host or port is not valid.") from None
     if parts.username is not None or parts.password is not None:
         raise _refused("url has a user or password in it, which would end up in logs. Give a token instead.")
     if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable() or " " in url:
         raise _refused("url must be http:// or https:// with a host and, usually, a port, such as https://host:8443.")
     if parts.query or parts.fragment:
-        raise _refused("url has a '?' or '#' in it. Only the agent's own address is wanted, such as https://host:8443.")
+        raise _refused("url has a '?' or '#' in it. Give only the address of qx-node, such as https://host:8443.")
     path = parts.path.rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path if path.endswith(_API) else path + _API}"
 
@@ -79,7 +79,7 @@ def _check_files(found: Address) -> None:
     for option in ("ca_path", "client_cert", "client_key"):
         path = getattr(found, option)
         if path and not os.access(path, os.R_OK):
-            raise _refused(f"{option} is {path}, which is no file that can be read where the module runs.")
+            raise _refused(f"{option} is {path}, which is not a readable file on the machine where the module runs.")
     if found.client_key and not found.client_cert:
         raise _refused("client_key is given without client_cert.")
 
@@ -94,4 +94,4 @@ def _check_token(found: Address) -> None:
 
 
 def _refused(message: str) -> KvmError:
-    return KvmError("bad_request", message, "Nothing was changed, and nobody was asked.")
+    return KvmError("bad_request", message, "Nothing was changed, and nothing was sent.")

@@ -126,5 +126,5 @@ def _text(entry: dict[str, Any], key: str, where: str) -> str:
 
 
 def _bad(what: str) -> KvmError:
-    remedy = "Is url that of a qx-node agent, and is that one's API the one this collection knows?"
-    return KvmError("agent_bad_answer", f"The agent's answer is not what its API promises: {what}.", remedy)
+    remedy = "Check that url is the address of qx-node, and that its version and this collection's fit together."
+    return KvmError("agent_bad_answer", f"The answer of qx-node does not fit its API: {what}.", remedy)

@@ -85,7 +85,7 @@ class AgentClient:
         except (OSError, ValueError) as error:
             files = ", ".join(path for path in (given.ca_path, given.client_cert, given.client_key) if path)
             message = f"The certificates in {files or 'the system store'} cannot be used: {error}."
-            raise KvmError("bad_request", message, "Nothing was changed. They must be PEM files.") from error
+            raise KvmError("bad_request", message, "Nothing was changed. Give files in PEM format.") from error
 
     def get(self, path: str, doing: str, seconds: Optional[float] = None) -> dict[str, Any]:
         """Return the JSON object at a path of the API; it may take http_timeout unless something else is said."""
@@ -146,10 +146,10 @@ class AgentClient:
         if answer.status == _NO_CONTENT and not answer.body:
             return None
         if answer.html:
-            page = "where its API is not, the agent's web UI answers so: url has no path behind host and port"
+            page = "its web UI answers so at a wrong path: give url without a path"
             raise self._bad(doing, f"an HTML page came with status {answer.status} ({page})")
         if not isinstance(content, dict):
-            raise self._bad(doing, f"something that is no JSON object came with status {answer.status}")
+            raise self._bad(doing, f"something that is not a JSON object came with status {answer.status}")
         return content
 
     @staticmethod
@@ -165,21 +165,21 @@ class AgentClient:
         text = str(told.get("message") or told.get("error") or "").strip().rstrip(".")[:_LONGEST_TEXT]
         details = {"status": status, "agent_error": str(told.get("error", ""))[:_LONGEST_TEXT], "agent_message": text}
         if status in (401, 403):
-            remedy = "Give the token or client_cert that is wanted there."
+            remedy = "Give the token or client_cert that it asks for."
             message = f"{where} refused {doing} with status {status}: {text or 'no reason given'}."
             return KvmError("permission_denied", message, remedy, **details)
         if not text and status >= 500:
             # A proxy before the agent, or a crash inside: neither knows what became of the request.
-            return self._bad(doing, f"status {status} came without the agent's own error", **details)
+            return self._bad(doing, f"status {status} came without an error of qx-node", **details)
         if not text:
             return KvmError(
                 "agent_bad_answer",
-                f"{where} answered {doing} with status {status} and no error of the agent's.",
-                "Is that the agent's address? Its API lies under /api/v1.",
+                f"{where} answered {doing} with status {status} and without an error of qx-node.",
+                "Check that url is the address of qx-node. Its API is under /api/v1.",
                 **details,
             )
-        remedy = "Look at the agent's log on that host, and at the VM there."
-        failure = AgentError("agent_error", f"The agent at {where} failed at {doing}: {text}.", remedy, **details)
+        remedy = "Look at qx-node's log on that host, and at the VM there."
+        failure = AgentError("agent_error", f"qx-node at {where} failed at {doing}: {text}.", remedy, **details)
         failure.status, failure.text = status, text
         return failure
 
@@ -189,12 +189,12 @@ class AgentClient:
         return KvmError(
             "agent_bad_answer",
             f"{self.address.where} answered {doing} with a redirect (status {answer.status}) to {to}; it was not followed.",
-            "Nothing was changed by it. If that is where the agent is, name it in url: no token is sent on by itself.",
+            "That changed nothing. If qx-node is at the new address, give that in url: redirects are never followed.",
             status=answer.status,
         )
 
     def _bad(self, doing: str, what: str, **details: Any) -> InDoubtError:
-        remedy = "Is url that of the agent itself, and does the agent run? Its log on that host tells more."
+        remedy = "Check that url is the address of qx-node, and that it runs. See its log on that host."
         message = f"{self.address.where} gave no usable answer to {doing}: {what}."
         return InDoubtError("agent_bad_answer", message, remedy, **details)
 
@@ -206,21 +206,29 @@ class AgentClient:
             return KvmError(
                 "certificate_invalid",
                 f"The certificate of {where} is not trusted: {reason.verify_message}.",
-                "Nothing was sent. Give its CA in ca_path, or the host's name as the certificate has it in url. "
-                "validate_certs: false would talk to anybody who answers there.",
+                "Nothing was sent. Give its CA in ca_path, or in url the host's name as in the "
+                "certificate. With validate_certs: false the module would trust anybody who answers "
+                "there.",
             )
         if isinstance(reason, socket.timeout):  # TimeoutError only from Python 3.10 on
-            remedy = "Look at the agent and its host, or give a longer http_timeout."
+            remedy = "Look at qx-node and its host, or give a longer http_timeout."
             message = f"{where} has not answered {doing} within {seconds:.0f} seconds."
             doubt = InDoubtError("agent_unreachable", message, remedy)
             doubt.silent = True
             return doubt
-        remedy = "Does qx-node run there (rc-service qx-node status, systemctl status qx-node), and is url right?"
+        remedy = (
+            "Check that qx-node runs there (rc-service qx-node status, systemctl status qx-node), and that "
+            "url is right."
+        )
         text = str(reason).strip().rstrip(".") or type(reason).__name__
         if isinstance(reason, ssl.SSLError):
-            message = f"{where} does not speak TLS as it should at {doing}: {text}."
-            return InDoubtError("agent_unreachable", message, "Is it https:// there? Does it want a client_cert?")
+            message = f"{where} failed to speak TLS at {doing}: {text}."
+            return InDoubtError(
+                "agent_unreachable",
+                message,
+                "Check whether it is https:// there, and whether it asks for a client_cert.",
+            )
         if isinstance(reason, (ConnectionRefusedError, socket.gaierror)):
-            message = f"Cannot reach the agent at {where} for {doing}: {text}."
+            message = f"qx-node at {where} cannot be reached for {doing}: {text}."
             return KvmError("agent_unreachable", message, f"Nothing was sent. {remedy}")
         return InDoubtError("agent_unreachable", f"{where} dropped the connection at {doing}: {text}.", remedy)

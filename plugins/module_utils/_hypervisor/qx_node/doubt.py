@@ -23,14 +23,14 @@ def was_done(look: Callable[[], bool], doubt: InDoubtError, what: str) -> str:
     ``what`` is the work and its VM: "taking snapshot 's' of web01".
     """
     if _look(look, doubt, what):
-        return f"{doubt.message} It was looked up: {what} was done"
+        return f"{doubt.message} The module looked: {what} was done"
     if doubt.silent:
-        raise unknown(doubt, what, "The agent may still be at work on it.")
+        raise unknown(doubt, what, "qx-node may still be at work on it.")
     code = "connection_lost" if doubt.error_code == "agent_unreachable" else doubt.error_code
     raise KvmError(
         code,
-        f"{doubt.message} It was looked up: {what} was not done, or not yet.",
-        f"It was not tried again. Look with {_INFO} in a minute; running the task again is safe, it looks first.",
+        f"{doubt.message} The module looked: {what} was not done, or not yet.",
+        f"It was not tried again. Look with {_INFO} in a minute. You can safely run the task again: it looks first.",
         **doubt.details,
     )
 
@@ -39,8 +39,8 @@ def unknown(doubt: KvmError, what: str, why: str, look: str = f"Look with {_INFO
     """Return the error for work of which nobody can say whether it was done; ``look`` says what would show it."""
     return KvmError(
         "outcome_unknown",
-        f"Whether {what} was done is not known: {doubt.message} {why}".rstrip(),
-        f"It was not tried again. {look} and in the agent's log before the next run.",
+        f"Nobody knows whether {what} was done: {doubt.message} {why}".rstrip(),
+        f"It was not tried again. {look} and in qx-node's log before the next run.",
         **doubt.details,
     )
 
@@ -60,3 +60,10 @@ def _look(look: Callable[[], bool], doubt: InDoubtError, what: str) -> bool:
     if blind:
         raise unknown(doubt, what, f"Looking failed too: {blind.message}") from blind
     return False
+
+
+def unverified(what: str, error: KvmError) -> KvmError:
+    """Return the error for work that the agent calls done, and that could not be looked at then."""
+    message = f"qx-node said that {what} was done, but could not be asked whether it is there: {error.message}"
+    remedy = "Nothing was tried twice. Look with vm_snapshot_info when qx-node answers again."
+    return KvmError("outcome_unknown", message, remedy, **error.details)

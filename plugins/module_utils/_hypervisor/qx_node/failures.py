@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.client import AgentError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import MEMORY_HINTS, memory_blocked
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import agent_unavailable, vm_gone
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import MEMORY_HINTS, memory_blocked
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 _NO_SNAPSHOT_HINTS = ("snapshot not found", "no domain snapshot")
@@ -27,7 +27,7 @@ def translated(failure: AgentError, vm: str, include_memory: bool = False) -> Kv
     elif _has(text, _NO_SNAPSHOT_HINTS):
         found = KvmError(
             "snapshot_not_found",
-            f"{vm} has not that snapshot any more: {failure.text}.",
+            f"{vm} does not have that snapshot any more: {failure.text}.",
             "Somebody removed it meanwhile. Run the task again: it looks at what is there first.",
         )
     elif _has(text, _NO_VM_HINTS) or (failure.status == 404 and not text):
@@ -35,7 +35,7 @@ def translated(failure: AgentError, vm: str, include_memory: bool = False) -> Kv
     elif _has(text, _THERE_HINTS):
         found = KvmError(
             "busy",
-            f"A snapshot of that name was taken of {vm} by somebody else meanwhile: {failure.text}.",
+            f"Somebody else took a snapshot of that name of {vm} meanwhile: {failure.text}.",
             "Run the task again: it looks at what is there first.",
         )
     found.details = {**failure.details, **found.details}
@@ -44,12 +44,12 @@ def translated(failure: AgentError, vm: str, include_memory: bool = False) -> Kv
 
 def _memory(failure: AgentError, vm: str, include_memory: bool) -> KvmError:
     if include_memory:
-        return memory_blocked(vm, (failure.text,), "The agent refused it, after a moment's pause of the guest.")
+        return memory_blocked(vm, (failure.text,), "qx-node refused it after it had paused the guest for a moment.")
     return KvmError(
         "agent_outdated",
-        f"The agent tried to save the memory of {vm} although a disk-only snapshot was asked for: {failure.text}.",
-        "No snapshot was taken. That agent is older than the fix: deploy a new one with limiquantix.kvm.deploy_agent, "
-        "or use backend: libvirt.",
+        f"qx-node tried to save the memory of {vm} although a disk-only snapshot was asked for: {failure.text}.",
+        "No snapshot was taken. Its version is too old: deploy a newer one with "
+        "limiquantix.kvm.deploy_agent, or use backend: libvirt.",
     )
 
 

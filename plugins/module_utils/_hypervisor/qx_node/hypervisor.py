@@ -9,18 +9,12 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
-from typing import Optional
-from urllib.parse import quote
+from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.address import Address
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.answers import (
-    Listed,
     as_snapshots,
-    knowing,
-    read_snapshots,
-    untold,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.client import (
     AgentClient,
@@ -28,18 +22,22 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_nod
     InDoubtError,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.doubt import (
-    LOOK_SECONDS,
     unknown,
+    unverified,
     was_done,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.failures import translated
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.listing import Listing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.refuse import not_supported
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.snapshots import Snapshots, path_of
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.take import (
+    LOOK_ON_HOST,
+    plan_take,
+    take,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Records
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     not_as_told,
-    removed_meanwhile,
     vm_gone,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
@@ -57,19 +55,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
 
-_LOOK_ON_HOST = "The agent says that it is done. Look on the host: virsh snapshot-list, and the agent's log."
-_MEMORY_NOT_KNOWN = "whether its memory can be saved shows only when it is taken, the agent does not tell it beforehand"
-_FREEZE_NOT_KNOWN = "the agent was asked to freeze the guest's file systems, but does not tell whether it did"
-_REVERTS_AGAIN = "the agent does not tell whether anything was written since, so that every run reverts anew"
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """What one POST asks for beside the name."""
-
-    include_memory: bool
-    quiesce: bool
-    notes: tuple[str, ...] = ()
+_REVERTS_AGAIN = "qx-node does not tell whether anything was written since, so every run reverts again"
 
 
 class QxNodeHypervisor(Hypervisor):
@@ -80,6 +66,7 @@ class QxNodeHypervisor(Hypervisor):
     def __init__(self, address: Address) -> None:
         self._client = AgentClient(address)
         self._listing = Listing(self._client)
+        self._snapshots = Snapshots(self._client)
         self._records = Records(_lock_directory(address.base))
 
     def another(self) -> Hypervisor:
@@ -94,20 +81,18 @@ class QxNodeHypervisor(Hypervisor):
     def inspect(self, domain: DomainId) -> VirtualMachine:
         found = self._listing.find(domain.uuid)
         if found is None:
-            raise vm_gone(domain.name, f"the agent at {self._client.address.where} does not list it")
-        return replace(found, snapshots=as_snapshots(self._listed(domain)))
+            raise vm_gone(domain.name, f"qx-node at {self._client.address.where} does not list it")
+        return replace(found, snapshots=as_snapshots(self._snapshots.listed(domain)))
 
     def storage(self, vm: VirtualMachine) -> Storage:
         """Nothing is told of it; ``vm.untold`` says so."""
         return Storage(())
 
     def plan_take(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
-        snapshot = knowing(Snapshot(request.name, untold=untold("")), request.include_memory, None)
-        notes = (_MEMORY_NOT_KNOWN,) if request.include_memory else ()
-        return SnapshotPlan(vm=vm, request=request, snapshot=snapshot, notes=notes)
+        return plan_take(vm, request)
 
     def room(self, directory: str) -> Room:
-        raise not_supported(f"room in {directory} (the agent does not tell which files there are)")
+        raise not_supported(f"room in {directory} (qx-node does not tell which files there are)")
 
     @contextmanager
     def lock(self, domain: DomainId, deadline: Deadline) -> Iterator[None]:
@@ -121,49 +106,7 @@ class QxNodeHypervisor(Hypervisor):
         return self._records.lock(domain, deadline)
 
     def take(self, plan: SnapshotPlan, deadline: Deadline) -> Done:
-        """Take it; what the agent refuses for its memory or a freeze is taken without, where the task allows that."""
-        notes = tuple(note for note in plan.notes if note != _MEMORY_NOT_KNOWN)
-        wish: Optional[_Wish] = _Wish(plan.request.include_memory, plan.freeze, notes)
-        while wish:
-            tried = wish
-            try:
-                doubts = self._post(plan, tried, deadline)
-                break
-            except KvmError as error:
-                wish = _lesser(plan, tried, error)
-                if wish is None:
-                    raise
-        quiesced = None if tried.quiesce else False
-        asked = (_FREEZE_NOT_KNOWN,) if tried.quiesce else ()
-        taken = knowing(self._verified(plan), tried.include_memory, quiesced)
-        return Done((*tried.notes, *asked, *doubts), snapshot=taken)
-
-    def _post(self, plan: SnapshotPlan, wish: _Wish, deadline: Deadline) -> tuple[str, ...]:
-        vm, name = plan.vm, plan.request.name
-        what = f"taking snapshot {name!r} of {vm.name}"
-        body = {"name": name, "quiesce": wish.quiesce, "includeMemory": wish.include_memory}
-        if plan.request.description:
-            body["description"] = plan.request.description
-        try:
-            self._client.change("POST", _path(vm.id), body, self._patience(deadline), what)
-        except AgentError as failure:
-            raise translated(failure, vm.name, wish.include_memory) from failure
-        except InDoubtError as doubt:
-            note = was_done(lambda: self._is_listed(vm.id, name), doubt, what)
-            if wish.include_memory:  # it is listed from the first moment on, and its memory may still be written
-                why = "It is listed, but whether all of its memory was saved the agent does not tell."
-                redo = f"Where it was not, remove {name!r} first: the next run changes nothing while it is listed. Look"
-                raise unknown(doubt, what, why, f"{redo} with virsh snapshot-dumpxml on the host") from doubt
-            return (note,)
-        return ()
-
-    def _verified(self, plan: SnapshotPlan) -> Snapshot:
-        vm, name = plan.vm, plan.request.name
-        what = f"taking snapshot {name!r} of {vm.name}"
-        found = next((one for one in as_snapshots(self._looked(vm.id, what)) if one.name == name), None)
-        if found is None:
-            raise not_as_told(vm.name, name, "taken", _LOOK_ON_HOST)
-        return found
+        return take(self._snapshots, plan, deadline)
 
     def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
         return RevertPlan(vm, snapshot, (), (), "", notes=(_REVERTS_AGAIN,))
@@ -171,20 +114,20 @@ class QxNodeHypervisor(Hypervisor):
     def revert(self, plan: RevertPlan, deadline: Deadline) -> Done:
         vm, name = plan.vm, plan.snapshot.name
         what = f"the revert of {vm.name} to snapshot {name!r}"
-        path = f"{_path(vm.id, self._id(vm.id, name))}/revert"
+        path = f"{path_of(vm.id, self._snapshots.id_of(vm.id, name))}/revert"
         try:
-            self._client.change("POST", path, None, self._patience(deadline), what)
+            self._snapshots.change("POST", path, None, deadline, what)
         except AgentError as failure:
             raise translated(failure, vm.name) from failure
         except InDoubtError as doubt:
-            why = "No list of snapshots shows it, and another revert would throw away what was written since."
+            why = "No list of snapshots shows it, and another revert would delete what was written since."
             raise unknown(doubt, what, why, "Look inside the guest, with virsh domblklist on the host") from doubt
         finally:
             self._listing.forget()
         try:
             self._listing.vms()  # what is told next is the VM's state after it
         except KvmError as error:
-            raise _unverified(what, error) from error
+            raise unverified(what, error) from error
         return Done(plan.notes)
 
     def plan_remove(
@@ -196,15 +139,15 @@ class QxNodeHypervisor(Hypervisor):
         (snapshot,) = plan.snapshots
         vm, name = plan.vm, snapshot.name
         what = f"the removal of snapshot {name!r} of {vm.name}"
-        path = _path(vm.id, self._id(vm.id, name))
+        path = path_of(vm.id, self._snapshots.id_of(vm.id, name))
         try:
-            self._client.change("DELETE", path, None, self._patience(deadline), what)
+            self._snapshots.change("DELETE", path, None, deadline, what)
         except AgentError as failure:
             raise translated(failure, vm.name) from failure
         except InDoubtError as doubt:
-            return Done((was_done(lambda: not self._is_listed(vm.id, name), doubt, what),))
-        if any(one.name == name for one in self._looked(vm.id, what)):
-            raise not_as_told(vm.name, name, "removed", _LOOK_ON_HOST)
+            return Done((was_done(lambda: not self._snapshots.is_listed(vm.id, name), doubt, what),))
+        if any(one.name == name for one in self._snapshots.listed_after(vm.id, what)):
+            raise not_as_told(vm.name, name, "removed", LOOK_ON_HOST)
         return Done()
 
     def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
@@ -212,61 +155,10 @@ class QxNodeHypervisor(Hypervisor):
         return Recovery("")
 
     def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
-        raise not_supported("protected and labels (the agent keeps none)", "protected", "labels")
+        raise not_supported("protected and labels (qx-node keeps none)", "protected", "labels")
 
     def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
-        raise not_supported("orphans (the agent does not tell which files there are)", "orphans")
-
-    def _patience(self, deadline: Deadline) -> float:
-        """Return how long a change may take: what is left of the VM's time, less what looking afterwards needs."""
-        left = deadline.remaining()
-        return left - min(2.0 * self._client.address.timeout, left / 2)
-
-    def _listed(self, domain: DomainId, seconds: Optional[float] = None) -> tuple[Listed, ...]:
-        try:
-            return read_snapshots(self._client.get(_path(domain), f"listing the snapshots of {domain.name}", seconds))
-        except AgentError as failure:
-            raise translated(failure, domain.name) from failure
-
-    def _is_listed(self, domain: DomainId, name: str) -> bool:
-        return any(one.name == name for one in self._listed(domain, LOOK_SECONDS))
-
-    def _looked(self, domain: DomainId, what: str) -> tuple[Listed, ...]:
-        """Look after the agent has said that it is done. Raises ``outcome_unknown`` where that fails."""
-        try:
-            return self._listed(domain)
-        except KvmError as error:
-            raise _unverified(what, error) from error
-
-    def _id(self, domain: DomainId, name: str) -> str:
-        found = next((one.id for one in self._listed(domain) if one.name == name), None)
-        if found is None:
-            raise removed_meanwhile(domain.name, name)
-        return found
-
-
-def _lesser(plan: SnapshotPlan, tried: _Wish, error: KvmError) -> Optional[_Wish]:
-    """Return what to ask for after a clear refusal, where the task says that less will do."""
-    request = plan.request
-    reason = str(error.details.get("agent_message") or error.message)
-    if error.error_code == "memory_blocked" and request.on_memory_blocked == "disk_only":
-        freeze, notes = decide_freeze(plan.vm, replace(request, include_memory=False))
-        return _Wish(False, freeze, (f"memory left out: {reason}", *notes))
-    if error.error_code == "agent_unavailable" and tried.quiesce:
-        note = f"not quiesced: {reason}, so the snapshot is crash-consistent"
-        return replace(tried, quiesce=False, notes=(*tried.notes, note))
-    return None
-
-
-def _unverified(what: str, error: KvmError) -> KvmError:
-    message = f"The agent said that {what} was done, and could not be asked whether it is there: {error.message}"
-    remedy = "Look with vm_snapshot_info once the agent answers again. Nothing was tried twice."
-    return KvmError("outcome_unknown", message, remedy, **error.details)
-
-
-def _path(domain: DomainId, snapshot_id: str = "") -> str:
-    path = f"/vms/{quote(domain.uuid, safe='')}/snapshots"
-    return f"{path}/{quote(snapshot_id, safe='')}" if snapshot_id else path
+        raise not_supported("orphans (qx-node does not tell which files there are)", "orphans")
 
 
 def _lock_directory(base: str) -> str:

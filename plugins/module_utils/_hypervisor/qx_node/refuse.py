@@ -10,27 +10,27 @@ from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
-_NO_TIMES = "the agent does not tell when a snapshot was taken: its times are those of the call"
+_NO_TIMES = "qx-node does not tell when a snapshot was taken: its times are those of the call"
 # The values that ask for nothing, and why every other one cannot be had.
 _OPTIONS: dict[str, tuple[tuple[Any, ...], str]] = {
-    "disks": ((None,), "the agent takes all disks of a VM"),
-    "on_uncovered": (("fail",), "the agent takes all disks of a VM"),
-    "overlay_dir": ((None,), "the agent decides where overlays lie"),
-    "protected": ((None,), "the agent keeps no protection"),
-    "labels": ((None,), "the agent keeps no labels"),
-    "power": (("restore",), "the agent decides in which state a VM is after a revert"),
-    "children": ((False,), "the agent does not tell which snapshots are based on which; remove them by name"),
-    "bandwidth": ((0,), "the agent merges as fast as it can"),
-    "older_than": ((None,), f"{_NO_TIMES}, and no snapshot is removed for an age that is not known"),
-    "keep_last": ((None, 0), f"{_NO_TIMES}, so that which are the newest is not known"),
-    "orphans": ((False,), "the agent does not tell which files there are"),
-    "detached": ((False,), "the agent does not tell which files there are"),
-    "exclusive_dirs": (([],), "the agent does not tell which files there are"),
+    "disks": ((None,), "qx-node takes all disks of a VM"),
+    "on_uncovered": (("fail",), "qx-node takes all disks of a VM"),
+    "overlay_dir": ((None,), "qx-node decides where the overlays are"),
+    "protected": ((None,), "qx-node keeps no protection"),
+    "labels": ((None,), "qx-node keeps no labels"),
+    "power": (("restore",), "qx-node decides whether a VM runs after a revert"),
+    "children": ((False,), "qx-node does not tell which snapshots are based on which; remove them by name"),
+    "bandwidth": ((0,), "qx-node merges as fast as it can"),
+    "older_than": ((None,), f"{_NO_TIMES}, and a snapshot of unknown age is never removed for its age"),
+    "keep_last": ((None, 0), f"{_NO_TIMES}, so nobody knows which are the newest"),
+    "orphans": ((False,), "qx-node does not tell which files there are"),
+    "detached": ((False,), "qx-node does not tell which files there are"),
+    "exclusive_dirs": (([],), "qx-node does not tell which files there are"),
 }
-_QUIESCE = "the agent's answer does not tell whether the guest was frozen; auto asks for it and says so"
+_QUIESCE = "qx-node does not tell whether the guest was frozen; quiesce: auto asks for it and says so"
 _FOREIGN = (
-    "the agent does not tell who took a snapshot; with include_foreign: true those of others go too, and names and "
-    "protect say which are meant"
+    "qx-node does not tell who took a snapshot; give include_foreign: true, which includes those of "
+    "others, and select with names and protect"
 )
 
 
@@ -51,12 +51,10 @@ def refuse(params: Mapping[str, Any]) -> None:
 
 def not_supported(what: str, *options: str) -> KvmError:
     """Return the error for what cannot be had through the agent."""
-    remedy = (
-        "Nothing was changed, and the agent was not asked. Leave it out, or use backend: libvirt on the host itself."
-    )
+    remedy = "Nothing was changed, and qx-node was not asked. Leave it out, or use backend: libvirt on the host itself."
     return KvmError(
         "not_supported",
-        f"Not to be had through the agent: {what}.",
+        f"qx-node cannot do this: {what}.",
         remedy,
         options=[one.split(":")[0] for one in options],
     )

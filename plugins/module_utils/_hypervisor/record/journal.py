@@ -139,7 +139,7 @@ def from_json(values: Mapping[str, Any]) -> Journal:
     if kind == RemoveJournal.kind:
         return RemoveJournal(*begun, memory_files=files, merging=tuple(values.get("merging", ())))
     if kind != RevertJournal.kind:
-        raise ValueError(f"it tells of an operation {kind!r}, which this release does not know")
+        raise ValueError(f"it has an operation {kind!r}, which this release does not know")
     return RevertJournal(
         *begun,
         overlays=dict(values.get("overlays", {})),

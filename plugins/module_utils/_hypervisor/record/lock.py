@@ -63,7 +63,7 @@ def _locked(descriptor: int, vm: str, deadline: Deadline) -> KvmError:
     holder = os.pread(descriptor, 32, 0).decode() or "unknown"
     return KvmError(
         "locked",
-        f"Another run of this collection (pid {holder}) has held {vm} for {deadline.seconds:g} seconds.",
+        f"Another run of this collection (pid {holder}) has been at work on {vm} for {deadline.seconds:g} seconds.",
         "Nothing was changed. Wait for it, or give a longer timeout.",
         pid=holder,
     )
@@ -71,5 +71,7 @@ def _locked(descriptor: int, vm: str, deadline: Deadline) -> KvmError:
 
 def record_unusable(error: Exception) -> KvmError:
     """Return the error of records, or locks, that cannot be read or written."""
-    remedy = "Nothing was changed. It needs become: true, room, and a directory that can be written."
-    return KvmError("record_unusable", f"Cannot use this collection's records: {error}.", remedy)
+    remedy = (
+        "Nothing was changed. Run the task as root (become: true), and make room on that file system if it is full."
+    )
+    return KvmError("record_unusable", f"The records of this collection on the host cannot be used: {error}.", remedy)

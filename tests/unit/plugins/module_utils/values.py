@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.hypervisor import MockHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Action, Limits, run
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Limits, run
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values import errors as _errors
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Need, SnapshotPlan

@@ -14,8 +14,8 @@ from typing import Any, Callable, TypeVar
 from urllib.parse import urlsplit
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import MEMORY_HINTS, memory_blocked
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import libvirt_error, vm_gone
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import MEMORY_HINTS, memory_blocked
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 # virterror.h; written out since old bindings lack some of the names.
@@ -53,8 +53,8 @@ def _open(uri: str, answers: queue.SimpleQueue[Any]) -> None:
 
 
 def _hanging(uri: str) -> KvmError:
-    remedy = "Look at libvirtd (or virtqemud) and its log, restart it if it hangs: the VMs go on. Nothing was changed."
-    message = f"Libvirt at {uri} takes connections, but has not answered for {_OPEN_SECONDS} seconds."
+    remedy = "Nothing was changed. Look at the log of libvirtd (or virtqemud), and restart it: the VMs go on running."
+    message = f"libvirt at {uri} accepts connections, but has not answered for {_OPEN_SECONDS} seconds."
     return KvmError("connection_failed", message, remedy)
 
 
@@ -62,19 +62,22 @@ def _check_uri(uri: str) -> None:
     parts = urlsplit(uri)
     if parts.scheme == "qemu" and parts.path in ("/system", "/session") and not parts.netloc:
         return
-    remedy = "Give qemu:///system or qemu:///session, and run the module on the hypervisor itself: "
-    remedy += "it compares what libvirt says with the images, which lie there."
-    raise KvmError("bad_uri", f"The libvirt URI {uri!r} is not that of a QEMU hypervisor on this host.", remedy)
+    message = f"The libvirt URI {uri!r} is not that of QEMU on this host."
+    remedy = "Nothing was changed. Give qemu:///system or qemu:///session, and run the module on the hypervisor itself."
+    raise KvmError("bad_uri", message, remedy)
 
 
 def _connection_error(uri: str, error: Any) -> KvmError:
     text = _text(error)
     denied = error.get_error_code() in _AUTH or error.get_int1() in (errno.EACCES, errno.EPERM)
     if denied or "Permission denied" in text:
-        remedy = "Use become: true, or put the user into the group libvirt. Nothing was changed."
-        return KvmError("permission_denied", f"No permission to use libvirt at {uri}: {text}.", remedy)
-    remedy = "Is libvirtd (or virtqemud) running? systemctl start libvirtd, or rc-service libvirtd start. "
-    return KvmError("connection_failed", f"Cannot reach libvirt at {uri}: {text}.", remedy + "Nothing was changed.")
+        # Not the group libvirt: its members may not read the images, nor write this collection's records.
+        remedy = "Nothing was changed. Run the task as root: become: true."
+        return KvmError("permission_denied", f"The user may not use libvirt at {uri}: {text}.", remedy)
+    remedy = (
+        "Nothing was changed. Start libvirt: systemctl start libvirtd (or virtqemud), or rc-service libvirtd start."
+    )
+    return KvmError("connection_failed", f"libvirt at {uri} cannot be reached: {text}.", remedy)
 
 
 def read_again(read: Callable[[], Answer]) -> Answer:
@@ -112,15 +115,18 @@ def from_libvirt(error: Any, vm: str, doing: str) -> KvmError:
     if code == _NO_DOMAIN:
         return vm_gone(vm, text, **details)
     if code == _OPERATION_INVALID and any(hint in text for hint in MEMORY_HINTS):
-        return memory_blocked(vm, (text,), "Libvirt refused it, after a moment's pause of the guest; nothing changed.")
+        return memory_blocked(
+            vm, (text,), "libvirt refused it after it had paused the guest for a moment. Nothing was changed."
+        )
     if code in _AUTH:
-        return KvmError("permission_denied", f"No permission for {doing} of {vm}: {text}.", "", **details)
+        remedy = "Run the task as root: become: true."
+        return KvmError("permission_denied", f"libvirt forbids it for {vm}, while {doing}: {text}.", remedy, **details)
     if code == _OPERATION_TIMEOUT:
-        remedy = "Another operation (migration, backup, block job) holds the VM; try again when it has ended."
-        return KvmError("busy", f"{vm} is busy, {doing} did not begin: {text}.", remedy, **details)
+        remedy = "Run the task again when the other operation (migration, backup, block job) has ended."
+        return KvmError("busy", f"{vm} is busy with another operation, while {doing}: {text}.", remedy, **details)
     if code == _RPC or (code in (_INTERNAL_ERROR, _SYSTEM_ERROR) and _connection_lost(text)):
-        remedy = "The daemon ended or was restarted; run the task again, it looks at what is there first."
-        return KvmError("connection_lost", f"Lost libvirt while {doing} of {vm}: {text}.", remedy, **details)
+        remedy = "Its daemon ended or was restarted. Run the task again: it looks at what is there first."
+        return KvmError("connection_lost", f"libvirt went away for {vm}, while {doing}: {text}.", remedy, **details)
     return libvirt_error(vm, doing, code, text)
 
 

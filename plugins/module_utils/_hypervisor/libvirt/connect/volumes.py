@@ -21,7 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     libvirt,
     parse,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import RESOLVED, UNRESOLVED
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import RESOLVED, UNRESOLVED
 
 _NO_POOL, _NO_VOLUME = 49, 50  # VIR_ERR_NO_STORAGE_POOL, VIR_ERR_NO_STORAGE_VOL
 
@@ -89,16 +89,16 @@ def _look_up(connection: Any, pool: str, volume: str) -> tuple[Optional[str], st
     except libvirt.libvirtError as error:
         return None, _why(error, pool, volume)
     if not path or not os.path.isabs(path):
-        return None, f"volume {volume} of pool {pool} is no file or block device of this host"
+        return None, f"volume {volume} of pool {pool} is not a file or block device of this host"
     return str(path), ""
 
 
 def _why(error: Any, pool: str, volume: str) -> str:
     if error.get_error_code() == _NO_POOL:
-        return f"volume {volume} is of pool {pool}, which this host does not have (virsh pool-define it)"
+        return f"volume {volume} is in pool {pool}, which this host does not have (define it: virsh pool-define FILE)"
     if error.get_error_code() == _NO_VOLUME:
-        return f"pool {pool} does not know its volume {volume} (virsh pool-refresh {pool})"
-    return f"volume {volume} is of pool {pool}, which is not active (virsh pool-start {pool})"
+        return f"pool {pool} does not have volume {volume}, or was not refreshed (virsh pool-refresh {pool})"
+    return f"volume {volume} is in pool {pool}, which is not active (virsh pool-start {pool})"
 
 
 def _is_device(path: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image, walk_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import ChainLayer, DiskChain
 
 # An overlay that ends so was named by a person or a cloning tool; those that libvirt names end in the snapshot's name.
@@ -102,7 +102,7 @@ def problems(chain: Chain) -> Iterator[str]:
     disk = f"disk {chain.disk.target}"
     for image in chain.images:
         if image.backing_file is not None and not image.backing_format:
-            yield f"{disk}: {image.file} does not name the format of its backing file; libvirt takes that for raw"
+            yield f"{disk}: {image.file} does not name the format of its backing file; libvirt would read it as raw"
     if chain.cut:
         yield f"{disk}: {chain.cut}"
         return
@@ -112,6 +112,6 @@ def problems(chain: Chain) -> Iterator[str]:
 
 def disagreement(disk: Disk, images: Sequence[Image]) -> str:
     """Say what libvirt and the files tell of a chain."""
-    told = [file or "something that is no file of this host" for file in disk.backing or ()]
+    told = [file or "something that is not a file of this host" for file in disk.backing or ()]
     found = [image.file for image in images[1:]] + ([images[-1].end] if images[-1].end else [])
     return f"libvirt says it is backed by {told}, the files say {found}"

@@ -12,7 +12,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import walk_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks
 
 
 def true_current(snapshots: list[Saved], forest: Forest, called: str | None) -> str | None:

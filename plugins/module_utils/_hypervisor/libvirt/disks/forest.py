@@ -103,8 +103,8 @@ class Forest:
         for file in set(record.kept) & self.layers.ours:
             self._fix(
                 file,
-                "the VM was on an older image, so what was written last may be in this file only; delete it by hand when "
-                "you know that nothing of it is missed",
+                "somebody put the VM back on an older image, so only this file may have what was written "
+                "last; delete it by hand when you know that nobody needs it",
             )
         for file in sorted(self.layers.ours - self.layers.present):
             made = record.made.get(file)
@@ -113,12 +113,10 @@ class Forest:
                 self._fix(file, "it has the data of a disk that the VM no longer has")
             mount = around.files.mounts.of(file)
             if made and not is_same(made.identity, file):
-                self._keep(file, "it is another file by now than the one that was made under this name")
+                self._keep(file, "another file has this name now than the one that was made")
             elif mount.shared:
                 self.shared.add(file)
-                self._keep(
-                    file, f"it lies on shared storage ({mount.kind} at {mount.point}), which another host may use"
-                )
+                self._keep(file, f"it is on shared storage ({mount.kind} at {mount.point}), which another host may use")
 
     def unneeded(self) -> list[str]:
         """Return the overlays of ours on which nothing of the VM is, or is based; somebody else's may be based on them."""

@@ -48,10 +48,10 @@ def _detached(vm: str, file: str, target: Optional[str], snapshot: Optional[str]
     ]
     command = shlex.join(attach)
     if now_on and target:
-        reason = f"it was {disk} of {vm}, which has {now_on} there now, and was last written {written}"
+        reason = f"it was {disk} of {vm}, which has {now_on} as that disk now; it was last written {written}"
         command = f"{shlex.join(['virsh', 'detach-disk', vm, target, '--config'])} && {command}"
     else:
-        reason = f"it was {disk} of {vm}, which no longer has that disk, and was last written {written}"
+        reason = f"it was {disk} of {vm}, which no longer has that disk; it was last written {written}"
     return Leftover(file, "detached", reason, target, written, snapshot, command)
 
 

@@ -113,8 +113,8 @@ def _asked(command: str, image: Image, allowed: Sequence[int] = (0,)) -> Any:
 def _device_too_small(vm: str, top: Image, base: Image) -> KvmError:
     return KvmError(
         "no_space",
-        f"Merging {top.file} of {vm} into {base.file} needs {_mib(top.virtual_size)} MiB, since the disk was enlarged, and that "
-        f"block device has {_mib(base.virtual_size)} MiB.",
+        f"Merging {top.file} of {vm} into {base.file} needs {_mib(top.virtual_size)} MiB, because the "
+        f"disk was enlarged, and that block device has {_mib(base.virtual_size)} MiB.",
         "Nothing was changed. Enlarge the device first (lvextend), then run the task again.",
         directory=os.path.dirname(base.file),
         free_bytes=base.virtual_size,

@@ -27,8 +27,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import is_same
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import disks, image_disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.named_files import named_files
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.named_files import named_files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import spoilt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -84,13 +84,19 @@ class StorageReader:
         strangers = self._strangers(vm, native, chains, {*record.overlays, *record.former})
         made = self._orphans(strangers, vm, record)
         others = [file for file in strangers if file not in made]
-        why = f"based on an image of {vm.name} that no VM and no snapshot uses, and while they are there layers cannot be merged"
+        why = (
+            f"based on an image of {vm.name} that no VM and no snapshot uses; while they are there, layers "
+            "cannot be merged"
+        )
         notes = []
         if made:
-            how = f"To delete what is of no use, run vm_snapshot_prune with vms: {vm.name} and orphans: true"
+            how = f"To delete them, run vm_snapshot_prune with vms: {vm.name} and orphans: true"
             notes.append(f"there are overlays {why}: {', '.join(made)}. {how}")
         if others:
-            how = "This collection did not make them and never deletes them: look at them, and delete by hand what is of no use"
+            how = (
+                "This collection did not make them and never deletes them: look at them, and delete by hand "
+                "those that nobody needs"
+            )
             notes.append(f"there are overlays {why}: {', '.join(others)}. {how}")
         return tuple(notes)
 
@@ -158,8 +164,9 @@ def _stopped_by_its_disks(vm: VirtualMachine, native: Any) -> list[str]:
         f"{target} ({'no room left' if code == full else 'error'})" for target, code in native.diskErrors().items()
     ]
     return [
-        f"{vm.name} is paused because of an I/O error of its disks {', '.join(sorted(disks)) or '(libvirt does not say which)'}: "
-        f"make room or repair the storage, then: virsh resume {vm.name}"
+        f"{vm.name} is paused because of an I/O error of its disks "
+        f"{', '.join(sorted(disks)) or '(libvirt does not say which)'}: make room or repair the storage, "
+        f"then run: virsh resume {vm.name}"
     ]
 
 

@@ -27,7 +27,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Layers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import chain_mismatch
 

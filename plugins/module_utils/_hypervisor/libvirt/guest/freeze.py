@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import Freeze
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import Freeze
 
 _BLOCK = -2  # VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK: wait for ever, libvirt's own default
 _SILENT = (86, 97, 112)  # virterror.h: agent unresponsive, unsynced, command timeout (since 11.2)
@@ -94,7 +94,7 @@ def _thaw(domain: Any, freeze: Freeze) -> None:
             if freeze.held and thawed == 0:
                 _lose(freeze, "the guest thawed before the snapshot was complete")
             return
-    _lose(freeze, f"the guest agent does not answer the thaw: {said}")
+    _lose(freeze, f"the guest agent did not answer when it was asked to thaw: {said}")
     freeze.still_frozen = True
 
 

@@ -65,7 +65,7 @@ def _local(path: str, image_format: str = "") -> Backing:
 
 def _absolute(path: str, text: str) -> str:
     if not path.startswith("/"):
-        raise ValueError(f"the backing file {text!r} is relative to the directory that QEMU is started in")
+        raise ValueError(f"the backing file {text!r} is relative to the directory in which QEMU is started")
     return path
 
 
@@ -74,7 +74,7 @@ def _from_json(text: str) -> Backing:
         options = json.loads(text[len("json:") :])
         flat = dict(_flat("", options))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the backing file {text[:200]!r} is no JSON: {error}") from error
+        raise ValueError(f"the backing file {text[:200]!r} is not valid JSON: {error}") from error
     files = tuple(_named(flat))
     path, image_format = _follow(flat, "", "")
     if path is None:

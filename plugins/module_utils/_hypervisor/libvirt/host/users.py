@@ -26,7 +26,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import sessions
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.holders import loops
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.named_files import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.named_files import (
     NamedFile,
     NamedVolume,
     named_files,

@@ -23,7 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     merge_failed,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import image_disks, source_path
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import image_disks, source_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import merge_timeout
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
@@ -79,7 +79,7 @@ def catch_up(handle: VmHandle) -> None:
         real = [os.path.realpath(image.file) for image in read_chain(str(disk.source), disk.format)]
         under = list(told)
         if len(real) > 1 and under != real and real[1] in under and under[under.index(real[1]) :] == real[1:]:
-            with translated(handle.name, "making libvirt look at a merged layer"):
+            with translated(handle.name, "making libvirt read a merged layer again"):
                 handle.native.blockRebase(disk.target, told[real[1]], 0, 0)
             _until_gone(handle, disk.target)
 
@@ -151,14 +151,14 @@ def _verify(handle: VmHandle, target: str, gone: str) -> None:
         if not handle.active():
             raise merge_failed(handle.name, "the VM was shut off meanwhile")
         if time.monotonic() > end:
-            raise merge_failed(handle.name, f"QEMU gave it up ({_hint(gone)})")
+            raise merge_failed(handle.name, f"QEMU aborted it ({_hint(gone)})")
         time.sleep(_POLL_FIRST)
 
 
 def _hint(file: str) -> str:
     status = os.statvfs(os.path.dirname(file))
     free = status.f_bavail * status.f_frsize >> 20
-    return f"{free} MiB are free beside {file}; its reason is in /var/log/libvirt/qemu and the host's journal"
+    return f"{free} MiB are free beside {file}; see /var/log/libvirt/qemu and the host's journal for its reason"
 
 
 def _refusal(handle: VmHandle, error: Any) -> KvmError:
@@ -168,8 +168,8 @@ def _refusal(handle: VmHandle, error: Any) -> KvmError:
         return found
     return KvmError(
         "apparmor_denied",
-        f"AppArmor on this host forbids QEMU to write to a lower layer of {handle.name}, so that it cannot be merged while "
-        f"the VM runs: {found.details.get('libvirt_message')}.",
-        "Nothing was changed. Shut the VM off and run the task again, or update libvirt to 12.1, which allows it.",
+        f"AppArmor on this host forbids QEMU to write to a lower layer of {handle.name}, so the layer "
+        f"cannot be merged while the VM runs: {found.details.get('libvirt_message')}.",
+        "Nothing was changed. Shut the VM off and run the task again, or update libvirt to 12.1 or newer.",
         **found.details,
     )

@@ -81,6 +81,6 @@ def merge_failed(vm: str, reason: str) -> KvmError:
     return KvmError(
         "merge_failed",
         f"A layer of {vm} could not be merged: {reason.rstrip('.')}.",
-        "The VM and its other snapshots are as before, and no file was deleted. Remove the cause (a full disk?) and run "
-        "the task again: it goes on from here.",
+        "The VM and its other snapshots are as before, and no file was deleted. Remove the cause (is the "
+        "disk full?) and run the task again: it continues.",
     )

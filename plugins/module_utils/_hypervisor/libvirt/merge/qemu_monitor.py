@@ -131,8 +131,10 @@ def _commit_back(vm: str, native: Any, node: str, base: str) -> None:
 def _stays(vm: str) -> KvmError:
     return KvmError(
         "verification_failed",
-        f"{vm} writes to an overlay that libvirt, killed just then, does not know of, and does not come off it.",
-        f"Delete no file and do not stop the VM. Ask its QEMU: virsh qemu-monitor-command {vm} --hmp 'info block'.",
+        f"{vm} writes to an overlay that libvirt does not know, because libvirt was killed at that "
+        "moment, and the VM does not leave that overlay.",
+        "Do not delete any file, and do not stop the VM. Ask its QEMU which file it writes to: virsh "
+        f"qemu-monitor-command {vm} --hmp 'info block'.",
     )
 
 
@@ -145,6 +147,6 @@ def _ask(native: Any, command: str, **arguments: Any) -> Any:
         raise KvmError(
             "verification_failed",
             f"QEMU refused {command}: {answer['error'].get('desc')}.",
-            "Delete no file and do not stop the VM before its data is safe.",
+            "Do not delete any file, and do not stop the VM before its data is safe.",
         )
     return answer["return"]

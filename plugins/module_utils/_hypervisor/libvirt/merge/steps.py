@@ -122,10 +122,10 @@ def _see_pivot(handle: VmHandle, forest: Forest, top: str, base: str) -> None:
         return
     raise KvmError(
         "pivot_unseen",
-        f"{handle.name} runs on {base}, into which its layer was merged, and libvirt, which was killed just then, still "
-        f"believes it to be on {top}.",
-        "Its data is safe, and its definition is right for the next start. Nothing else can be done with its snapshots "
-        "before that: shut it down and start it, then run the task again.",
+        f"{handle.name} runs on {base}, into which its layer was merged, but libvirt was killed at that "
+        f"moment and says that it is on {top}.",
+        "Its data is safe, and its definition is right for the next start. Shut it down and start it, "
+        "then run the task again.",
     )
 
 
@@ -135,6 +135,6 @@ def _require_unused(handle: VmHandle, file: str) -> None:
     if file in layers.present or file in layers.states or layers.above(file):
         raise KvmError(
             "verification_failed",
-            f"After its data was merged, {file} of {handle.name} is still in use by {layers.above(file) or 'the VM'}.",
-            "No file was deleted. Look at vm_snapshot_info and libvirt's log.",
+            f"{file} of {handle.name} is still in use by {layers.above(file) or 'the VM'} after its data was merged.",
+            "No file was deleted. Look with vm_snapshot_info and at libvirt's log.",
         )

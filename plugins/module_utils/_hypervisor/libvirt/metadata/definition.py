@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import source_path
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import source_path
 
 
 def without_layers(domain: Any, merged: str = "") -> bool:

@@ -35,7 +35,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     point_to,
     saved,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import source_path
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import source_path
 
 _SECURE = 1  # VIR_DOMAIN_SNAPSHOT_XML_SECURE
 _REDEFINE, _CURRENT = 1, 2  # virDomainSnapshotCreateFlags

@@ -22,7 +22,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import etree
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import parse_of
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
     RESOLVED,
     UNRESOLVED,
     Disk,

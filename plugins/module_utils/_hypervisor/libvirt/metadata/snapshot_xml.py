@@ -14,12 +14,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     SnapshotNote,
     snapshot_key,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import Past
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.coverage import (
     NOT_CHOSEN,
     beside_disks,
     why_left_out,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import Past
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import LeftOut, Snapshot, SnapshotDisk
 

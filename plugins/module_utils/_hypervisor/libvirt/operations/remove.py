@@ -122,7 +122,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
 
     def _forget(self, name: str) -> None:
         self._begun = True
-        with translated(self._handle.name, "removing what libvirt keeps of the snapshot"):
+        with translated(self._handle.name, "removing libvirt's metadata of the snapshot"):
             forget(self._handle.native, name)
 
     def _is_named(self, file: str) -> bool:

@@ -148,8 +148,8 @@ def _notes(forest: Forest, going: list[Saved]) -> tuple[str, ...]:
     notes = []
     for one in going:
         for disk in one.elsewhere:
-            state = f"the state of its disk {disk.target} is of type '{disk.type}'"
-            notes.append(f"the overlay of {disk.target} stays, because {state}, which is never merged into")
+            state = f"its frozen image is of type '{disk.type}'"
+            notes.append(f"the overlay of {disk.target} stays, because {state}, and such an image is never written to")
         for part in one.disks:
             state = os.path.realpath(part.state)
             why = forest.why.get(state, "it holds snapshots inside")
@@ -164,7 +164,7 @@ def _refuse_open(handle: VmHandle, found: list[Step]) -> None:
     own = qemu_pid(handle.name) if running else None
     files = {file for step in found for file in _written(step)}
     for file, pid in locked(files, but=own).items() if own or not running else ():
-        raise in_use(handle.name, file, f"process {pid} has it open", f"Look what it is: ps -fp {pid}.")
+        raise in_use(handle.name, file, f"process {pid} has it open", f"Find out which process it is: ps -fp {pid}.")
     for file in sorted(files):
         point = mounted_from(file, handle.around().files.mounts)
         if point:

@@ -20,7 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RevertJournal
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 _START_PAUSED = 1  # VIR_DOMAIN_START_PAUSED
@@ -89,12 +89,14 @@ def go_back(handle: VmHandle, journal: RevertJournal, failed: KvmError, definiti
 
 def _went_back(vm: str, journal: RevertJournal, failed: KvmError, again: KvmError | None) -> KvmError:
     if again:
-        back = f"It was put back where it was, and does not start there either, so that it is off: {again.message}"
-        remedy = f"Nothing that was on its disks is lost. Remove the cause and start it: virsh start {vm}."
+        back = f"It is back where it was, but does not start there either, so it is off: {again.message}"
+        remedy = f"No data of its disks is lost. Remove the cause and start it: virsh start {vm}."
     else:
-        booted = "" if journal.was_power == _OFF else f", and {journal.was_power}: booted anew, since it was stopped"
+        booted = (
+            "" if journal.was_power == _OFF else f", and {journal.was_power}: it has booted, because it was stopped"
+        )
         back = f"It is back where it was{booted}."
-        remedy = "No snapshot and nothing on its disks was changed. Remove the cause and run the task again."
+        remedy = "No snapshot and no data of its disks was changed. Remove the cause and run the task again."
     message = f"{vm} does not start on snapshot {journal.snapshot!r}: {failed.message} {back}"
     return KvmError("start_failed", message, remedy, **failed.details)
 
@@ -103,7 +105,7 @@ def start_failed(vm: str, reason: KvmError) -> KvmError:
     """Return the error of a VM that has no way back, since what it had was dropped by then."""
     return KvmError(
         "start_failed",
-        f"{vm} is reverted, and off, because it does not start: {reason.message}",
+        f"{vm} is reverted, but off, because it does not start: {reason.message}",
         f"Remove the cause and start it: virsh start {vm}.",
         **reason.details,
     )

@@ -59,7 +59,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     now,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Made
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, RevertPlan
 
@@ -122,7 +122,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         overlays = (*record.overlays, *map(os.path.realpath, journal.overlays.values()))
         noted = replace(record, overlays=overlays, kept=kept)
         handle.write(replace(noted, journal=journal), durable=True)
-        with translated(handle.name, "asking as whom QEMU runs"):
+        with translated(handle.name, "asking which user QEMU runs as"):
             users = of_unlabelled(handle.connection, handle.definition())
         for part in target.disks:
             try:
@@ -211,16 +211,16 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             self._drop()
             raise KvmError(
                 "busy",
-                f"Somebody started {handle.name} while it was being reverted.",
-                "The revert was undone: the VM goes on with what it had. Run the task again.",
+                f"Somebody started {handle.name} during the revert.",
+                "The revert was undone, and the VM is as before. Run the task again.",
             )
 
     def _verify(self, journal: RevertJournal) -> None:
         if not is_on(self._handle, journal):
             raise KvmError(
                 "verification_failed",
-                f"After the revert {self._handle.name} is not on its new overlays.",
-                "Delete no file. Look at vm_snapshot_info and libvirt's log.",
+                f"{self._handle.name} is not on its new overlays after the revert.",
+                "Do not delete any file. Look with vm_snapshot_info and at libvirt's log.",
             )
 
     def _revert_internal(self, target: Saved, power: str) -> None:

@@ -50,7 +50,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import gone, steps
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import file_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import CHANGED
@@ -141,7 +141,7 @@ def _resized(forest: Forest, states: Mapping[str, Sequence[Image]]) -> Iterator[
 def _check_ready(handle: VmHandle, target: Saved, final: str, overlays: tuple[SnapshotDisk, ...]) -> None:
     """Raise where the VM could not start on the snapshot: all that its next start needs is looked for before it is stopped."""
     definition = handle.definition()
-    with translated(handle.name, "asking as whom QEMU runs"):
+    with translated(handle.name, "asking which user QEMU runs as"):
         user = QemuUser.of(handle.connection, handle.xml())
     for overlay in overlays:
         check_overlay_directory(handle.name, os.path.dirname(str(overlay.file)), user)
@@ -227,7 +227,7 @@ def _overlay(handle: VmHandle, name: str, part: SavedDisk) -> SnapshotDisk:
     if not os.path.isdir(directory) and not is_device(part.state):
         directory = os.path.dirname(os.path.realpath(part.state))
     if not os.path.isdir(directory):
-        reason, remedy = "is not there", f"Make it anew: mkdir -p {shlex.quote(directory)}."
+        reason, remedy = "is not there", f"Create it: mkdir -p {shlex.quote(directory)}."
     elif not os.access(directory, os.W_OK | os.X_OK) or os.statvfs(directory).f_flag & os.ST_RDONLY:
         reason, remedy = "cannot be written", "Make the directory writable."
     else:

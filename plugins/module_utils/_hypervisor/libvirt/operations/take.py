@@ -68,15 +68,15 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     SnapshotNote,
     snapshot_key,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import (
     Freeze,
     freeze_seconds,
     notes_on,
     require_frozen,
     thaw_failed,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_timeout
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import memory_timeout
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, SnapshotPlan
@@ -100,7 +100,7 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
     def _run(self, plan: SnapshotPlan) -> Done:
         """Take it. Raises as `Hypervisor.take` says; the VM is as it was, or the error says otherwise."""
         handle, xml = self._handle, of_libvirt(plan.vm).xml
-        with translated(handle.name, "asking as whom QEMU runs"):
+        with translated(handle.name, "asking which user QEMU runs as"):
             users = of_unlabelled(handle.connection, xml)
         return _Taking(handle, self._tools, plan, {disk.target: disk for disk in disks(xml)}, users).run(
             self._pace.deadline
@@ -114,10 +114,10 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
             _leave_unknown(handle, journal)
             remove_unused(handle, journal.files)
             handle.write(replace(handle.record(), journal=None))
-            return Recovery(f"Cleared up what the interrupted take of snapshot {journal.snapshot!r} had left.", False)
+            return Recovery(f"Removed what an interrupted run had left of taking snapshot {journal.snapshot!r}.", False)
         follow(handle, taken)
         handle.write(replace(_with_late_note(handle.record(), taken, handle.saved()), journal=None))
-        return Recovery(f"The interrupted run had taken snapshot {journal.snapshot!r}.")
+        return Recovery(f"An interrupted run had taken snapshot {journal.snapshot!r}, and it is complete.")
 
 
 def _with_late_note(record: Record, taken: Saved, every: Iterable[Saved]) -> Record:
@@ -160,7 +160,7 @@ class _Taking:
         try:
             self._make_overlays()
             if plan.vm.active:
-                with translated(name, "asking for what goes on with it"):
+                with translated(name, "asking for its jobs"):
                     refuse_domain_job(name, self._domain)  # one that has begun since it was planned
             with self._frozen(deadline) as freeze:
                 require_frozen(plan, freeze)
@@ -362,13 +362,13 @@ def _alarm(seconds: float | None, ring: Callable[[threading.Event], None]) -> It
 def _not_as_asked(vm: str, target: str, difference: str) -> KvmError:
     return KvmError(
         "verification_failed",
-        f"After the snapshot disk {target} of {vm} is not as libvirt was asked to make it: {difference}.",
-        "Delete no file. Look at vm_snapshot_info and libvirt's log.",
+        f"Disk {target} of {vm} is not as libvirt was asked to make it for the snapshot: {difference}.",
+        "Do not delete any file. Look with vm_snapshot_info and at libvirt's log.",
     )
 
 
 def _still_frozen(vm: str) -> KvmError:
-    remedy = f"A process on the host goes on trying to thaw it for ten minutes; by hand: virsh domfsthaw {vm}."
+    remedy = f"Thaw it: virsh domfsthaw {vm}. A process on the host also tries for ten minutes."
     return thaw_failed(vm, remedy)
 
 

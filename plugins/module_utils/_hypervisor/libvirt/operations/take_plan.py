@@ -28,15 +28,15 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import refuse_jobs
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.ready import check_overlay_directory
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import cover
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.files import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.coverage import cover
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import decide_freeze
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.plan import (
     check_depth,
     check_domain,
     files_plan,
     overlay_directory,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -47,7 +47,7 @@ _SHALLOW_LIBVIRT, _SHALLOW_LAYERS = (10_008_000, 12_000_000), 25
 
 def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> SnapshotPlan:
     """Return the plan. Raises as `Hypervisor.plan_take` says."""
-    with translated(vm.name, "asking for what goes on with it"):
+    with translated(vm.name, "asking for its jobs"):
         refuse_jobs(vm, handle.native, vm.xml)
         check_written(vm.name, handle.native, vm.xml)
     if not vm.active or decide_freeze(vm, request)[0]:  # else QEMU makes the overlays
@@ -60,7 +60,7 @@ def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> Snap
 
 
 def _check_directories(handle: VmHandle, xml: Any, plan: SnapshotPlan) -> None:
-    with translated(handle.name, "asking as whom QEMU runs"):
+    with translated(handle.name, "asking which user QEMU runs as"):
         user = QemuUser.of(handle.connection, xml)
     for directory in dict.fromkeys(need.directory for need in plan.needs):
         check_overlay_directory(handle.name, directory, user)

@@ -89,7 +89,7 @@ def test_this_python_runs_here() -> None:
         (
             MadeFor("x86_64", "/nowhere/ld-musl-x86_64.so.1"),
             "x86_64",
-            "the loader it was linked for is not on this host",
+            "is not on this host: it is linked with musl",
         ),
     ],
 )

@@ -21,11 +21,11 @@ URL = "http://127.0.0.1:8080/api/v1/host/health"
         ('{"healthy": true, "version": "2"}', None),
         ('{"healthy": false}', "says healthy: false"),
         ('{"healthy": "true"}', 'says healthy: "true"'),
-        ('{"status": "ok"}', "not with the agent's JSON"),
-        ("[true]", "not with the agent's JSON"),
-        ("<!doctype html>\n<html>", "not with the agent's JSON: '<!doctype html>'"),
-        ('{"healthy": tr', "not with the agent's JSON"),
-        ("", "not with the agent's JSON"),
+        ('{"status": "ok"}', "not with the JSON of qx-node"),
+        ("[true]", "not with the JSON of qx-node"),
+        ("<!doctype html>\n<html>", "not with the JSON of qx-node: '<!doctype html>'"),
+        ('{"healthy": tr', "not with the JSON of qx-node"),
+        ("", "not with the JSON of qx-node"),
     ],
 )
 def test_only_a_plain_true_is_healthy(monkeypatch: pytest.MonkeyPatch, body: str, reason: Optional[str]) -> None:

@@ -74,7 +74,7 @@ def test_who_may_have_written(note: ImageNote, found: Identity, gone: tuple[str,
     assert judged.past == past
     assert judged.reasons
     if past == CHANGED:
-        assert judged.reasons == (f"was changed by others on {DATE}; its content is not known",)
+        assert judged.reasons == (f"was changed by others on {DATE}; nobody knows its content",)
 
 
 @pytest.mark.parametrize(

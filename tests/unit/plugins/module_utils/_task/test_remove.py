@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.hypervisor import MockHypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.existing import existing_snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, every, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest, SnapshotRequest
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import (
     codes,
     do,
@@ -65,6 +66,18 @@ def test_a_protected_snapshot_is_refused_however_it_is_chosen(choose: Any) -> No
     with pytest.raises(KvmError) as caught:
         choose(vm(snapshots=TREE))
     assert (caught.value.error_code, caught.value.details) == ("snapshot_protected", {"snapshots": ["leaf"]})
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_the_way_to_take_the_protection_off_asks_for_the_memory_that_is_there(*, memory: bool) -> None:
+    """Another task would be refused: it asks for another snapshot of that name."""
+    held = vm(snapshots=(snapshot("s", protected=True, include_memory=memory),))
+    with pytest.raises(KvmError, match="is protected") as caught:
+        every(held)
+    asks = "include_memory: true" in caught.value.remedy
+    assert existing_snapshot(held, SnapshotRequest("s", include_memory=asks, protected=False)) is held.snapshots[0]
+    with pytest.raises(KvmError, match="already has a snapshot 's'"):
+        existing_snapshot(held, SnapshotRequest("s", include_memory=not asks, protected=False))
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_what_is_kept_has_a_name_of_its_own(path: str) -> None:
         assert outcome.files_removed == ()
         assert f"kept as {kept!r}" in outcome.msg
         (found,) = [one for one in outcome.after if one.name == kept]
-        assert found.description == "the state before a revert to s1"
+        assert found.description == "what the VM had before a revert to s1"
         assert found.owned
 
 
@@ -117,7 +117,7 @@ def test_an_unknown_name(path: str, check_mode: bool) -> None:
     before = Path(path).read_text()
     outcome = revert(path, "s3", check_mode)
     assert (codes([outcome]), outcome.changed) == (["snapshot_not_found"], False)
-    assert "Its snapshots: s1, s2." in outcome.msg
+    assert "Give one of its snapshots: s1, s2." in outcome.msg
     assert Path(path).read_text() == before
 
 

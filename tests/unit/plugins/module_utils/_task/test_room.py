@@ -51,6 +51,6 @@ def test_plans_that_do_not_fit_together_are_refused(
 def test_a_shortage_says_the_numbers(tmp_path: Path) -> None:
     hypervisor = MockHypervisor(state_file(tmp_path, directories=DIRECTORIES))
     error = without_room(hypervisor, [plan("x", ("/a", 60 * MIB))])["uuid-of-x"]
-    assert "100 MiB free, 60 MiB wanted" in error.message
+    assert "100 MiB are free, the snapshots need 60 MiB" in error.message
     assert error.details["free_bytes"] == 100 * MIB
     assert error.details["directory"] == "/a"

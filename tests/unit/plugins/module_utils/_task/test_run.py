@@ -53,7 +53,7 @@ def test_what_another_run_took_meanwhile_is_there_already(tmp_path: Path, monkey
 
     monkeypatch.setattr(MockHypervisor, "lock", taken_by_another)
     (outcome,) = run(path)
-    assert (outcome.changed, outcome.error, outcome.msg) == (False, None, "snapshot 's' is there already")
+    assert (outcome.changed, outcome.error, outcome.msg) == (False, None, "snapshot 's' already exists")
 
 
 def test_half_of_what_another_run_does_is_no_reason_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_half_of_what_another_run_does_is_no_reason_to_refuse(tmp_path: Path, mo
         assert run(path)[0].changed
         raise KvmError("chain_mismatch", "libvirt and the files say different things.")
 
-    for check_mode, msg in ((False, "snapshot 's' is there already"), (True, "another run has just changed it")):
+    for check_mode, msg in ((False, "snapshot 's' already exists"), (True, "another run has just changed it")):
         monkeypatch.setattr(MockHypervisor, "plan_take", seen_by_half)
         (outcome,) = run(path, check_mode=check_mode)
         assert (outcome.changed, outcome.error) == (False, None)

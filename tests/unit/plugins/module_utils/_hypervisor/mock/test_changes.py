@@ -271,7 +271,7 @@ def test_a_merge_that_takes_too_long_goes_on_the_next_time(path: str) -> None:
         native["slow_seconds"] = 0
     outcome = take(path, "s2")
     assert outcome.recovered == "Finished the interrupted removal of snapshot 's1'."
-    assert outcome.msg == f"{outcome.recovered} Then: snapshot 's2' is there already"
+    assert outcome.msg == f"{outcome.recovered} Then: snapshot 's2' already exists"
     assert (outcome.changed, [one.name for one in outcome.after]) == (True, ["s2"])
     assert look(path)[0].operation is None
     assert not take(path, "s2").changed

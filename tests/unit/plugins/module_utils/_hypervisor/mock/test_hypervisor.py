@@ -242,8 +242,8 @@ def test_saved_memory_takes_room(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error_code", "says"),
     [
-        ("", "bad_request", "no JSON"),
-        ("[]", "bad_request", "the file is no object"),
+        ("", "bad_request", "not valid JSON"),
+        ("[]", "bad_request", "the file is not an object"),
         ("{}", "bad_request", "the file has no 'vms'"),
         ('{"vms": [{}]}', "bad_request", "vms[0] has no 'name'"),
         ('{"vms": [{"name": "a"}]}', "bad_request", "has no 'disks'"),

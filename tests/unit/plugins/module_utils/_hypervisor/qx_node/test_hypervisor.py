@@ -152,9 +152,9 @@ def test_what_newer_agents_tell_is_used(agent: BadAgent, run: Run) -> None:
 @pytest.mark.parametrize(
     ("fault", "status", "error_code", "says"),
     [
-        (PAGE, 200, "agent_bad_answer", "HTML page came with status 200 (where its API is not, the agent's web UI"),
-        (b"[]", 200, "agent_bad_answer", "no JSON object"),
-        (b"[" * 200_000, 200, "agent_bad_answer", "no JSON object"),
+        (PAGE, 200, "agent_bad_answer", "HTML page came with status 200 (its web UI answers so at a wrong path"),
+        (b"[]", 200, "agent_bad_answer", "not a JSON object"),
+        (b"[" * 200_000, 200, "agent_bad_answer", "not a JSON object"),
         (b'{"vms": {}}', 200, "agent_bad_answer", "no list 'vms'"),
         (b'{"vms": [{"name": "x"}]}', 200, "agent_bad_answer", "no text 'vmId'"),
         (PAGE, 502, "agent_bad_answer", "status 502"),
@@ -175,7 +175,7 @@ def test_an_answer_that_is_none(
     result = run(agent, vm="web01", name="s")
     assert (result["failed"], result["changed"], result["error_code"]) == (True, False, error_code)
     assert says in result["msg"]
-    assert f"127.0.0.1:{agent.server_port}" in result["msg"] or "API promises" in result["msg"]
+    assert f"127.0.0.1:{agent.server_port}" in result["msg"] or "does not fit its API" in result["msg"]
     assert len(agent.requests) == 1
 
 
@@ -193,7 +193,7 @@ def test_taken_and_not_answered(agent: BadAgent, run: Run, fault: Any) -> None:
     agent.break_on("POST", fault)
     entry = only(run(agent, vm="web01", name="s"))
     assert (entry["changed"], entry["failed"], entry["disk_only"]) == (True, False, True)
-    assert "It was looked up: taking snapshot 's' of web01 was done" in entry["msg"]
+    assert "The module looked: taking snapshot 's' of web01 was done" in entry["msg"]
     assert (agent.count("POST"), agent.names) == (1, ["s"])
 
 
@@ -227,7 +227,7 @@ def test_memory_is_not_claimed_where_nobody_knows(agent: BadAgent, run: Run) -> 
     agent.fault = None
     again = only(run(agent, vm="web01", name="s", include_memory=True))
     assert (again["changed"], again["failed"], again["disk_only"]) == (False, False, None)
-    assert again["msg"] == "snapshot 's' is there already; whether it holds the memory is not told"
+    assert again["msg"] == "snapshot 's' already exists; qx-node does not tell whether it holds the memory"
 
 
 def test_looking_fails_too(agent: BadAgent, run: Run) -> None:
@@ -257,7 +257,7 @@ def test_a_redirect_of_a_post_is_not_followed(agent: BadAgent, run: Run) -> None
         ({}, INVTSC, "agent_outdated", "deploy"),
         ({}, "error: guest agent is not connected", "agent_unavailable", "qemu-guest-agent"),
         ({}, "error: failed to get domain 'x'", "vm_not_found", "web01"),
-        ({}, "error: domain snapshot s already exists", "busy", "somebody else"),
+        ({}, "error: domain snapshot s already exists", "busy", "Somebody else took"),
         ({}, "error: no space left on device", "agent_error", "no space left"),
     ],
 )
@@ -320,7 +320,7 @@ def test_a_revert_that_is_not_answered(agent: BadAgent, run: Run, fault: Any) ->
     agent.break_on("POST", fault)
     result = run(agent, vm="web01", name="s", state="reverted")
     assert result["error_code"] == "outcome_unknown"
-    assert "another revert would throw away" in result["msg"]
+    assert "another revert would delete" in result["msg"]
     assert "vm_snapshot_info" not in result["msg"]  # it could not tell
     assert agent.count("POST") == 2  # with that of the taking
 

@@ -107,7 +107,7 @@ def test_what_a_later_release_wrote(records: Records, tmp_path: Path) -> None:
     with pytest.raises(KvmError) as caught:
         records.read(DOMAIN)
     assert (caught.value.error_code, caught.value.details["written_by"]) == ("record_newer", "7.0.0")
-    assert "Update the collection" in caught.value.remedy
+    assert "Update limiquantix.kvm where Ansible runs" in caught.value.remedy
 
 
 def test_the_version_is_that_of_galaxy_yml() -> None:

@@ -17,7 +17,7 @@ pytest.importorskip("lxml")
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect import volumes
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import etree, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import point_to
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks
 
 PATHS = {"dir": "/pool/v", "lvm": "/dev/vg/v", "rbd": "pool/v"}
 VOLUME = disk("vda", type="volume", source="<source pool='{}' volume='v'/>")
@@ -62,7 +62,7 @@ def resolved(pool: str) -> Any:
     [
         ("dir", "file", "/pool/v", ""),
         ("lvm", "block", "/dev/vg/v", ""),
-        ("rbd", "volume", None, "no file or block device"),
+        ("rbd", "volume", None, "not a file or block device"),
         ("off", "volume", None, "virsh pool-start off"),
         ("stale", "volume", None, "virsh pool-refresh stale"),
         ("none", "volume", None, "does not have"),

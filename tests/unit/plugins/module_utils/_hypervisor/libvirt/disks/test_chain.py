@@ -25,7 +25,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.headers import backing_files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import User, Users
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk
 
 
 class Folder:

@@ -165,7 +165,7 @@ def test_a_disk_that_is_on_another_image_now_is_detached_before_the_old_one_come
     host.add("other-base", None)
     host.record = Record(made={host.file("top"): Made("vda")})
     found = str(next(leftovers("web", host.forest(present=("other-base",)), ())))
-    assert f"has {host.file('other-base')} there now" in found
+    assert f"has {host.file('other-base')} as that disk now" in found
     assert "virsh detach-disk web vda --config && virsh attach-disk web" in found
 
 

@@ -122,12 +122,12 @@ def resolve_memory(vm: VirtualMachine, request: SnapshotRequest) -> tuple[Snapsh
 
 def memory_blocked(name: str, blockers: tuple[str, ...], afterwards: str = "The VM was not touched.") -> KvmError:
     """Return the error that names every blocker and the ways out."""
-    ways = ["take it disk-only (include_memory: false, or on_memory_blocked: disk_only)"]
+    ways = ["take a disk-only snapshot (include_memory: false, or on_memory_blocked: disk_only)"]
     if any("invtsc" in blocker for blocker in blockers):
         ways.append(
             "give the VM a TSC frequency (<clock><timer name='tsc' frequency='HZ'/></clock>, then power it off and on)"
         )
-        ways.append("or disable its invtsc feature")
+        ways.append("or disable its CPU feature invtsc")
     return KvmError(
         "memory_blocked",
         f"The memory of {name} cannot be saved: {'; '.join(blockers)}.",
@@ -140,6 +140,6 @@ def memory_timeout(name: str, seconds: float) -> KvmError:
     """Return the error of memory that was not saved in time."""
     return KvmError(
         "timeout",
-        f"The memory of {name} was not saved within {seconds:g} seconds; saving it was aborted.",
-        "The VM goes on as before and no snapshot was taken. Give a longer timeout, or take it disk-only.",
+        f"The memory of {name} was not saved within {seconds:g} seconds, and saving was aborted.",
+        "The VM goes on as before, and no snapshot was taken. Give a longer timeout, or take a disk-only snapshot.",
     )

@@ -15,8 +15,8 @@ from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains
 pytest.importorskip("lxml")
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import parse
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.coverage import cover, why_left_out
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.coverage import cover, why_left_out
 
 CDROM = disk("sda", "<readonly/>", device="cdrom")
 EMPTY = disk("sdb", device="cdrom", source="")
@@ -28,7 +28,7 @@ SHARED = disk("vds", "<shareable/>")
 TRANSIENT = disk("vdt", "<transient/>")
 BLOCK = disk("vdb", type="block", source="<source dev='/dev/vg/lv'/>")
 KEPT_OUT = disk("vdk", snapshot="no")
-SAYS_NO = "its definition says snapshot='no'; to have it in a snapshot, name it in disks"
+SAYS_NO = "its definition says snapshot='no'; to include it in a snapshot, name it in disks"
 LUKS = "<encryption format='luks'><secret type='passphrase' uuid='6aa17ab4-61de-4a1c-b4b4-bf0ba1b6e6d6'/></encryption>"
 ENCRYPTED = disk("vde", LUKS)
 ENCRYPTED_BELOW = disk(
@@ -173,7 +173,7 @@ def test_what_an_image_says_counts_too() -> None:
             "<memory model='nvdimm'><source><path>/srv/nv</path></source></memory>",
             "",
             "nvdimm /srv/nv",
-            "memory that lasts",
+            "persistent memory (NVDIMM)",
         ),
         ("", COMMANDLINE.format("-drive", "file=/srv/x.qcow2,if=virtio"), "-drive file=/srv/x.qcow2,if=virtio", "QEMU"),
         ("", COMMANDLINE.format("--blockdev", "{}"), "-blockdev {}", "QEMU"),

@@ -24,7 +24,7 @@ def existing_snapshot(vm: VirtualMachine, request: SnapshotRequest) -> Snapshot 
         raise KvmError(
             "snapshot_mismatch",
             f"{vm.name} already has a snapshot {request.name!r}, but {difference}.",
-            "Nothing was touched; choose another name, or ask for what is there.",
+            "Nothing was changed. Choose another name, or ask for what is there.",
             existing=snapshot.to_result(),
         )
     return snapshot

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Callable
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import file_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Need, SnapshotPlan
@@ -77,11 +77,12 @@ def check_domain(vm: VirtualMachine) -> None:
     if not vm.persistent:
         raise KvmError(
             "transient_domain",
-            f"{vm.name} is a transient domain: its snapshots would vanish with it, and their overlays stay behind.",
-            "Nothing was changed. Make it persistent first: virsh dumpxml it and virsh define that.",
+            f"{vm.name} is not defined in libvirt (transient): its snapshots would vanish with it, and "
+            "their overlays would stay.",
+            f"Nothing was changed. Define it first: virsh dumpxml {vm.name} > {vm.name}.xml && virsh define {vm.name}.xml.",
         )
     if vm.state not in ("running", "paused", "shutoff", "crashed"):
-        raise KvmError("bad_state", f"{vm.name} is {vm.state} and cannot be snapshotted.", "Nothing was changed.")
+        raise KvmError("bad_state", f"{vm.name} is {vm.state}: no snapshot can be taken.", "Nothing was changed.")
 
 
 def check_depth(vm: str, disk: Disk, layers: int, most: int) -> None:
@@ -89,8 +90,9 @@ def check_depth(vm: str, disk: Disk, layers: int, most: int) -> None:
     if layers >= most:
         raise KvmError(
             "chain_too_deep",
-            f"Disk {disk.target} of {vm} has {layers} layers; with one more this host's libvirt could not start it.",
-            "Nothing was changed. Remove snapshots first.",
+            f"Disk {disk.target} of {vm} has {layers} layers. With one more, this host's libvirt could "
+            "not start the VM.",
+            "Nothing was changed. Remove snapshots of the VM first.",
             layers=layers,
         )
 
@@ -102,8 +104,8 @@ def overlay_directory(vm: str, disk: Disk, source: str, overlay_dir: str | None)
     if disk.type == "block":
         raise KvmError(
             "overlay_dir_unusable",
-            f"Disk {disk.target} of {vm} is the block device {disk.source}, beside which no overlay can lie.",
-            "Nothing was changed. Name a directory with overlay_dir.",
+            f"Disk {disk.target} of {vm} is the block device {disk.source}, and no overlay can be in its directory.",
+            "Nothing was changed. Give a directory: overlay_dir.",
             directory=os.path.dirname(source),
         )
     return os.path.dirname(source)

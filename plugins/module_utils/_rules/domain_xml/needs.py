@@ -16,7 +16,7 @@ from typing import Any
 
 FILE, NETWORK, VOLUME, DEVICE, LINK = "file", "network", "volume", "device", "link"
 _VM = "{vm}"
-_BRING_BACK = f"Bring it back, or take it out of the definition: virsh edit {_VM}"
+_BRING_BACK = f"Bring it back, or take it out of the definition: virsh edit {_VM}."
 _DRIVES = ("cdrom", "floppy")
 
 
@@ -68,7 +68,7 @@ def _boot(domain: Any) -> Iterator[Needed]:
         source = nvram.find("source")
         path = (nvram.text or "").strip() if source is None else source.get("file", "")
         if not (path and os.path.exists(path)):
-            yield from _file("its nvram, which is gone too,", nvram.get("template"))
+            yield from _file("its UEFI variables, whose file is gone too,", nvram.get("template"))
 
 
 def _disks(domain: Any, on_others: Collection[str], cold: bool) -> Iterator[Needed]:
@@ -79,7 +79,7 @@ def _disks(domain: Any, on_others: Collection[str], cold: bool) -> Iterator[Need
         kind, device = disk.get("type", "file"), disk.get("device", "disk")
         remedy = _BRING_BACK
         if device in _DRIVES:
-            remedy = f"Bring it back, or take it out of the drive: virsh change-media {_VM} {target} --eject --config"
+            remedy = f"Bring it back, or take it out of the drive: virsh change-media {_VM} {target} --eject --config."
         if kind == "volume":
             yield Needed(VOLUME, f"{device} {target}", f"{source.get('pool')}/{source.get('volume')}", remedy)
         elif kind in ("file", "block", "dir"):
@@ -113,7 +113,7 @@ def _interface(element: Any) -> Iterator[Needed]:
     port = element.find("virtualport")
     if kind == "network" and source.get("network"):
         name = source.get("network")
-        remedy = f"Start it: virsh net-start {name}, or put the interface on another one: virsh edit {_VM}"
+        remedy = f"Start it: virsh net-start {name}, or put the interface on another one: virsh edit {_VM}."
         yield Needed(NETWORK, whose, name, remedy)
     elif kind == "bridge" and (port is None or port.get("type") != "openvswitch"):
         yield Needed(LINK, whose, source.get("bridge"), _BRING_BACK)

@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import Disk, disks, has_nvram, has_tpm
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
+    Disk,
+    disks,
+    has_nvram,
+    has_tpm,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import LeftOut
 
@@ -17,10 +22,10 @@ NOT_CHOSEN = "not among the disks asked for"
 _COVERED_TYPES = ("file", "block")
 # What an overlay does not inherit: it would be written in plain text, be based on another part of the file, or not start.
 _UNUSUAL = {
-    "encryption": "is encrypted, and what is written to an overlay would not be",
-    "slices": "is a slice of its file, and an overlay would be based on the whole of it",
-    "dataStore": "keeps its data in another file than its own (a data store), which merging would not keep to",
-    "reservations": "is held with SCSI reservations, which an overlay cannot be",
+    "encryption": "is encrypted, and its overlay would not be",
+    "slices": "is a slice of its file, and an overlay would be based on the whole file",
+    "dataStore": "keeps its data in another file (a data store), and merging would not",
+    "reservations": "is held with SCSI reservations, and an overlay cannot be",
 }
 _QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 _DRIVES = ("drive", "blockdev", "hda", "hdb", "hdc", "hdd", "sd", "mtdblock", "pflash", "fda", "fdb", "virtfs", "fsdev")
@@ -86,7 +91,7 @@ def why_left_out(disk: Disk) -> str:
 def _kept_out(disk: Disk) -> str:
     """Return what to say of a disk that its definition keeps out of snapshots; virsh leaves it alone too."""
     if disk.snapshot in ("no", "manual") and not nothing_to_save(disk):
-        return f"its definition says snapshot='{disk.snapshot}'; to have it in a snapshot, name it in disks"
+        return f"its definition says snapshot='{disk.snapshot}'; to include it in a snapshot, name it in disks"
     return ""
 
 
@@ -96,7 +101,7 @@ def _obstacle(disk: Disk) -> str:
     if disk.device == "floppy":
         return "is a floppy"
     if disk.transient:
-        return "is transient, its writes vanish with the VM's process"
+        return "is transient: its writes vanish when the VM stops"
     if disk.shareable:
         return "is shared with other VMs, which would not see the overlay"
     if disk.unresolved:
@@ -125,16 +130,16 @@ def beside_disks(domain: Any) -> tuple[LeftOut, ...]:
 
 def _firmware(domain: Any) -> Iterator[LeftOut]:
     if has_nvram(domain):
-        yield LeftOut("nvram", "UEFI variables are in no external snapshot; copy the nvram file yourself")
+        yield LeftOut("nvram", "no external snapshot holds UEFI variables; copy the nvram file yourself")
     if has_tpm(domain):
-        yield LeftOut("tpm", "the TPM's state is in no external snapshot; a revert keeps the present one")
+        yield LeftOut("tpm", "no external snapshot holds the state of a TPM; a revert leaves it as it is")
 
 
 def _folders(domain: Any) -> Iterator[LeftOut]:
     for folder in domain.iterfind("devices/filesystem"):
         driver = folder.find("driver")
         kind = "virtiofs" if driver is not None and driver.get("type") == "virtiofs" else "9p"
-        reason = f"a folder of the host ({kind}), what is in it is in no snapshot; a revert leaves it as it is"
+        reason = f"a folder of the host ({kind}): no snapshot holds what is in it, and a revert leaves it as it is"
         yield LeftOut(folder.find("target").get("dir"), reason)
 
 
@@ -143,7 +148,7 @@ def _host_devices(domain: Any) -> Iterator[LeftOut]:
         kind = device.get("type")
         if kind in _HOST_DEVICES:
             parts = [f"{key}={value}" for one in device.iterfind("source//*") for key, value in one.attrib.items()]
-            reason = "a device of the host, what it stores is in no snapshot; a revert leaves it as it is"
+            reason = "a device of the host: no snapshot holds what it stores, and a revert leaves it as it is"
             yield LeftOut(" ".join((f"hostdev {kind}", *parts)), reason)
 
 
@@ -151,7 +156,7 @@ def _memory_devices(domain: Any) -> Iterator[LeftOut]:
     for device in domain.iterfind("devices/memory"):
         if device.get("model") in ("nvdimm", "virtio-pmem"):
             path = device.findtext("source/path") or ""
-            reason = "memory that lasts, what it stores is in no snapshot; a revert leaves it as it is"
+            reason = "persistent memory (NVDIMM): no snapshot holds what it stores, and a revert leaves it as it is"
             yield LeftOut(f"{device.get('model')} {path}".strip(), reason)
 
 
@@ -162,7 +167,7 @@ def _drives(domain: Any) -> Iterator[LeftOut]:
         option, _equals, given = word.lstrip("-").partition("=")
         lasting = option == "device" and value.startswith(("nvdimm", "virtio-pmem"))
         if word.startswith("-") and (option in _DRIVES or lasting):
-            reason = "given to QEMU past libvirt (qemu:commandline), which takes no snapshot of it"
+            reason = "passed to QEMU directly (qemu:commandline): libvirt takes no snapshot of it"
             yield LeftOut(f"-{option} {given or value}", reason)
 
 
@@ -173,7 +178,7 @@ def _check_targets(vm: str, present: Sequence[Disk], chosen: Sequence[str] | Non
         raise KvmError(
             "disk_not_found",
             f"{vm} has no disk {', '.join(unknown)}.",
-            f"Nothing was changed. Its disks: {', '.join(targets)}.",
+            f"Nothing was changed. Correct disks. The VM has: {', '.join(targets)}.",
             disks=targets,
         )
 
@@ -196,10 +201,10 @@ def _not_covered(vm: str, disk: Disk, reason: str, present: Sequence[Disk], want
 
 def _none_left(vm: str, present: Sequence[Disk]) -> KvmError:
     kept_out = [disk.target for disk in present if _kept_out(disk)]
-    message, remedy = f"{vm} has no disk that a snapshot could hold.", "Nothing was changed."
+    message, remedy = f"{vm} has no disk that a snapshot can hold.", "Nothing was changed."
     if kept_out:
         message = (
-            f"{vm} has no disk that a snapshot could hold: its definition keeps {', '.join(kept_out)} out of snapshots."
+            f"{vm} has no disk that a snapshot can hold: its definition keeps {', '.join(kept_out)} out of snapshots."
         )
-        remedy += f" To take one all the same, name them: disks: [{', '.join(kept_out)}]."
+        remedy += f" To include them all the same, name them: disks: [{', '.join(kept_out)}]."
     return KvmError("disk_not_covered", message, remedy, disk=None, file=None)

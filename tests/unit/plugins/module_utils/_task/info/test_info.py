@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.hypervisor import MockHypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import VmFacts, VmInfo, gather, result, tree
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.facts import VmFacts, tree
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.gather import gather
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.result import VmInfo, result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import ChainLayer, DiskChain, Storage

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.existing import existing_snapshot
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.freeze import decide_freeze
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import resolve_memory
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.existing import existing_snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import decide_freeze
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import resolve_memory
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot, vm

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.named_files import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.named_files import (
     NamedVolume,
     named_files,
     named_volumes,

@@ -12,7 +12,7 @@ from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains
 pytest.importorskip("lxml")
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import parse
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.memory import memory_blockers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import memory_blockers
 
 INVTSC = "<feature policy='require' name='invtsc'/>"
 TSC = "<clock offset='utc'><timer name='rtc' tickpolicy='catchup'/><timer name='tsc' frequency='2400000000'/></clock>"

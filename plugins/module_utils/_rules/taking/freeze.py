@@ -35,7 +35,7 @@ def freeze_seconds(plan: SnapshotPlan, deadline: Deadline) -> int:
 def require_frozen(plan: SnapshotPlan, freeze: Freeze) -> None:
     """Raise ``quiesce_failed`` where a freeze is required and has not begun."""
     if plan.freeze and plan.request.quiesce == "required" and not freeze.held:
-        remedy = "No snapshot was taken. Look at the agent in the guest, or use quiesce: auto."
+        remedy = "No snapshot was taken. Look at the guest agent in the guest, or use quiesce: auto."
         raise KvmError("quiesce_failed", f"{plan.vm.name} cannot be quiesced: {freeze.reason}.", remedy)
 
 
@@ -45,7 +45,7 @@ def notes_on(plan: SnapshotPlan, freeze: Freeze) -> tuple[str, ...]:
         return plan.notes
     if plan.request.quiesce == "required":
         message = f"The snapshot of {plan.vm.name} was taken, but not quiesced: {freeze.reason}."
-        raise KvmError("quiesce_lost", message, "It is kept, as a crash-consistent one.")
+        raise KvmError("quiesce_lost", message, "The snapshot is kept, and is crash-consistent.")
     return (*plan.notes, f"not quiesced: {freeze.reason}; it is crash-consistent")
 
 
@@ -60,14 +60,14 @@ def decide_freeze(vm: VirtualMachine, request: SnapshotRequest) -> tuple[bool, t
     if request.quiesce == "never":
         return False, ()
     if not vm.active:
-        return False, (f"not quiesced: {vm.name} is {vm.state}, there is nothing to freeze",)
+        return False, (f"not quiesced: {vm.name} is {vm.state}, and there is nothing to freeze",)
     if request.include_memory:
         return False, ("not quiesced: the saved memory holds what the guest had not yet written",)
     reason = ""
     if vm.state != "running":
         reason = f"the guest is {vm.state} and cannot answer"
     elif "guest_agent" in vm.untold:
-        reason = "whether a guest agent answers is not told"
+        reason = "qx-node does not tell whether a guest agent answers"
     elif not vm.guest_agent:
         reason = "no guest agent answers"
     if not reason:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.needs import needs
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.needs import needs
 
 
 def parsed(xml: str) -> ElementTree.Element:
@@ -87,4 +87,4 @@ def test_what_is_replaced_or_loaded_with_memory() -> None:
 
 def test_the_remedy_names_the_vm() -> None:
     (one,) = needs("web", parsed(f"<domain><devices>{disk()}</devices></domain>"), ())
-    assert one.remedy.endswith("virsh change-media web sda --eject --config")
+    assert one.remedy.endswith("virsh change-media web sda --eject --config.")

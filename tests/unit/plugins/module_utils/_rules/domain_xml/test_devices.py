@@ -12,7 +12,7 @@ from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains
 pytest.importorskip("lxml")
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import parse
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
     agent_connected,
     disks,
     has_nvram,
