@@ -307,12 +307,13 @@ class FieldVm:
     def info(self) -> Entry:
         return self.planted.info(self.name)
 
-    def sound(self) -> None:
-        """Assert that info tells of nothing that is missing, left over or wrong."""
+    def sound(self) -> Entry:
+        """Assert that info tells of nothing that is missing, left over or wrong, and return what it tells."""
         info = self.info()
         keys = ("error_code", "missing_files", "unknown_overlays", "orphans", "problems", "operation")
         found = {key: info[key] for key in keys if info[key]}
         assert not found, found
+        return info
 
 
 _PRUNE = """

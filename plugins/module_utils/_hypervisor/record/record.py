@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record import journal as journals
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.first_format import upgraded
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.lock import (
     held,
@@ -144,7 +145,7 @@ class Records:
                 values = json.load(file)
             if values.get("schema", 1) > _SCHEMA:
                 raise record_newer(domain.name, str(values.get("written_by")), VERSION)
-            return _from_json(values)
+            return _from_json(upgraded(values))
         except FileNotFoundError:
             return Record()
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
