@@ -71,8 +71,10 @@ def crowd_rounds(remote: Remote, rounds: int, size: Size, samples: Samples) -> N
 
 
 def _clear(remote: Remote) -> None:
-    for script in ("life", "crowd"):
-        remote.ask(script, "clear")
+    try:
+        remote.ask("life", "clear")
+    finally:
+        remote.ask("crowd", "clear")
 
 
 def _each(remote: Remote, rounds: int, size: Size, samples: Samples) -> None:
