@@ -23,6 +23,8 @@ from lab.api import Host, all_hosts, hosts
 from lab.host_table import FLEET, HOSTS
 
 from .agent import Roles, agent_rounds, can_build, snapshot_rounds
+from .crowd import CROWD_BLOCK, FULL, QUICK, crowd_rounds
+from .crowd import METHOD as CROWD_METHOD
 from .life import life_rounds
 from .playbook import Playbooks
 from .remote import FLEET_SIZE, ROOT, Remote, uploaded, with_fleet
@@ -102,8 +104,8 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         default="all",
-        choices=["all", "fleet", "life", "agent"],
-        help="taking and reading, removing and reverting, or the agent and its role",
+        choices=["all", "fleet", "life", "crowd", "agent"],
+        help="taking and reading, removing and reverting, many VMs on one host, or the agent and its role",
     )
     parser.add_argument(
         "--agents",
@@ -126,7 +128,7 @@ def main() -> int:
     chosen = options()
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGHUP, end)
-    parts = {"fleet": fleet, "life": life, "agent": agent}
+    parts = {"fleet": fleet, "life": life, "crowd": crowd, "agent": agent}
     with running(chosen.host) as host, uploaded(host) as remote:
         for name, part in parts.items():
             if chosen.only in ("all", name):
@@ -157,6 +159,14 @@ def life(chosen: argparse.Namespace, remote: Remote) -> None:
     samples = Samples()
     life_rounds(remote, rounds, samples)
     tell(chosen, LIFE_BLOCK, samples, setting(remote.host, rounds, "one VM"), LIFE_METHOD)
+
+
+def crowd(chosen: argparse.Namespace, remote: Remote) -> None:
+    """Many VMs on one host."""
+    rounds, size = (QUICK_ROUNDS, QUICK) if chosen.quick else (ROUNDS, FULL)
+    samples = Samples()
+    crowd_rounds(remote, rounds, size, samples)
+    tell(chosen, CROWD_BLOCK, samples, setting(remote.host, rounds, str(size)), CROWD_METHOD)
 
 
 def agent(chosen: argparse.Namespace, remote: Remote) -> None:

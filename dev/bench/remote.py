@@ -29,9 +29,13 @@ class Remote:
     folder: str
 
     def ask(self, script: str, *words: str) -> dict[str, Any]:
-        """Run a script of on_host/ to its end and return what it says."""
+        """Run a script of on_host/ to its end and return what it says.
+
+        One whose bench was interrupted goes on over there: the next waits for it, else what is cleared away would come again.
+        """
+        alone = ["flock", "--close", "/var/lib/libvirt/images"]
         path = f"PYTHONPATH={self.folder}:/opt/lab"
-        done = self.host.run(["env", path, "python3", "-m", f"bench.on_host.{script}", *words], timeout=1200)
+        done = self.host.run([*alone, "env", path, "python3", "-m", f"bench.on_host.{script}", *words], timeout=1200)
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 

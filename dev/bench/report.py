@@ -63,6 +63,13 @@ class Ratio:
         return f"{sign} {self.goal:g}: {'met' if met else 'NOT met'}"
 
 
+class Difference(Ratio):
+    """By how many seconds the first median is the greater one, and the most it is to be."""
+
+    def value(self, values: Values) -> float:
+        return median(values[self.over]) - median(values[self.under])
+
+
 RATIOS = (
     Ratio("`vm_snapshot` ÷ `loop:` of `command: virsh …`", "task vm_snapshot", "task loop", 0.35),
     Ratio("`vm_snapshot` ÷ one `shell` task", "task vm_snapshot", "task shell", 1.0, below=True),

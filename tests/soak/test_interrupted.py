@@ -16,11 +16,11 @@ from .steps import Steps
 
 VM = "soak"
 _TAKE = (
-    "operations.take:create_overlay",
-    "operations.take:_Taking._switch",
-    "operations.take:saved",
-    "operations.take:_Taking._write_record",
-    "operations.take:_Taking._verify",
+    "operations.taking:create_overlay",
+    "operations.taking:Taking._switch",
+    "operations.taking:saved",
+    "operations.taking:Taking._write_record",
+    "operations.taking:Taking._verify",
 )
 _REMOVE = (
     "operations.remove:settle",
@@ -66,7 +66,7 @@ _CASES = [(work, step, "module") for work, (_options, steps, _on) in _WORK.items
 
 # From where on libvirt is asked to do something.
 _FIRST_CALLS = {
-    "take": "operations.take:_Taking._switch",
+    "take": "operations.taking:Taking._switch",
     "removal of the newest": "merge.steps:commit_block",
     "removal from the middle": "merge.steps:commit_block",
     "revert": "operations.revert:Revert._stop",

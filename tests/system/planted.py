@@ -22,7 +22,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt import vm as vm_handle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect import connection
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest import freeze as quiesce
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations import remove, revert, take
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations import remove, revert, take, taking
 import driver
 
 def before(owner, name, fault):

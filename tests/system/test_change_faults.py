@@ -307,7 +307,7 @@ def test_an_agent_that_dies_while_frozen_for_what_is_kept(planted: Planted) -> N
     _in_guest(host, "sleep 6; kill -KILL $(pidof qemu-ga)")
     # Frozen before it dies, and for longer than that takes.
     entry = only(
-        planted.revert("before(take._Taking, '_switch', lambda: time.sleep(9))", "web01", "s1", keep_current=True)
+        planted.revert("before(taking.Taking, '_switch', lambda: time.sleep(9))", "web01", "s1", keep_current=True)
     )
     assert entry["error_code"] == "thaw_failed"
     assert "before-s1" in snapshot_names(host, "web01")

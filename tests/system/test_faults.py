@@ -23,7 +23,7 @@ def fresh_guest(planted: Planted, vm: str = "web01") -> Host:
     return planted.host
 
 
-@pytest.mark.parametrize("step", ["take, 'create_overlay'", "take._Taking, '_switch'", "take._Taking, '_verify'"])
+@pytest.mark.parametrize("step", ["taking, 'create_overlay'", "taking.Taking, '_switch'", "taking.Taking, '_verify'"])
 def test_a_module_killed_at_any_step_leaves_a_thawed_guest_and_no_orphan(planted: Planted, step: str) -> None:
     host = fresh_guest(planted)
     assert "killed" in planted.snapshot(f"before({step}, die)", "web01", "killed")
@@ -39,7 +39,7 @@ def test_no_freeze_outlives_its_limit_and_none_is_reported_that_did_not_last(
     planted: Planted, quiesce: str, error_code: str | None
 ) -> None:
     host = fresh_guest(planted)
-    fault = "before(take._Taking, '_switch', lambda: time.sleep(4))"
+    fault = "before(taking.Taking, '_switch', lambda: time.sleep(4))"
     entry = only(planted.snapshot(fault, "web01", "slow", quiesce=quiesce, quiesce_timeout=2))
     assert entry["error_code"] == error_code
     assert entry["quiesced"] is False
@@ -51,7 +51,7 @@ def test_no_freeze_outlives_its_limit_and_none_is_reported_that_did_not_last(
 
 def test_libvirtd_killed_while_the_guest_is_frozen(planted: Planted) -> None:
     host = fresh_guest(planted)
-    fault = "before(take._Taking, '_switch', lambda: subprocess.run(['pkill', '-KILL', '-x', 'libvirtd']))"
+    fault = "before(taking.Taking, '_switch', lambda: subprocess.run(['pkill', '-KILL', '-x', 'libvirtd']))"
     entry = only(planted.snapshot(fault, "web01", "lost"))
     assert entry["failed"]
     host.run("systemctl start libvirtd")
@@ -112,7 +112,7 @@ def test_the_agent_time_limit_is_put_back(planted: Planted) -> None:
 
 
 def test_memory_that_is_not_saved_in_time_is_given_up_cleanly(planted: Planted) -> None:
-    fault = "real = take._alarm; take._alarm = lambda seconds, ring: real(0, ring); take._ABORT_AGAIN = 0.001"
+    fault = "real = taking.alarm; taking.alarm = lambda seconds, ring: real(0, ring); taking._ABORT_AGAIN = 0.001"
     for _attempt in range(5):  # a quick machine may have saved the memory before the abort comes
         host = fresh_guest(planted, "db01")
         entry = only(planted.snapshot(fault, "db01", "late", include_memory=True))

@@ -298,7 +298,7 @@ def test_a_kill_between_a_merge_and_its_note(make_vm: MakeVm, on: bool, step: st
 def test_a_kill_between_the_switch_and_its_note(make_vm: MakeVm, meanwhile: str) -> None:
     vm = make_vm("pastv", directory=HOME)
     vm.write("vda", 1)
-    vm.planted.snapshot("before(take._Taking, '_write_record', die)", "pastv", "s1", quiesce="never")
+    vm.planted.snapshot("before(taking.Taking, '_write_record', die)", "pastv", "s1", quiesce="never")
     if meanwhile == "a write":
         vm.host.run(f"touch -d '+1 hour' {BASE}")
     well(vm.take("s2"))

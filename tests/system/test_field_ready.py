@@ -390,7 +390,7 @@ def test_a_job_that_begins_just_before_the_freeze(make_vm: MakeVm) -> None:
     dump = f"rm -f {fifo}; mkfifo {fifo}; setsid sh -c 'exec 3<>{fifo}; virsh dump {vm.name} {fifo} --live; sleep 1'"
     wait = f"until virsh domjobinfo {vm.name} | grep -q Operation; do sleep 0.1; done"
     script = f"{dump} >/dev/null 2>&1 </dev/null & {wait}"
-    fault = f"before(take._Taking, '_make_overlays', lambda: subprocess.run({script!r}, shell=True, stdout=2))"
+    fault = f"before(taking.Taking, '_make_overlays', lambda: subprocess.run({script!r}, shell=True, stdout=2))"
     with untouched(vm):
         entry = only(vm.planted.snapshot(fault, vm.name, "s2", quiesce="never"))
         assert (entry["error_code"], entry["details"]) == ("busy", {"job": "dump"}), entry["msg"]
@@ -467,8 +467,8 @@ def test_the_longest_text_is_kept(make_vm: MakeVm) -> None:
 # The record after a refusal
 
 PLANTS = {
-    "overlay_failed": "before(take, 'create_overlay', lambda: os.environ.update(PATH='/nowhere'))",
-    "libvirt_error": "before(take._Taking, '_switch', lambda: subprocess.run('rm {home}/ready1.vda.s2.qcow2', shell=True))",
+    "overlay_failed": "before(taking, 'create_overlay', lambda: os.environ.update(PATH='/nowhere'))",
+    "libvirt_error": "before(taking.Taking, '_switch', lambda: subprocess.run('rm {home}/ready1.vda.s2.qcow2', shell=True))",
     "no_space": "class Full:\n    f_bavail = f_frsize = f_blocks = f_flag = 0\nos.statvfs = lambda *_words: Full",
 }
 

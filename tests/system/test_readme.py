@@ -229,6 +229,6 @@ def test_every_error_code_has_a_row_and_every_row_a_code() -> None:
     assert [code for code in listed if f'"{code}"' not in sources] == []
 
 
-@pytest.mark.parametrize("what", ["bench", "bench-life", "bench-agent", "table"])
+@pytest.mark.parametrize("what", ["bench", "bench-life", "bench-crowd", "bench-agent", "table"])
 def test_what_was_measured_finds_its_place(what: str) -> None:
     assert re.search(rf"^<!-- {what}:start -->\n.*<!-- {what}:end -->$", README, re.MULTILINE | re.DOTALL)

@@ -15,11 +15,11 @@ Each makes its VM anew before the clock starts. Imports are done before that, to
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable
 
@@ -77,10 +77,10 @@ def seconds(work: Callable[[], object]) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started}
 
 
-def module(action: Action[Any, Any]) -> None:
+def module(action: Action[Any, Any], which: str = VM, threads: int = 1) -> None:
     """What vm_snapshot does between Ansible handing over and taking back."""
-    with _arguments.open_hypervisor(PARAMS) as hypervisor:
-        vms = _task.run(hypervisor, [VM], action, _task.Limits(1), check_mode=False)
+    with _arguments.open_hypervisor({**PARAMS, "parallel": threads}) as hypervisor:
+        vms = _task.run(hypervisor, [which], action, _task.Limits(threads), check_mode=False)
     result = _outcome.outcome(_outcome.Wording("it", "done"), vms, check_mode=False)
     if "failed" in result or not result["changed"]:
         raise SystemExit(result["msg"])
@@ -107,13 +107,21 @@ def clear() -> dict[str, Any]:
             for file in RECORDS.glob(f"{domain.UUIDString()}.*"):
                 file.unlink()
             domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
-    shutil.rmtree(FOLDER, ignore_errors=True)
+    for file in own_files():
+        file.unlink()
+    with suppress(OSError):  # it is not there, or a crowd's files are in it
+        FOLDER.rmdir()
     return {}
+
+
+def own_files() -> list[Path]:
+    """Return what is this VM's in the folder, where crowd.py's may be, too."""
+    return [file for file in FOLDER.glob("*") if not file.name.startswith("crowd-")]
 
 
 def fresh() -> None:
     clear()
-    FOLDER.mkdir()
+    FOLDER.mkdir(exist_ok=True)
     run("qemu-img", "create", "-q", "-f", "qcow2", str(BASE), f"{SIZE}M")
     libvirt.open(URI).defineXML(DOMAIN)
 
@@ -122,7 +130,7 @@ def with_overlay(mib: str) -> Path:
     """Make the VM with a snapshot, and so much written since; return the overlay."""
     fresh()
     take("before")
-    overlay = next(file for file in FOLDER.iterdir() if file != BASE)
+    overlay = next(file for file in own_files() if file != BASE)
     writes = [word for at in range(0, int(mib), STEP) for word in ("-c", f"write -q -P 7 {at}M {STEP}M")]
     if writes:
         run("qemu-io", "-f", "qcow2", *writes, str(overlay))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import queue
+import subprocess
 import sys
 import threading
 import time
@@ -94,7 +95,7 @@ def in_threads(first: Any, names: list[str], work: Callable[[Any, str], None]) -
                 work(connection, waiting.get_nowait())
         except queue.Empty:
             connection.close()
-        except libvirt.libvirtError as error:
+        except (libvirt.libvirtError, subprocess.CalledProcessError, OSError) as error:
             failures.append(error)
 
     threads = [threading.Thread(target=run, args=(first,))]

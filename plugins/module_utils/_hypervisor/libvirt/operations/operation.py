@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
 
@@ -81,3 +82,18 @@ class Operation(ABC, Generic[Wish, Plan, Noted]):
         except KvmError as error:
             error.files_removed = tuple(self._handle.removed)
             raise
+
+
+def remove_unused(handle: VmHandle, files: Iterable[str]) -> None:
+    """Delete those of a take's files that came to no use: no VM of this host, no snapshot and no other image needs them."""
+    existing = {os.path.realpath(file): file for file in files if os.path.exists(file)}
+    if not existing:
+        return
+    layers, users = handle.survey().layers, handle.around().users
+    named = {os.path.realpath(file) for one in handle.saved() for file in (*one.overlays, str(one.memory_file))}
+    needed = layers.present | layers.states | named
+    handle.unlink(
+        file
+        for real, file in existing.items()
+        if real not in needed and not layers.above(real) and not users.of(real, handle.id.uuid)
+    )

@@ -38,7 +38,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
     Saved,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import Operation
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import (
+    Operation,
+    remove_unused,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove import close_record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.restart import (
     go_back,
@@ -52,7 +55,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     plan_revert,
     unreadable,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take import remove_unused
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import (
     RevertJournal,
     RevertPhase,

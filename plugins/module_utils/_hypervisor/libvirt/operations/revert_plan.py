@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
@@ -40,6 +40,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Saved,
     SavedDisk,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
+    check_same_disks,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
     unused_path,
 )
@@ -55,8 +58,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers impo
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import file_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import CHANGED
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
-    disk_replaced,
-    disks_changed,
     file_missing,
     mixed_chain,
 )
@@ -89,7 +90,7 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
         raise mixed_chain(vm.name, f"snapshot {target.name!r} is partly inside its images and partly not")
     disks = {disk.target: disk for disk in image_disks(handle.xml())}
     made = {os.path.realpath(file) for one in every for file in one.overlays}
-    _check_disks(vm.name, target, disks, made.union(handle.record().overlays, handle.record().made))
+    check_same_disks(vm.name, target, disks, made.union(handle.record().overlays, handle.record().made))
     if target.kind == "internal":
         _check_internal(handle, target, disks)
         return RevertPlan(vm, snapshot, (), (), final)
@@ -162,28 +163,6 @@ def _final(vm: VirtualMachine, power: str) -> str:
     if power != "restore":
         return power
     return vm.state if vm.state in (_RUNNING, _PAUSED) else _OFF
-
-
-def _check_disks(vm: str, target: Saved, disks: dict[str, Disk], overlays: Collection[str]) -> None:
-    """Raise ``disks_changed`` where the VM has not the disks that it had; ``overlays`` are all that were made of its disks."""
-    then = {disk.target for disk in target.domain_disks if disk.source and disk.device in ("disk", "lun")}
-    covered = {part.target for part in target.disks}
-    removed = sorted(covered - disks.keys())
-    added = [name for name in sorted(disks.keys() - then) if not disks[name].readonly]
-    if removed or added:
-        raise disks_changed(vm, target.name, removed, added)
-    for part in target.disks:
-        before, now = _chain(part.state, part.format), _chain(str(disks[part.target].source), disks[part.target].format)
-        # A pull leaves the overlay and nothing under it: that is the same disk still.
-        if before and now and before[-1] != now[-1] and not set(now).intersection(overlays):
-            raise disk_replaced(vm, target.name, part.target, (now[-1], before[-1]), (part.state, part.format))
-
-
-def _chain(file: str, image_format: str) -> list[str]:
-    try:
-        return [os.path.realpath(image.file) for image in read_chain(file, image_format)]
-    except (OSError, ValueError):
-        return []  # said where chains are checked
 
 
 def _check_states(handle: VmHandle, target: Saved) -> dict[str, list[Image]]:
