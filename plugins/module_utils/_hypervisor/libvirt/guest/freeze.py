@@ -12,7 +12,8 @@ from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt, parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import Freeze
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import Freeze, thaw_failed
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 _BLOCK = -2  # VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK: wait for ever, libvirt's own default
 _SILENT = (86, 97, 112)  # virterror.h: agent unresponsive, unsynced, command timeout (since 11.2)
@@ -116,3 +117,17 @@ def _agent_timeout(name: str) -> int:
 def _put_back(domain: Any, agent_timeout: int) -> None:
     with suppress(libvirt.libvirtError):  # the VM has ended, or libvirtd is restarting
         domain.agentSetResponseTimeout(agent_timeout, 0)
+
+
+def guest_still_frozen(vm: str) -> KvmError:
+    """Return the error of a guest whose thaw was not seen."""
+    remedy = f"Thaw it: virsh domfsthaw {vm}. A process on the host also tries for ten minutes."
+    return thaw_failed(vm, remedy)
+
+
+def with_frozen_guest(error: KvmError, vm: str, freeze: Freeze) -> KvmError:
+    """A guest that may still be frozen is worse news than why the snapshot failed: say both."""
+    if not freeze.still_frozen:
+        return error
+    worse = guest_still_frozen(vm)
+    return KvmError(worse.error_code, f"{error.message} {worse.message}", worse.remedy, **error.details)

@@ -30,15 +30,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     leave_overlays,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.follow import follow
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import (
     Operation,
     remove_unused,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import plan_take
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.taking import (
-    Taking,
-    follow,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.taking import Taking
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import TakeJournal
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (

@@ -33,7 +33,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     states_of,
     with_taken,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.freeze import frozen
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.freeze import (
+    frozen,
+    guest_still_frozen,
+    with_frozen_guest,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import identity
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     QemuUser,
@@ -64,7 +68,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.free
     freeze_seconds,
     notes_on,
     require_frozen,
-    thaw_failed,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import memory_timeout
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
@@ -110,7 +113,7 @@ class Taking:
                 snapshot = self._switch(deadline)
         except KvmError as error:
             self._undo(files, kept)
-            raise _with_frozen_guest(error, name, freeze) from error
+            raise with_frozen_guest(error, name, freeze) from error
         except Exception:  # a bug of ours: told as such, and nothing is left behind
             self._undo(files, kept)
             raise
@@ -122,7 +125,7 @@ class Taking:
         taken = self._write_record(found, freeze)
         self._verify()
         if freeze.still_frozen:
-            raise _still_frozen(name)
+            raise guest_still_frozen(name)
         return Done(notes_on(plan, freeze), snapshot=taken)
 
     def _take_root(self) -> None:
@@ -242,16 +245,3 @@ def _not_as_asked(vm: str, target: str, difference: str) -> KvmError:
         f"Disk {target} of {vm} is not as libvirt was asked to make it for the snapshot: {difference}.",
         "Do not delete any file. Look with vm_snapshot_info and at libvirt's log.",
     )
-
-
-def _still_frozen(vm: str) -> KvmError:
-    remedy = f"Thaw it: virsh domfsthaw {vm}. A process on the host also tries for ten minutes."
-    return thaw_failed(vm, remedy)
-
-
-def _with_frozen_guest(error: KvmError, vm: str, freeze: Freeze) -> KvmError:
-    """A guest that may still be frozen is worse news than why the snapshot failed: say both."""
-    if not freeze.still_frozen:
-        return error
-    worse = _still_frozen(vm)
-    return KvmError(worse.error_code, f"{error.message} {worse.message}", worse.remedy, **error.details)
