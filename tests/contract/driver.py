@@ -34,7 +34,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import RevertRequest, SnapshotRequest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
 _HELD: list[tuple[Hypervisor, AbstractContextManager[None]]] = []
 
@@ -138,8 +138,8 @@ def plant(where: dict[str, Any], vm: str, **journal: Any) -> dict[str, Any]:
     return {}
 
 
-def _named(hypervisor: Hypervisor, vm: str) -> DomainId:
-    return next(domain for domain in hypervisor.domains() if domain.name == vm)
+def _named(hypervisor: Hypervisor, vm: str) -> VmId:
+    return next(domain for domain in hypervisor.vms() if domain.name == vm)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ _TAKE = (
     "operations.taking:Taking._verify",
 )
 _REMOVE = (
-    "operations.remove:settle",
+    "operations.remove:carry_out",
     "operations.remove:forget",
     "vm:VmHandle.agree",
     "vm:VmHandle.define",
@@ -39,7 +39,7 @@ _REVERT = (
     "operations.revert:Revert._finish",
     "operations.revert:Revert._stop",
     "vm:VmHandle.define",
-    "operations.revert:settle",
+    "operations.revert:carry_out",
     "vm:VmHandle.agree",
     "vm:VmHandle.unlink",
     "operations.revert:close_record",

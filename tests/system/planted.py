@@ -18,7 +18,7 @@ _WHERE = {"backend": "libvirt", "uri": "qemu:///system"}
 _PRELUDE = """
 import json, os, signal, subprocess, time
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge import live as block_commit
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge import steps as settle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge import steps as merge_steps
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt import vm as vm_handle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect import connection
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest import freeze as quiesce

@@ -140,7 +140,7 @@ def test_no_room_for_a_merge_is_seen_before_it_begins(planted: Planted, cramped:
 def test_a_file_system_that_gets_full_while_merging(planted: Planted, cramped: Host, power: str) -> None:
     if power == "shut off":
         cramped.virsh("destroy", SMALL)
-    step = "settle, 'commit_block'" if power == "running" else "settle, 'commit_image'"
+    step = "merge_steps, 'commit_block'" if power == "running" else "merge_steps, 'commit_image'"
     # All but a MiB of it, so that the merge does begin.
     fill = f"lambda: subprocess.run('{_FILL}; truncate -s -1M {ROOM}/filler', shell=True, stderr=2)"
     entry = only(planted.remove(f"before({step}, {fill})", SMALL, name="s1"))

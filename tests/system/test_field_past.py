@@ -281,7 +281,7 @@ def test_our_own_merges(make_vm: MakeVm) -> None:
 
 
 @pytest.mark.parametrize("on", [True, False])
-@pytest.mark.parametrize("step", ["remove, 'close_record'", "settle, 'rebase_unsafe'", "VmHandle, 'agree'"])
+@pytest.mark.parametrize("step", ["remove, 'close_record'", "merge_steps, 'rebase_unsafe'", "VmHandle, 'agree'"])
 def test_a_kill_between_a_merge_and_its_note(make_vm: MakeVm, on: bool, step: str) -> None:
     vm = taken(make_vm, "s1", "s2", "s3", start=on)
     prelude = f"from {PACKAGE}.vm import VmHandle\n"

@@ -344,7 +344,7 @@ def test_killed_on_the_way_back(make_vm: MakeVm, step: str) -> None:
     vm.sound()
 
 
-@pytest.mark.parametrize("step", ["revert, 'settle'", "revert, 'close_record'", "vm_handle.VmHandle, 'unlink'"])
+@pytest.mark.parametrize("step", ["revert, 'carry_out'", "revert, 'close_record'", "vm_handle.VmHandle, 'unlink'"])
 def test_there_is_no_way_back_once_it_has_started(make_vm: MakeVm, step: str) -> None:
     vm = snapshot(make_vm("ready1", directory=HOME, start=True))
     assert vm.planted.revert(f"before({step}, die)", vm.name, "s1").get("killed")
@@ -501,7 +501,7 @@ def test_a_revert_that_fails_leaves_the_record_as_it_was(make_vm: MakeVm, runnin
 
 def test_a_removal_that_fails_leaves_the_record_as_it_was(make_vm: MakeVm) -> None:
     vm = snapshot(make_vm("ready1", directory=HOME, start=True))
-    fault = "def fail(): raise driver.KvmError('apparmor_denied', 'no')\nbefore(settle, 'commit_block', fail)"
+    fault = "def fail(): raise driver.KvmError('apparmor_denied', 'no')\nbefore(merge_steps, 'commit_block', fail)"
     with untouched(vm):
         entry = only(vm.planted.remove(fault, vm.name, name="s1"))
         assert entry["error_code"] == "apparmor_denied", entry["msg"]

@@ -23,7 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan impor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
 
 class Hypervisor(ABC):
@@ -38,11 +38,11 @@ class Hypervisor(ABC):
     adds_up = True
 
     @abstractmethod
-    def domains(self) -> list[DomainId]:
+    def vms(self) -> list[VmId]:
         """Return who there is, running or not, sorted by name."""
 
     @abstractmethod
-    def inspect(self, domain: DomainId) -> VirtualMachine:
+    def inspect(self, vm_id: VmId) -> VirtualMachine:
         """Read a VM and its snapshots. Raises ``vm_not_found`` when it went away meanwhile."""
 
     @abstractmethod
@@ -66,7 +66,7 @@ class Hypervisor(ABC):
         """Return the room in a directory. Raises ``overlay_dir_unusable``."""
 
     @abstractmethod
-    def lock(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
+    def lock(self, vm_id: VmId, deadline: Deadline) -> AbstractContextManager[None]:
         """Hold a VM against every other run on this host; the lock dies with its holder. Raises ``locked``."""
 
     @abstractmethod

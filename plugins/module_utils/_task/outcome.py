@@ -13,7 +13,7 @@ from typing import Any, Optional
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize, mebibytes
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class VmOutcome:
     more, and may be so.
     """
 
-    domain: DomainId
+    vm_id: VmId
     before: tuple[Snapshot, ...]
     after: tuple[Snapshot, ...]
     snapshot: Snapshot | None
@@ -73,8 +73,8 @@ class VmOutcome:
         snapshot = self.snapshot
         with_memory = snapshot.told("include_memory") if snapshot else None
         return {
-            "vm": self.domain.name,
-            "uuid": self.domain.uuid,
+            "vm": self.vm_id.name,
+            "uuid": self.vm_id.uuid,
             "changed": self.changed,
             "failed": self.error is not None,
             "error_code": self.error.error_code if self.error else None,
@@ -103,7 +103,7 @@ class Wording:
 
 def outcome(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> dict[str, Any]:
     """Return the whole result of a task; ``failed`` and ``error_code`` are in it when a VM failed."""
-    missing = [vm.domain.name for vm in vms if vm.missing]
+    missing = [vm.vm_id.name for vm in vms if vm.missing]
     vms = [vm for vm in vms if not vm.missing]
     result: dict[str, Any] = {
         "changed": any(vm.changed for vm in vms),
@@ -121,7 +121,7 @@ def outcome(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> dic
 
 def missing_vm(name: str) -> VmOutcome:
     """Return the outcome of a VM that is not here, and need not be."""
-    return VmOutcome(DomainId(name, ""), (), (), None, "it is not on this host", missing=True)
+    return VmOutcome(VmId(name, ""), (), (), None, "it is not on this host", missing=True)
 
 
 def missing_text(missing: Sequence[str]) -> str:
@@ -160,7 +160,7 @@ def _parts(snapshot: Snapshot) -> list[str]:
 
 
 def _diff(vm: VmOutcome) -> dict[str, str]:
-    header = f"snapshots of {vm.domain.name}"
+    header = f"snapshots of {vm.vm_id.name}"
     return {
         "before_header": header,
         "after_header": header,
@@ -175,7 +175,7 @@ def _summary(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> st
     words = {"done": done, "unchanged": "unchanged", "failed": "FAILED"}
     parts = [f"{counts[key]} {word}" for key, word in words.items() if counts[key]] or ["nothing to do"]
     text = f"{wording.subject} of {len(vms)} VM{'s' if len(vms) != 1 else ''}: {', '.join(parts)}"
-    failures = [f"{vm.domain.name}: {vm.msg}" for vm in vms if vm.error]
+    failures = [f"{vm.vm_id.name}: {vm.msg}" for vm in vms if vm.error]
     if not failures:
         return text
     more = f" (and {len(failures) - 3} more, see vms)" if len(failures) > 3 else ""
@@ -183,7 +183,7 @@ def _summary(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> st
 
 
 def failed_vm(
-    domain: DomainId,
+    vm_id: VmId,
     error: KvmError,
     before: Optional[VirtualMachine] = None,
     now: Optional[VirtualMachine] = None,
@@ -191,7 +191,7 @@ def failed_vm(
     """A VM that failed; with ``before`` and ``now`` where it may have changed all the same."""
     known = before is not None and now is not None
     return VmOutcome(
-        domain=domain,
+        vm_id=vm_id,
         before=before.snapshots if before and known else (),
         after=now.snapshots if now and known else (),
         snapshot=None,

@@ -119,7 +119,7 @@ def _stopped(hypervisor: Hypervisor, plan: RemovalPlan, files: Sequence[str], er
     kept = tuple(one.name for one in plan.snapshots if now.find(one.name))
     told = f" Removed before that: {', '.join(removed)}. Still there: {', '.join(kept) or 'none'}." if removed else ""
     return VmOutcome(
-        domain=plan.vm.id,
+        vm_id=plan.vm.id,
         before=plan.vm.snapshots,
         after=now.snapshots,
         snapshot=None,
@@ -140,7 +140,7 @@ def _outcome(plan: RemovalPlan, after: tuple[Snapshot, ...], word: str, notes: t
     names = [one.name for one in plan.snapshots]
     subject = f"snapshot {names[0]!r}" if len(names) == 1 else f"{len(names)} snapshots ({', '.join(names)})"
     return VmOutcome(
-        domain=plan.vm.id,
+        vm_id=plan.vm.id,
         before=plan.vm.snapshots,
         after=after,
         snapshot=None,

@@ -170,7 +170,7 @@ def _outcome(
     state = f", {power} now" if power else ""
     kept = f", and what the VM had before is kept as {keep.snapshot.name!r}" if keep else ""
     return VmOutcome(
-        domain=plan.vm.id,
+        vm_id=plan.vm.id,
         before=plan.vm.snapshots,
         after=after,
         snapshot=snapshot or next(one for one in after if one.name == plan.snapshot.name),

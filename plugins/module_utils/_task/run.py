@@ -19,7 +19,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task.selection im
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Recovery
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class _Unsettled:
+class _Pending:
     """A run is or was just at work on this VM, or was interrupted: what there is to do shows when that has come to its end."""
 
     vm: VirtualMachine
@@ -52,10 +52,10 @@ class _Unplanned:
     """There may be something to do for this VM: what that is is planned under its lock."""
 
 
-_Decision = Union[Plan, Nothing, _Refused, _Unsettled, _Unplanned, KvmError]
+_Decision = Union[Plan, Nothing, _Refused, _Pending, _Unplanned, KvmError]
 
 
-_NO_PLAN = (Nothing, _Refused, _Unsettled, _Unplanned, KvmError)
+_NO_PLAN = (Nothing, _Refused, _Pending, _Unplanned, KvmError)
 
 
 def run(
@@ -65,52 +65,51 @@ def run(
 
     Where ``limits`` let VMs be missing, those are among what is returned.
     """
-    meant = select(hypervisor.domains(), patterns, limits.missing)
-    domains = meant.domains
+    meant = select(hypervisor.vms(), patterns, limits.missing)
+    vm_ids = meant.vm_ids
     fleet = Fleet(hypervisor, limits.parallel, limits.timeout)
     try:
-        decisions: Sequence[_Decision[Plan]] = [_Unplanned()] * len(domains)
+        decisions: Sequence[_Decision[Plan]] = [_Unplanned()] * len(vm_ids)
         if check_mode or hypervisor.adds_up:
-            decisions = fleet.each(domains, partial(_decide, action=action, limits=limits, check_mode=check_mode))
+            decisions = fleet.each(vm_ids, partial(_decide, action=action, limits=limits, check_mode=check_mode))
         plans = [one for one in decisions if not isinstance(one, _NO_PLAN)]
         refused = action.refuse(hypervisor, plans)
-        settled = [refused.get(domain.uuid, decision) for domain, decision in zip(domains, decisions)]
+        settled = [refused.get(vm_id.uuid, decision) for vm_id, decision in zip(vm_ids, decisions)]
         work = partial(_predict if check_mode else _act, action=action, limits=limits)
-        outcomes = fleet.each(list(zip(domains, settled)), work)
+        outcomes = fleet.each(list(zip(vm_ids, settled)), work)
     finally:
         fleet.close()
     became = [
-        failed_vm(domain, result) if isinstance(result, KvmError) else result
-        for domain, result in zip(domains, outcomes)
+        failed_vm(vm_id, result) if isinstance(result, KvmError) else result for vm_id, result in zip(vm_ids, outcomes)
     ]
     return [*became, *(missing_vm(name) for name in meant.missing)]
 
 
 def _decide(
-    hypervisor: Hypervisor, domain: DomainId, action: Action[Wish, Plan], limits: Limits, check_mode: bool
-) -> Union[Plan, Nothing, _Refused, _Unsettled, _Unplanned]:
-    vm = _look(hypervisor, domain)
+    hypervisor: Hypervisor, vm_id: VmId, action: Action[Wish, Plan], limits: Limits, check_mode: bool
+) -> Union[Plan, Nothing, _Refused, _Pending, _Unplanned]:
+    vm = _look(hypervisor, vm_id)
     if vm.operation and not _left_alone(vm, limits):
-        return _Unsettled(vm)
+        return _Pending(vm)
     try:
         wish = _wish(vm, action, limits)
         if isinstance(wish, Nothing):
             return wish
         return action.plan(hypervisor, vm, wish) if check_mode or action.plans_ahead(vm, wish) else _Unplanned()
     except KvmError as error:
-        now = _now(hypervisor, domain)
+        now = _now(hypervisor, vm_id)
         if now is None:
             raise
         if now.operation or _taken(now) != _taken(vm):  # what was refused was half of another run's work
-            return _Unsettled(now)
+            return _Pending(now)
         return _Refused(vm, error)
 
 
-def _look(hypervisor: Hypervisor, domain: DomainId) -> VirtualMachine:
+def _look(hypervisor: Hypervisor, vm_id: VmId) -> VirtualMachine:
     """Read a VM. Raises ``vm_not_found`` where it went away, or has another name than the task selected it by."""
-    vm = hypervisor.inspect(domain)
-    if vm.name != domain.name:
-        raise vm_gone(domain.name, f"somebody renamed it to {vm.name}")
+    vm = hypervisor.inspect(vm_id)
+    if vm.name != vm_id.name:
+        raise vm_gone(vm_id.name, f"somebody renamed it to {vm.name}")
     return vm
 
 
@@ -127,43 +126,43 @@ def _wish(vm: VirtualMachine, action: Action[Wish, Plan], limits: Limits) -> Uni
 
 
 def _predict(
-    _hypervisor: Hypervisor, item: tuple[DomainId, _Decision[Plan]], action: Action[Wish, Plan], limits: Limits
+    _hypervisor: Hypervisor, item: tuple[VmId, _Decision[Plan]], action: Action[Wish, Plan], limits: Limits
 ) -> VmOutcome:
-    domain, decision = item
-    if isinstance(decision, _Unsettled):
-        return _unsettled(decision.vm)
+    vm_id, decision = item
+    if isinstance(decision, _Pending):
+        return _pending(decision.vm)
     if isinstance(decision, (Nothing, _Refused, KvmError)):
-        return _settled(domain, decision, limits)
+        return _outcome_of(vm_id, decision, limits)
     if isinstance(decision, _Unplanned):
         raise AssertionError("a check looks at every VM first")
     return action.predict(decision)
 
 
 def _act(
-    hypervisor: Hypervisor, item: tuple[DomainId, _Decision[Plan]], action: Action[Wish, Plan], limits: Limits
+    hypervisor: Hypervisor, item: tuple[VmId, _Decision[Plan]], action: Action[Wish, Plan], limits: Limits
 ) -> VmOutcome:
-    domain, decision = item
+    vm_id, decision = item
     if isinstance(decision, (Nothing, _Refused, KvmError)):
-        return _settled(domain, decision, limits)
+        return _outcome_of(vm_id, decision, limits)
     deadline = Deadline(limits.timeout)
-    with hypervisor.lock(domain, deadline):
+    with hypervisor.lock(vm_id, deadline):
         # Another run may have had the lock since the first decision: only what is decided under it counts.
         try:
-            vm = before = _look(hypervisor, domain)
+            vm = before = _look(hypervisor, vm_id)
         except KvmError as error:
-            return _settled(domain, error, limits)
+            return _outcome_of(vm_id, error, limits)
         recovered = Recovery("")
         try:
             if vm.operation:
                 recovery = hypervisor.recover(vm, deadline)
                 recovered = recovery
-                vm = hypervisor.inspect(domain)
+                vm = hypervisor.inspect(vm_id)
                 if recovery.finished and before.operation and action.is_done_by(before.operation, vm):
                     done = Nothing(vm, "nothing else was to be done", vm.find(before.operation.snapshot))
-                    return _after_recovery(_settled(domain, done, limits), before, recovered)
+                    return _after_recovery(_outcome_of(vm_id, done, limits), before, recovered)
             return _after_recovery(_act_on(hypervisor, vm, action, limits, deadline), before, recovered)
         except KvmError as error:
-            return _after_recovery(failed_vm(domain, error, before, _now(hypervisor, domain)), before, recovered)
+            return _after_recovery(failed_vm(vm_id, error, before, _now(hypervisor, vm_id)), before, recovered)
 
 
 def _act_on(
@@ -171,7 +170,7 @@ def _act_on(
 ) -> VmOutcome:
     wish = _wish(vm, action, limits)
     plan = wish if isinstance(wish, Nothing) else action.plan(hypervisor, vm, wish)
-    return _settled(vm.id, plan, limits) if isinstance(plan, Nothing) else action.act(hypervisor, plan, deadline)
+    return _outcome_of(vm.id, plan, limits) if isinstance(plan, Nothing) else action.act(hypervisor, plan, deadline)
 
 
 def _after_recovery(outcome: VmOutcome, before: VirtualMachine, recovered: Recovery) -> VmOutcome:
@@ -186,15 +185,15 @@ def _after_recovery(outcome: VmOutcome, before: VirtualMachine, recovered: Recov
     )
 
 
-def _now(hypervisor: Hypervisor, domain: DomainId) -> Optional[VirtualMachine]:
+def _now(hypervisor: Hypervisor, vm_id: VmId) -> Optional[VirtualMachine]:
     """Return the VM after a failure; None where that cannot be told, which must not hide the failure itself."""
     try:
-        return hypervisor.inspect(domain)
+        return hypervisor.inspect(vm_id)
     except KvmError:
         return None
 
 
-def _unsettled(vm: VirtualMachine) -> VmOutcome:
+def _pending(vm: VirtualMachine) -> VmOutcome:
     operation = vm.operation
     if operation is None:
         msg = "another run has just changed it; a check cannot know what is left to do"
@@ -206,15 +205,15 @@ def _unsettled(vm: VirtualMachine) -> VmOutcome:
     return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg, recovered=msg)
 
 
-def _settled(domain: DomainId, decision: Union[Nothing, _Refused, KvmError], limits: Limits) -> VmOutcome:
+def _outcome_of(vm_id: VmId, decision: Union[Nothing, _Refused, KvmError], limits: Limits) -> VmOutcome:
     if isinstance(decision, _Refused):
-        return failed_vm(domain, decision.error, decision.vm, decision.vm)
+        return failed_vm(vm_id, decision.error, decision.vm, decision.vm)
     if isinstance(decision, KvmError):
         may_be_missing = limits.missing == "skip" and decision.error_code == "vm_not_found"
-        return missing_vm(domain.name) if may_be_missing else failed_vm(domain, decision)
+        return missing_vm(vm_id.name) if may_be_missing else failed_vm(vm_id, decision)
     vm = decision.vm
     return VmOutcome(
-        domain=domain,
+        vm_id=vm_id,
         before=vm.snapshots,
         after=vm.snapshots,
         snapshot=decision.snapshot,

@@ -11,18 +11,18 @@ from fnmatch import fnmatchcase
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.texts import check_patterns
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
 
 @dataclass(frozen=True)
 class Selection:
     """The VMs that are meant, each once, and the names and UUIDs that no VM of this host has."""
 
-    domains: tuple[DomainId, ...]
+    vm_ids: tuple[VmId, ...]
     missing: tuple[str, ...] = ()
 
 
-def select(domains: Sequence[DomainId], patterns: Sequence[str], missing: str = "fail") -> Selection:
+def select(vm_ids: Sequence[VmId], patterns: Sequence[str], missing: str = "fail") -> Selection:
     """Return the domains that the patterns name, in the order of ``domains``.
 
     Patterns with ``!`` leave out; where there are no others, they leave out of all. A glob or ``!pattern`` that matches
@@ -41,13 +41,13 @@ def select(domains: Sequence[DomainId], patterns: Sequence[str], missing: str = 
         )
     wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
     unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    absent = tuple(dict.fromkeys(one for one in wanted if not is_glob(one) and not _named(domains, one)))
+    absent = tuple(dict.fromkeys(one for one in wanted if not is_glob(one) and not _named(vm_ids, one)))
     if absent and missing == "fail":
-        raise _not_found(absent, domains)
-    meant = {domain for pattern in wanted for domain in _meant(domains, pattern)} if wanted else set(domains)
+        raise _not_found(absent, vm_ids)
+    meant = {vm_id for pattern in wanted for vm_id in _meant(vm_ids, pattern)} if wanted else set(vm_ids)
     # What is left out is left out in both meanings of a name with glob characters: too few VMs are easily told from too many.
-    out = {domain for pattern in unwanted for domain in domains if matches(domain, pattern)}
-    return Selection(tuple(domain for domain in domains if domain in meant - out), absent)
+    out = {vm_id for pattern in unwanted for vm_id in vm_ids if matches(vm_id, pattern)}
+    return Selection(tuple(vm_id for vm_id in vm_ids if vm_id in meant - out), absent)
 
 
 def is_glob(pattern: str) -> bool:
@@ -55,28 +55,28 @@ def is_glob(pattern: str) -> bool:
     return any(character in pattern for character in "*?[")
 
 
-def matches(domain: DomainId, pattern: str) -> bool:
+def matches(vm_id: VmId, pattern: str) -> bool:
     """Whether a name, UUID or glob means this domain."""
-    return _is_named(domain, pattern) or fnmatchcase(domain.name, pattern)
+    return _is_named(vm_id, pattern) or fnmatchcase(vm_id.name, pattern)
 
 
-def _meant(domains: Sequence[DomainId], pattern: str) -> Sequence[DomainId]:
+def _meant(vm_ids: Sequence[VmId], pattern: str) -> Sequence[VmId]:
     """Return what a pattern means: a VM whose very name it is as it is written, except that ``*`` is always every VM."""
-    named = [] if pattern == "*" else _named(domains, pattern)
-    return named or [domain for domain in domains if matches(domain, pattern)]
+    named = [] if pattern == "*" else _named(vm_ids, pattern)
+    return named or [vm_id for vm_id in vm_ids if matches(vm_id, pattern)]
 
 
-def _named(domains: Sequence[DomainId], name: str) -> Sequence[DomainId]:
-    return [domain for domain in domains if _is_named(domain, name)]
+def _named(vm_ids: Sequence[VmId], name: str) -> Sequence[VmId]:
+    return [vm_id for vm_id in vm_ids if _is_named(vm_id, name)]
 
 
-def _is_named(domain: DomainId, name: str) -> bool:
-    return name == domain.name or name.lower() == domain.uuid.lower()
+def _is_named(vm_id: VmId, name: str) -> bool:
+    return name == vm_id.name or name.lower() == vm_id.uuid.lower()
 
 
-def _not_found(names: Sequence[str], domains: Sequence[DomainId]) -> KvmError:
-    known = ", ".join(domain.name for domain in domains[:20]) or "none"
-    more = f" and {len(domains) - 20} more" if len(domains) > 20 else ""
+def _not_found(names: Sequence[str], vm_ids: Sequence[VmId]) -> KvmError:
+    known = ", ".join(vm_id.name for vm_id in vm_ids[:20]) or "none"
+    more = f" and {len(vm_ids) - 20} more" if len(vm_ids) > 20 else ""
     return KvmError(
         "vm_not_found",
         f"No VM on this host matches {', '.join(map(repr, names))}.",

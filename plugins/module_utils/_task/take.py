@@ -138,7 +138,7 @@ def _taken(plan: SnapshotPlan, done: Done, word: str) -> VmOutcome:
     if snapshot.quiesced:
         kind += ", quiesced"
     return VmOutcome(
-        domain=plan.vm.id,
+        vm_id=plan.vm.id,
         before=plan.vm.snapshots,
         after=with_taken(plan.vm.snapshots, snapshot),
         snapshot=snapshot,
@@ -155,7 +155,7 @@ def _taken_with_error(hypervisor: Hypervisor, plan: SnapshotPlan, error: KvmErro
     except KvmError:
         raise error from None
     return VmOutcome(
-        domain=plan.vm.id,
+        vm_id=plan.vm.id,
         before=plan.vm.snapshots,
         after=now.snapshots,
         snapshot=now.find(plan.request.name),

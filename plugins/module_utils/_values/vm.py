@@ -12,7 +12,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot i
 
 
 @dataclass(frozen=True)
-class DomainId:
+class VmId:
     """Who a VM is: enough to select it by name, UUID or pattern."""
 
     name: str
@@ -54,7 +54,7 @@ class VirtualMachine:
     ``untold`` names what the hypervisor does not tell of it: persistent, guest_agent, memory, storage.
     """
 
-    id: DomainId
+    id: VmId
     state: str
     persistent: bool = True
     guest_agent: bool = False

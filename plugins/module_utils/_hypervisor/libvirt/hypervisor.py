@@ -66,7 +66,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan impor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
 _Change = TypeVar("_Change", bound=Operation[Any, Any, Any])
 _OPERATIONS: dict[str, type[Operation[Any, Any, Any]]] = {one.kind: one for one in (Take, Revert, Remove)}
@@ -94,13 +94,13 @@ class LibvirtHypervisor(Hypervisor):
             self._tools.guard.close()
         self._connection.close()
 
-    def domains(self) -> list[DomainId]:
+    def vms(self) -> list[VmId]:
         with translated("the host", "listing the VMs"):
-            found = [DomainId(one.name(), one.UUIDString()) for one in self._connection.listAllDomains(0)]
-        return sorted(found, key=lambda domain: domain.name)
+            found = [VmId(one.name(), one.UUIDString()) for one in self._connection.listAllDomains(0)]
+        return sorted(found, key=lambda vm_id: vm_id.name)
 
-    def inspect(self, domain: DomainId) -> VirtualMachine:
-        return inspect(self._handle(domain))
+    def inspect(self, vm_id: VmId) -> VirtualMachine:
+        return inspect(self._handle(vm_id))
 
     def storage(self, vm: VirtualMachine) -> Storage:
         handle, xml = self._handle(vm.id), of_libvirt(vm).xml
@@ -152,8 +152,8 @@ class LibvirtHypervisor(Hypervisor):
             raise overlay_dir_unusable(directory, "it cannot be written")
         return Room(str(filesystem), status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
 
-    def lock(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
-        return self._records.lock(domain, deadline)
+    def lock(self, vm_id: VmId, deadline: Deadline) -> AbstractContextManager[None]:
+        return self._records.lock(vm_id, deadline)
 
     def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
         record = self._records.read(vm.id)
@@ -182,19 +182,19 @@ class LibvirtHypervisor(Hypervisor):
             raise
         return tuple(handle.removed)
 
-    def _handle(self, domain: DomainId) -> VmHandle:
-        native = self._lookup(domain)
+    def _handle(self, vm_id: VmId) -> VmHandle:
+        native = self._lookup(vm_id)
         return VmHandle(
             self._connection,
             native,
-            domain,
+            vm_id,
             version=self._version,
             records=self._records,
             host_files=self._host_files,
         )
 
-    def _lookup(self, domain: DomainId) -> Any:
-        if domain.uuid not in self._known:
-            with translated(domain.name, "looking up the VM"):
-                self._known[domain.uuid] = self._connection.lookupByUUIDString(domain.uuid)
-        return self._known[domain.uuid]
+    def _lookup(self, vm_id: VmId) -> Any:
+        if vm_id.uuid not in self._known:
+            with translated(vm_id.name, "looking up the VM"):
+                self._known[vm_id.uuid] = self._connection.lookupByUUIDString(vm_id.uuid)
+        return self._known[vm_id.uuid]

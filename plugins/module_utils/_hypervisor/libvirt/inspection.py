@@ -25,7 +25,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import memory_blockers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, in_tree_order
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
 # virDomainState; what has no process is shut off for our purposes, also while it crashed.
 _STATES = {1: "running", 2: "running", 3: "paused", 4: "running", 5: "shutoff", 6: "crashed", 7: "pmsuspended"}
@@ -52,7 +52,7 @@ def inspected(handle: VmHandle, seen: Seen) -> Inspected:
         persistent = bool(handle.native.isPersistent())
     xml, record = handle.xml(), handle.record()
     return Inspected(
-        id=DomainId(xml.findtext("name"), handle.id.uuid),  # native.name() is the one it was looked up by
+        id=VmId(xml.findtext("name"), handle.id.uuid),  # native.name() is the one it was looked up by
         state=_STATES.get(state, "unknown"),
         persistent=persistent,
         guest_agent=agent_connected(xml),

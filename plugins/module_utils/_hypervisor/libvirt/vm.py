@@ -43,7 +43,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import before_merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import removed_meanwhile
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
 _INACTIVE, _SECURE = 2, 1  # virDomainXMLFlags
 
@@ -57,7 +57,7 @@ class VmHandle:
         self,
         connection: Any,
         native: Any,
-        domain: DomainId,
+        domain: VmId,
         *,
         version: int,
         records: Records,

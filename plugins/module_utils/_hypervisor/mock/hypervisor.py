@@ -17,7 +17,6 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.domain import domain_element
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.images import delete_file
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.plan import plan_snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.remove import forget, plan_remove
@@ -31,6 +30,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.t
     wait_while_taking,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.vm import virtual_machine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.domain import domain_element
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import from_json, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
@@ -57,7 +57,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot i
     Snapshot,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation, VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VirtualMachine, VmId
 
 _PLENTY = 1 << 40
 
@@ -79,18 +79,18 @@ class MockHypervisor(Hypervisor):
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def domains(self) -> list[DomainId]:
-        found = [DomainId(vm["name"], vm["uuid"]) for vm in self._file.read()["vms"]]
-        return sorted(found, key=lambda domain: domain.name)
+    def vms(self) -> list[VmId]:
+        found = [VmId(vm["name"], vm["uuid"]) for vm in self._file.read()["vms"]]
+        return sorted(found, key=lambda vm_id: vm_id.name)
 
-    def inspect(self, domain: DomainId) -> VirtualMachine:
+    def inspect(self, vm_id: VmId) -> VirtualMachine:
         state = self._file.read()
-        native = find_vm(state, domain)
-        return replace(virtual_machine(native, state["files"]), operation=self._operation(domain, native))
+        native = find_vm(state, vm_id)
+        return replace(virtual_machine(native, state["files"]), operation=self._operation(vm_id, native))
 
-    def _operation(self, domain: DomainId, native: Mapping[str, Any]) -> Optional[Operation]:
+    def _operation(self, vm_id: VmId, native: Mapping[str, Any]) -> Optional[Operation]:
         noted = native["operation"]
-        return self._records.operation(domain, Record(journal=from_json(noted))) if noted else None
+        return self._records.operation(vm_id, Record(journal=from_json(noted))) if noted else None
 
     def storage(self, vm: VirtualMachine) -> Storage:
         state = self._file.read()
@@ -112,8 +112,8 @@ class MockHypervisor(Hypervisor):
         total = known.get("total", _PLENTY)
         return Room(known.get("filesystem", directory), total, known.get("free", total))
 
-    def lock(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
-        return self._records.lock(domain, deadline)
+    def lock(self, vm_id: VmId, deadline: Deadline) -> AbstractContextManager[None]:
+        return self._records.lock(vm_id, deadline)
 
     def take(self, plan: SnapshotPlan, deadline: Deadline) -> Done:
         native = find_vm(self._file.read(), plan.vm.id)
@@ -186,18 +186,18 @@ class MockHypervisor(Hypervisor):
                 delete_file(state, file)
             return deleted
 
-    def _begin(self, domain: DomainId, kind: str, snapshot: str) -> float:
+    def _begin(self, vm_id: VmId, kind: str, snapshot: str) -> float:
         """Note what is begun, and return how long it takes on this VM."""
         with self._file.change() as state:
-            native = find_vm(state, domain)
+            native = find_vm(state, vm_id)
             native["operation"] = {"kind": kind, "snapshot": snapshot, "started_at": now()}
             return float(native.get("slow_seconds", 0))
 
     @contextmanager
-    def _end(self, domain: DomainId) -> Iterator[dict[str, Any]]:
+    def _end(self, vm_id: VmId) -> Iterator[dict[str, Any]]:
         """Give the state for the one step of an operation, which ends with it."""
         with self._file.change() as state:
-            find_vm(state, domain)["operation"] = None
+            find_vm(state, vm_id)["operation"] = None
             yield state
 
     def _merge_seconds(self, plan: RemovalPlan, bandwidth: int) -> float:
@@ -212,12 +212,12 @@ class MockHypervisor(Hypervisor):
         if deadline.remaining() == 0 and seconds:
             raise merge_timeout(plan.vm.name, deadline)
 
-    def _wait(self, domain: DomainId, seconds: float, whole: float = 0) -> None:
+    def _wait(self, vm_id: VmId, seconds: float, whole: float = 0) -> None:
         """Wait, telling others how far that has got where it is the merging of a ``whole``."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if whole:
-                self._records.note_percent(domain, int(100 * (seconds - left) / whole))
+                self._records.note_percent(vm_id, int(100 * (seconds - left) / whole))
             time.sleep(min(left, 0.1))
         if whole:
-            self._records.note_percent(domain, None)
+            self._records.note_percent(vm_id, None)

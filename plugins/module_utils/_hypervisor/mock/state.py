@@ -71,10 +71,10 @@ from typing import Any
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.format import complete
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import vm_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
 
-def find_vm(state: Mapping[str, Any], domain: DomainId) -> dict[str, Any]:
+def find_vm(state: Mapping[str, Any], domain: VmId) -> dict[str, Any]:
     """Return a VM of a state. Raises ``vm_not_found``."""
     found: list[dict[str, Any]] = [vm for vm in state["vms"] if vm["uuid"] == domain.uuid]
     if found:

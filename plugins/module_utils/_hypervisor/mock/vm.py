@@ -21,7 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot i
     SnapshotDisk,
     in_tree_order,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
 _DEFAULT_MEMORY_MIB = 1024
 
@@ -30,7 +30,7 @@ def virtual_machine(native: Mapping[str, Any], files: Files) -> VirtualMachine:
     element = domain_element(native)
     snapshots = [_snapshot(entry, files) for entry in native["snapshots"]]
     return VirtualMachine(
-        id=DomainId(native["name"], native["uuid"]),
+        id=VmId(native["name"], native["uuid"]),
         state=native["state"],
         persistent=native.get("persistent", True),
         guest_agent=agent_connected(element),

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, in_tree_order
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
 _STATES = {
     "RUNNING": "running",
@@ -61,7 +61,7 @@ def _vm(entry: dict[str, Any]) -> VirtualMachine:
         agent = agent.get("connected")
     known = isinstance(agent, bool)
     return VirtualMachine(
-        id=DomainId(_text(entry, "name", "vms"), _text(entry, "vmId", "vms")),
+        id=VmId(_text(entry, "name", "vms"), _text(entry, "vmId", "vms")),
         state=_STATES.get(str(entry.get("state")).upper(), "unknown"),
         guest_agent=agent is True,
         untold=("persistent", "memory", "storage", *(() if known else ("guest_agent",))),

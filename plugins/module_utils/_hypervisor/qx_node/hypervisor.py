@@ -53,7 +53,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan impor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
 _REVERTS_AGAIN = "qx-node does not tell whether anything was written since, so every run reverts again"
 
@@ -75,14 +75,14 @@ class QxNodeHypervisor(Hypervisor):
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def domains(self) -> list[DomainId]:
+    def vms(self) -> list[VmId]:
         return [vm.id for vm in self._listing.vms()]
 
-    def inspect(self, domain: DomainId) -> VirtualMachine:
-        found = self._listing.find(domain.uuid)
+    def inspect(self, vm_id: VmId) -> VirtualMachine:
+        found = self._listing.find(vm_id.uuid)
         if found is None:
-            raise vm_gone(domain.name, f"qx-node at {self._client.address.where} does not list it")
-        return replace(found, snapshots=as_snapshots(self._snapshots.listed(domain)))
+            raise vm_gone(vm_id.name, f"qx-node at {self._client.address.where} does not list it")
+        return replace(found, snapshots=as_snapshots(self._snapshots.listed(vm_id)))
 
     def storage(self, vm: VirtualMachine) -> Storage:
         """Nothing is told of it; ``vm.untold`` says so."""
@@ -95,15 +95,15 @@ class QxNodeHypervisor(Hypervisor):
         raise not_supported(f"room in {directory} (qx-node does not tell which files there are)")
 
     @contextmanager
-    def lock(self, domain: DomainId, deadline: Deadline) -> Iterator[None]:
+    def lock(self, vm_id: VmId, deadline: Deadline) -> Iterator[None]:
         """Exclude other runs of this user on this machine only: the agent has no locks."""
         # A UUID is what the agent says it is, and no part of a path before it was hashed.
-        hashed = hashlib.sha256(domain.uuid.encode()).hexdigest()[:32]
-        with self._locked(DomainId(domain.name, hashed), deadline):
+        hashed = hashlib.sha256(vm_id.uuid.encode()).hexdigest()[:32]
+        with self._locked(VmId(vm_id.name, hashed), deadline):
             yield
 
-    def _locked(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
-        return self._records.lock(domain, deadline)
+    def _locked(self, vm_id: VmId, deadline: Deadline) -> AbstractContextManager[None]:
+        return self._records.lock(vm_id, deadline)
 
     def take(self, plan: SnapshotPlan, deadline: Deadline) -> Done:
         return take(self._snapshots, plan, deadline)

@@ -26,7 +26,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals im
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
 
 class Snapshots:
@@ -44,33 +44,33 @@ class Snapshots:
         left = deadline.remaining()
         return left - min(2.0 * self._client.address.timeout, left / 2)
 
-    def listed(self, domain: DomainId, seconds: Optional[float] = None) -> tuple[Listed, ...]:
+    def listed(self, vm_id: VmId, seconds: Optional[float] = None) -> tuple[Listed, ...]:
         """Return the snapshots of a VM as the agent lists them."""
         try:
-            return read_snapshots(self._client.get(path_of(domain), f"listing the snapshots of {domain.name}", seconds))
+            return read_snapshots(self._client.get(path_of(vm_id), f"listing the snapshots of {vm_id.name}", seconds))
         except AgentError as failure:
-            raise translated(failure, domain.name) from failure
+            raise translated(failure, vm_id.name) from failure
 
-    def is_listed(self, domain: DomainId, name: str) -> bool:
+    def is_listed(self, vm_id: VmId, name: str) -> bool:
         """Whether a snapshot is there, asked for no longer than one look may take."""
-        return any(one.name == name for one in self.listed(domain, LOOK_SECONDS))
+        return any(one.name == name for one in self.listed(vm_id, LOOK_SECONDS))
 
-    def listed_after(self, domain: DomainId, what: str) -> tuple[Listed, ...]:
+    def listed_after(self, vm_id: VmId, what: str) -> tuple[Listed, ...]:
         """Look after the agent has said that it is done. Raises ``outcome_unknown`` where that fails."""
         try:
-            return self.listed(domain)
+            return self.listed(vm_id)
         except KvmError as error:
             raise unverified(what, error) from error
 
-    def id_of(self, domain: DomainId, name: str) -> str:
+    def id_of(self, vm_id: VmId, name: str) -> str:
         """Return what the agent calls a snapshot in its paths. Raises ``busy`` where that is gone."""
-        found = next((one.id for one in self.listed(domain) if one.name == name), None)
+        found = next((one.id for one in self.listed(vm_id) if one.name == name), None)
         if found is None:
-            raise removed_meanwhile(domain.name, name)
+            raise removed_meanwhile(vm_id.name, name)
         return found
 
 
-def path_of(domain: DomainId, snapshot_id: str = "") -> str:
+def path_of(vm_id: VmId, snapshot_id: str = "") -> str:
     """Return the path of a VM's snapshots, or of one."""
-    path = f"/vms/{quote(domain.uuid, safe='')}/snapshots"
+    path = f"/vms/{quote(vm_id.uuid, safe='')}/snapshots"
     return f"{path}/{quote(snapshot_id, safe='')}" if snapshot_id else path

@@ -28,7 +28,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals im
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.version import VERSION
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VmId
 
 _ROOT_DIRECTORY = "/var/lib/limiquantix-kvm"
 # A record without a number is of before there were any. It is raised when a release that does not know what is new would
@@ -138,22 +138,22 @@ class Records:
     def __init__(self, directory: str) -> None:
         self._directory = directory
 
-    def read(self, domain: DomainId) -> Record:
+    def read(self, vm_id: VmId) -> Record:
         """Return a VM's record; an empty one where there is none. Raises ``record_unusable`` or ``record_newer``."""
         try:
-            with open(self._path(domain, "json"), encoding="utf-8") as file:
+            with open(self._path(vm_id, "json"), encoding="utf-8") as file:
                 values = json.load(file)
             if values.get("schema", 1) > _SCHEMA:
-                raise record_newer(domain.name, str(values.get("written_by")), VERSION)
+                raise record_newer(vm_id.name, str(values.get("written_by")), VERSION)
             return _from_json(upgraded(values))
         except FileNotFoundError:
             return Record()
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise record_unusable(error) from error
 
-    def write(self, domain: DomainId, record: Record, durable: bool = False) -> None:
+    def write(self, vm_id: VmId, record: Record, durable: bool = False) -> None:
         """Replace a VM's record in one step; ``durable`` outlives a power cut too. Raises ``record_unusable``."""
-        path = self._path(domain, "json")
+        path = self._path(vm_id, "json")
         try:
             with open(path + ".new", "w", encoding="utf-8") as file:
                 file.write(json.dumps(_to_json(record)))  # dump itself is several times slower
@@ -164,27 +164,27 @@ class Records:
         except OSError as error:
             raise record_unusable(error) from error
 
-    def of_others(self, domain: DomainId) -> Iterator[tuple[str, Record]]:
+    def of_others(self, vm_id: VmId) -> Iterator[tuple[str, Record]]:
         """Yield the UUID and the record of every other VM that is or was on this host, as far as they can be read."""
         for name in os.listdir(self._directory) if os.path.isdir(self._directory) else ():
             uuid, suffix = os.path.splitext(name)
-            if suffix == ".json" and uuid != domain.uuid:
+            if suffix == ".json" and uuid != vm_id.uuid:
                 with suppress(KvmError):
-                    yield uuid, self.read(DomainId("", uuid))
+                    yield uuid, self.read(VmId("", uuid))
 
-    def keep(self, domain: DomainId) -> Optional[bytes]:
+    def keep(self, vm_id: VmId) -> Optional[bytes]:
         """Return a VM's record as it lies there, None where there is none. Raises ``record_unusable``."""
         try:
-            with open(self._path(domain, "json"), "rb") as file:
+            with open(self._path(vm_id, "json"), "rb") as file:
                 return file.read()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise record_unusable(error) from error
 
-    def put_back(self, domain: DomainId, kept: Optional[bytes]) -> None:
+    def put_back(self, vm_id: VmId, kept: Optional[bytes]) -> None:
         """Make a VM's record what `keep` returned: after a refusal it is as before. Raises ``record_unusable``."""
-        path = self._path(domain, "json")
+        path = self._path(vm_id, "json")
         try:
             if kept is None:
                 with suppress(FileNotFoundError):
@@ -196,9 +196,9 @@ class Records:
         except OSError as error:
             raise record_unusable(error) from error
 
-    def note_percent(self, domain: DomainId, percent: Optional[int]) -> None:
+    def note_percent(self, vm_id: VmId, percent: Optional[int]) -> None:
         """Tell others how far a merge has got, as well as that can be done; None when it has ended."""
-        path = self._path(domain, "percent")
+        path = self._path(vm_id, "percent")
         with suppress(OSError):
             if percent is None:
                 os.unlink(path)
@@ -206,39 +206,39 @@ class Records:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(str(percent))
 
-    def operation(self, domain: DomainId, record: Record) -> Optional[Operation]:
+    def operation(self, vm_id: VmId, record: Record) -> Optional[Operation]:
         """Return what the journal tells of, and whether somebody is at work on it."""
         journal = record.journal
         if journal is None:
             return None
-        running = self.held(domain)
-        percent = self._percent(domain) if running else None
+        running = self.held(vm_id)
+        percent = self._percent(vm_id) if running else None
         return Operation(journal.kind, journal.snapshot, journal.started_at, running, percent)
 
-    def _percent(self, domain: DomainId) -> Optional[int]:
+    def _percent(self, vm_id: VmId) -> Optional[int]:
         try:
-            with open(self._path(domain, "percent"), encoding="utf-8") as file:
+            with open(self._path(vm_id, "percent"), encoding="utf-8") as file:
                 return int(file.read())
         except (OSError, ValueError):
             return None
 
-    def lock(self, domain: DomainId, deadline: Deadline) -> AbstractContextManager[None]:
+    def lock(self, vm_id: VmId, deadline: Deadline) -> AbstractContextManager[None]:
         """Hold the VM's lock (see `lock`); what a run that was killed has told of its merge goes. Raises ``locked`` too."""
         try:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
         except OSError as error:
             raise record_unusable(error) from error
-        return self._locked(domain, deadline)
+        return self._locked(vm_id, deadline)
 
     @contextmanager
-    def _locked(self, domain: DomainId, deadline: Deadline) -> Iterator[None]:
-        with lock(self._path(domain, "lock"), domain.name, deadline):
-            self.note_percent(domain, None)
+    def _locked(self, vm_id: VmId, deadline: Deadline) -> Iterator[None]:
+        with lock(self._path(vm_id, "lock"), vm_id.name, deadline):
+            self.note_percent(vm_id, None)
             yield
 
-    def held(self, domain: DomainId) -> bool:
+    def held(self, vm_id: VmId) -> bool:
         """Whether a run holds the VM's lock at this moment."""
-        return held(self._path(domain, "lock"))
+        return held(self._path(vm_id, "lock"))
 
-    def _path(self, domain: DomainId, suffix: str) -> str:
-        return os.path.join(self._directory, f"{domain.uuid}.{suffix}")
+    def _path(self, vm_id: VmId, suffix: str) -> str:
+        return os.path.join(self._directory, f"{vm_id.uuid}.{suffix}")

@@ -16,7 +16,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.facts i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.result import VmInfo
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.selection import Selection, select
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
 
 def gather(
@@ -35,27 +35,27 @@ def gather(
     meant = _meant(hypervisor, patterns, missing)
     fleet = Fleet(hypervisor, parallel, timeout)
     try:
-        found = fleet.each(meant.domains, partial(_read, names=names))
+        found = fleet.each(meant.vm_ids, partial(_read, names=names))
     finally:
         fleet.close()
     # Of all VMs there are, one that has just gone away is none.
     may_go = missing == "skip" or patterns is None
-    read = [VmInfo(domain, facts, may_go and _is_gone(facts)) for domain, facts in zip(meant.domains, found)]
-    return [*read, *(VmInfo(DomainId(name, ""), vm_gone(name), True) for name in meant.missing)]
+    read = [VmInfo(vm_id, facts, may_go and _is_gone(facts)) for vm_id, facts in zip(meant.vm_ids, found)]
+    return [*read, *(VmInfo(VmId(name, ""), vm_gone(name), True) for name in meant.missing)]
 
 
 def _meant(hypervisor: Hypervisor, patterns: Sequence[str] | None, missing: str) -> Selection:
     if patterns is not None and not patterns:
         return Selection(())
-    domains = hypervisor.domains()
-    return Selection(tuple(domains)) if patterns is None else select(domains, patterns, missing)
+    vm_ids = hypervisor.vms()
+    return Selection(tuple(vm_ids)) if patterns is None else select(vm_ids, patterns, missing)
 
 
 def _is_gone(facts: VmFacts | KvmError) -> bool:
     return isinstance(facts, KvmError) and facts.error_code == "vm_not_found"
 
 
-def _read(hypervisor: Hypervisor, domain: DomainId, names: Sequence[str] | None) -> VmFacts:
-    vm = hypervisor.inspect(domain)
+def _read(hypervisor: Hypervisor, vm_id: VmId, names: Sequence[str] | None) -> VmFacts:
+    vm = hypervisor.inspect(vm_id)
     chosen = tuple(one for one in vm.snapshots if names is None or name_matches(one.name, names))
     return VmFacts(vm, chosen, hypervisor.storage(vm))

@@ -18,7 +18,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.look import
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.facts import VmFacts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import missing_text
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VmId
 
 _DOING = {"take": "Taking", "revert": "Reverting to", "remove": "Removing"}
 
@@ -47,13 +47,13 @@ _NOTHING_KNOWN: dict[str, Any] = {
 class VmInfo:
     """One VM of the task: its facts, or why they could not be read; ``missing`` where it is not here, and need not be."""
 
-    domain: DomainId
+    vm_id: VmId
     facts: VmFacts | KvmError
     missing: bool = False
 
     def to_result(self) -> dict[str, Any]:
         """Return the VM's entry in ``vms``, with the same keys whatever happened."""
-        who = {"vm": self.domain.name, "uuid": self.domain.uuid}
+        who = {"vm": self.vm_id.name, "uuid": self.vm_id.uuid}
         facts = self.facts
         if isinstance(facts, KvmError):
             return {
@@ -76,7 +76,7 @@ class VmInfo:
 
 def result(vms: Sequence[VmInfo]) -> dict[str, Any]:
     """Return the whole result of a task; ``failed`` and ``error_code`` are in it when a VM could not be read."""
-    missing = [vm.domain.name for vm in vms if vm.missing]
+    missing = [vm.vm_id.name for vm in vms if vm.missing]
     vms = [vm for vm in vms if not vm.missing]
     whole: dict[str, Any] = {
         "changed": False,
@@ -118,7 +118,7 @@ def _summary(vms: Sequence[VmInfo]) -> str:
         meant = [f"{facts.vm.name} ({_counted(facts.findings, name)})" for facts in read if facts.look == name]
         if meant:
             text += f". {verb} {_first(meant, ', ')}"
-    failed = [f"{vm.domain.name}: {vm.facts.full_message}" for vm in vms if isinstance(vm.facts, KvmError)]
+    failed = [f"{vm.vm_id.name}: {vm.facts.full_message}" for vm in vms if isinstance(vm.facts, KvmError)]
     if failed:
         text += f". {len(failed)} FAILED. {_first(failed, ' ')}"
     return text

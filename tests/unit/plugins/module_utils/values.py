@@ -19,14 +19,14 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values import err
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Need, SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, VirtualMachine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
 # What a process of its own needs to import the collection, wherever it is imported from here.
 IMPORT_PATH = [str(Path(str(_errors.__file__)).parents[5]), *sys.path]
 
 
 def vm(name: str = "web01", state: str = "running", **values: Any) -> VirtualMachine:
-    return VirtualMachine(id=DomainId(name, f"uuid-of-{name}"), state=state, **values)
+    return VirtualMachine(id=VmId(name, f"uuid-of-{name}"), state=state, **values)
 
 
 def snapshot(name: str, parent: str | None = None, **values: Any) -> Snapshot:

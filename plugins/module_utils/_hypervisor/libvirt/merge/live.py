@@ -34,7 +34,7 @@ _PIVOT = 2  # VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT
 _COMMITS = (3, 4)  # virDomainBlockJobType: commit, active commit
 _NOT_READY = 83  # VIR_ERR_BLOCK_COPY_ACTIVE
 _POLL_FIRST, _POLL_MOST = 0.02, 0.2  # seconds
-_SETTLE_SECONDS = 10.0
+_GONE_SECONDS = 10.0
 _APPARMOR_FIXED = 12_001_000
 
 
@@ -139,14 +139,14 @@ def _pivot(handle: VmHandle, target: str) -> bool:
 
 
 def _until_gone(handle: VmHandle, target: str) -> None:
-    end = time.monotonic() + _SETTLE_SECONDS
+    end = time.monotonic() + _GONE_SECONDS
     while handle.native.blockJobInfo(target, 0) and time.monotonic() < end:
         time.sleep(_POLL_FIRST)
 
 
 def _verify(handle: VmHandle, target: str, gone: str) -> None:
     """Make sure that the merged layer is in the chain no more; libvirt may take a moment to say so."""
-    end = time.monotonic() + _SETTLE_SECONDS
+    end = time.monotonic() + _GONE_SECONDS
     while gone in dict(_layers(handle, target)):
         if not handle.active():
             raise merge_failed(handle.name, "the VM was shut off meanwhile")

@@ -32,7 +32,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
-def settle(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, started: Callable[[], None]) -> None:
+def carry_out(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, started: Callable[[], None]) -> None:
     """Do all that is to do. ``started`` is called, perhaps often, when an image is about to become another one.
 
     Raises as `Hypervisor.remove` says.

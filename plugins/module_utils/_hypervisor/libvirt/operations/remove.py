@@ -25,7 +25,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected, inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import refuse_writers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live import abort_commit
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import see_merged, settle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import (
+    carry_out,
+    see_merged,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import forget
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import Operation
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove_plan import (
@@ -111,7 +114,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         """
         handle = self._handle
         forest = forest or handle.survey(without=(journal.snapshot,))
-        settle(handle, forest, True, self._pace, lambda: self._forget(journal.snapshot))
+        carry_out(handle, forest, True, self._pace, lambda: self._forget(journal.snapshot))
         self._forget(journal.snapshot)
         with handle.seen_once() as seen:
             handle.agree(forest, {})

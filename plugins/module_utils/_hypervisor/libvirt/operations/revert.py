@@ -34,7 +34,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     of_unlabelled,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import settle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import carry_out
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
     Saved,
 )
@@ -170,7 +170,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         """Drop what is not needed as things are, and end the revert."""
         handle = self._handle
         forest = handle.survey()
-        settle(handle, forest, False, self._pace, lambda: None)
+        carry_out(handle, forest, False, self._pace, lambda: None)
         with handle.seen_once():
             handle.agree(forest, {})
             close_record(handle)

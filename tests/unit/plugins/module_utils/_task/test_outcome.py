@@ -18,7 +18,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome impo
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot
 
 TREE = (
@@ -35,9 +35,7 @@ WORDING = {
 
 
 def entry(name: str = "web01", **values: Any) -> VmOutcome:
-    return VmOutcome(
-        **{"domain": DomainId(name, "u"), "before": (), "after": (), "snapshot": None, "msg": "m", **values}
-    )
+    return VmOutcome(**{"vm_id": VmId(name, "u"), "before": (), "after": (), "snapshot": None, "msg": "m", **values})
 
 
 def test_a_tree_with_siblings_and_two_roots() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.selection import Selection, select
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
-DOMAINS = [DomainId(name, f"0000000{number}-aaaa") for number, name in enumerate(("db1", "Web", "web1", "web2", "[x]"))]
+DOMAINS = [VmId(name, f"0000000{number}-aaaa") for number, name in enumerate(("db1", "Web", "web1", "web2", "[x]"))]
 NAMES = [domain.name for domain in DOMAINS]
 
 
@@ -41,7 +41,7 @@ NAMES = [domain.name for domain in DOMAINS]
 )
 def test_names_globs_uuids_and_exclusions_are_selected(patterns: list[str], expected: list[str]) -> None:
     meant = select(DOMAINS, patterns)
-    assert ([domain.name for domain in meant.domains], meant.missing) == (expected, ())
+    assert ([domain.name for domain in meant.vm_ids], meant.missing) == (expected, ())
 
 
 @pytest.mark.parametrize("patterns", [["*"], ["!web*"], ["no*"]])
@@ -65,18 +65,18 @@ def test_a_name_that_is_not_here(patterns: list[str], absent: list[str], others:
     assert ", ".join(map(repr, absent)) in caught.value.message
     assert caught.value.details["names"] == absent
     meant = select(DOMAINS, patterns, "skip")
-    assert ([domain.name for domain in meant.domains], list(meant.missing)) == (others, absent)
+    assert ([domain.name for domain in meant.vm_ids], list(meant.missing)) == (others, absent)
 
 
 def test_a_name_with_glob_characters_is_meant_as_it_is_written() -> None:
-    domains = [DomainId(name, f"uuid-{name}") for name in ("*", "a[1]", "a1", "b")]
+    domains = [VmId(name, f"uuid-{name}") for name in ("*", "a[1]", "a1", "b")]
     for patterns, expected in (
         (["a[1]"], ["a[1]"]),
         (["a[12]"], ["a1"]),
         (["*"], ["*", "a[1]", "a1", "b"]),  # nobody can make this mean less by the name of a VM
         (["*", "!a[1]"], ["*", "b"]),
     ):
-        assert [domain.name for domain in select(domains, patterns).domains] == expected
+        assert [domain.name for domain in select(domains, patterns).vm_ids] == expected
 
 
 @pytest.mark.parametrize("patterns", [[], [""], ["web1", ""], ["!"], ["*", "! "], ["  "]])
@@ -90,5 +90,5 @@ def test_nothing_is_not_every_vm(patterns: list[str], missing: str) -> None:
 
 def test_a_big_host_is_not_listed_whole() -> None:
     with pytest.raises(KvmError, match="x") as caught:
-        select([DomainId(f"vm{number}", str(number)) for number in range(30)], ["x"])
+        select([VmId(f"vm{number}", str(number)) for number in range(30)], ["x"])
     assert "vm19 and 10 more" in caught.value.remedy

@@ -46,7 +46,7 @@ def remove(path: str, name: str = "", bandwidth: int = 0, **limits: Any) -> VmOu
 
 def look(path: str) -> tuple[VirtualMachine, Storage]:
     hypervisor = MockHypervisor(path)
-    vm = hypervisor.inspect(hypervisor.domains()[0])
+    vm = hypervisor.inspect(hypervisor.vms()[0])
     return vm, hypervisor.storage(vm)
 
 
@@ -210,7 +210,7 @@ def test_another_vm_on_our_layers(tmp_path: Path) -> None:
         state["files"]["/vm/clone"] = {"format": "qcow2", "backing_file": "/vm/a.vda.s1.qcow2"}
         state["vms"][1]["disks"][0]["source"] = "/vm/clone"
     hypervisor = MockHypervisor(path)
-    vm = hypervisor.inspect(hypervisor.domains()[0])
+    vm = hypervisor.inspect(hypervisor.vms()[0])
     assert hypervisor.storage(vm).unknown_overlays == ()
     for outcome in do(path, Absent(every)):
         assert codes([outcome]) == [""]
@@ -221,7 +221,7 @@ def test_another_vm_on_our_layers(tmp_path: Path) -> None:
 
 def take_of_a(path: str, name: str) -> bool:
     hypervisor = MockHypervisor(path)
-    vm = hypervisor.inspect(hypervisor.domains()[0])
+    vm = hypervisor.inspect(hypervisor.vms()[0])
     from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import plan_take
     from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 

@@ -31,7 +31,7 @@ def code(outcome: VmOutcome) -> str:
 
 def look(path: str) -> tuple[VirtualMachine, Storage]:
     hypervisor = MockHypervisor(path)
-    vm = hypervisor.inspect(hypervisor.domains()[0])
+    vm = hypervisor.inspect(hypervisor.vms()[0])
     return vm, hypervisor.storage(vm)
 
 
@@ -94,7 +94,7 @@ def test_what_blocks_saving_memory_is_told_and_refused(tmp_path: Path, values: d
     assert (code(outcome), outcome.changed) == (("memory_blocked", False) if says else ("", True))
     assert says in outcome.msg
     hypervisor = MockHypervisor(path)
-    vm = hypervisor.inspect(hypervisor.domains()[0])
+    vm = hypervisor.inspect(hypervisor.vms()[0])
     if says:  # also when somebody does not ask first
         plan = hypervisor.plan_take(vm, SnapshotRequest("t", include_memory=True))
         with pytest.raises(KvmError) as caught:
@@ -307,7 +307,7 @@ def test_many_processes_and_threads_on_one_file(tmp_path: Path) -> None:
     assert {error for _changed, error in found} == {""}
     assert sum(changed for changed, _error in found) == 3 * len(names)
     hypervisor = MockHypervisor(path)
-    for domain in hypervisor.domains():
+    for domain in hypervisor.vms():
         vm = hypervisor.inspect(domain)
         assert sorted(snapshot.name for snapshot in vm.snapshots) == names
         # Each on the one before: a tree without siblings, a chain without gaps.
@@ -318,7 +318,7 @@ def test_many_processes_and_threads_on_one_file(tmp_path: Path) -> None:
 def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
     path = state_file(tmp_path, machine("a"))
     hypervisor = MockHypervisor(path)
-    (domain,) = hypervisor.domains()
+    (domain,) = hypervisor.vms()
     reader, writer = os.pipe()
     holder = os.fork()
     if holder == 0:
@@ -338,7 +338,7 @@ def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
 def test_the_example_can_be_used() -> None:
     example = Path(__file__).parents[5] / "fixtures/mock/fleet.json"
     hypervisor = MockHypervisor(str(example))
-    vms = {domain.name: hypervisor.inspect(domain) for domain in hypervisor.domains()}
+    vms = {domain.name: hypervisor.inspect(domain) for domain in hypervisor.vms()}
     assert list(vms) == ["db01", "files01", "off01", "tsc01", "web01"]
     assert [name for name, vm in vms.items() if vm.memory_blockers] == ["tsc01"]
     assert [name for name, vm in vms.items() if vm.guest_agent] == ["web01"]

@@ -27,10 +27,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.version import VERSION
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
 IMAGES = {"/vm/a": ImageNote(Identity(1, 2, backing="/vm/b"), since=1, states=("s1 x",))}
-DOMAIN = DomainId("a", "some-uuid")
+DOMAIN = VmId("a", "some-uuid")
 JOURNAL = RevertJournal(
     snapshot="s1",
     created_at="2026-11-23T12:00:00+00:00",
@@ -58,7 +58,7 @@ def test_what_is_written_is_read(records: Records, durable: bool) -> None:
     records.write(DOMAIN, record, durable)
     assert records.read(DOMAIN) == record
     assert set(record.making) == {"/vm/c"}
-    assert records.read(DomainId("b", "another")) == Record()
+    assert records.read(VmId("b", "another")) == Record()
     assert Record().making == ()
 
 
@@ -150,7 +150,7 @@ def test_a_percent_that_cannot_be_noted_stops_nobody(tmp_path: Path) -> None:
 
 def test_whether_it_is_held_is_asked_without_holding(records: Records) -> None:
     assert not records.held(DOMAIN)
-    assert not records.held(DomainId("b", "another"))
+    assert not records.held(VmId("b", "another"))
     with records.lock(DOMAIN, Deadline(1)):
         assert records.held(DOMAIN)
         with pytest.raises(KvmError) as caught, records.lock(DOMAIN, Deadline(0)):

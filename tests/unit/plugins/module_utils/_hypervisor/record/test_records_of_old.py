@@ -21,11 +21,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VmId
 
 _TESTS = next(folder for folder in Path(__file__).resolve().parents if folder.name == "tests")
 _FILES = sorted((_TESTS / "fixtures/records").glob("*/*.json"))
-_DOMAIN = DomainId("records1", "some-uuid")
+_DOMAIN = VmId("records1", "some-uuid")
 _OF_THE_WRITER = ("schema", "written_by")
 # How far each revert was by the name of its file. The first version that noted the last phase is 4c5dd92; before, a revert
 # that dropped what it had was not told from one that could still go back.

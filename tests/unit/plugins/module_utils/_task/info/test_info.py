@@ -18,7 +18,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.result 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import ChainLayer, DiskChain, Storage
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import DomainId, Operation
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VmId
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import (
     machine,
     snapshot,
@@ -148,7 +148,7 @@ def gathered(folder: Path, patterns: list[str] | None, wanted: list[str] | None 
 )
 def test_only_vms_that_match_are_gathered(tmp_path: Path, patterns: list[str] | None, found: list[str]) -> None:
     entries = gathered(tmp_path, patterns, None, "web02", "db01", "web01")
-    assert [entry.domain.name for entry in entries] == found
+    assert [entry.vm_id.name for entry in entries] == found
 
 
 def test_a_host_without_vms_is_no_error(tmp_path: Path) -> None:
@@ -182,12 +182,12 @@ def test_a_vm_that_goes_away_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patterns: list[str] | None, missing: str, code: str | None
 ) -> None:
     path = state_file(tmp_path, machine("web01"))
-    original = MockHypervisor.domains
+    original = MockHypervisor.vms
 
-    def and_one_more(self: MockHypervisor) -> list[DomainId]:
-        return [*original(self), DomainId("gone", "gone")]
+    def and_one_more(self: MockHypervisor) -> list[VmId]:
+        return [*original(self), VmId("gone", "gone")]
 
-    monkeypatch.setattr(MockHypervisor, "domains", and_one_more)
+    monkeypatch.setattr(MockHypervisor, "vms", and_one_more)
     with MockHypervisor(path) as hypervisor:
         wanted = ["gone"] if patterns == ["web01"] else patterns
         found = result(gather(hypervisor, wanted, None, 2, 30, missing=missing))
