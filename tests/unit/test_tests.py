@@ -15,6 +15,7 @@ def test_every_name_says_in_three_words_or_more_what_is_proved() -> None:
     names = [
         (file.name, name)
         for file in sorted(TESTS.rglob("*.py"))
+        if TESTS / "output" not in file.parents  # ansible-test's own, with the libraries of its environments
         for name in re.findall(r"^ *def test_(\w+)\(", file.read_text("utf-8"), re.MULTILINE)
     ]
     assert len(names) > 600
