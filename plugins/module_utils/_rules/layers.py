@@ -5,9 +5,10 @@
 
 A snapshot's *state* is an image that nobody writes to any more; the overlay above it takes what comes later. Removing a
 snapshot makes its state a *former* one. Then two rules, applied until neither fits, leave the least number of layers, and
-every state and the VM's present read as before:
+every snapshot and the VM's disks read as before:
 
-1. An overlay of ours on which nothing is based, which is no state and no disk's present, is dropped, unless it must be kept.
+1. An overlay of ours on which nothing is based, which holds no snapshot and is no disk's active image, is dropped, unless it
+   must be kept.
 2. A former state on which exactly one overlay of ours is based is merged with it: the overlay's data goes down, and the
    image takes the overlay's place. Not where others' overlays are based on that overlay.
 
@@ -47,15 +48,15 @@ Step = Union[Drop, Merge]
 class Layers:
     """Images and what they are to a VM, each by a name that is one for each file.
 
-    ``backing`` has every image in question, others' overlays on them too, and what each is backed by. ``states`` are
-    snapshots' states, ``present`` what disks are on. ``ours`` are overlays that a snapshot or a revert of this VM made,
+    ``backing`` has every image in question, others' overlays on them too, and what each is backed by. ``frozen`` hold
+    snapshots' disks, ``active`` are what disks are on. ``ours`` are overlays that a snapshot or a revert of this VM made,
     ``former`` the states of snapshots that are gone. ``fixed`` stay what they are: they hold snapshots inside, or somebody
     else needs them. ``kept`` may be merged, since their content goes along, and are never dropped.
     """
 
     backing: dict[str, Optional[str]]
-    states: set[str]
-    present: set[str]
+    frozen: set[str]
+    active: set[str]
     ours: set[str]
     former: set[str]
     fixed: set[str] = field(default_factory=set)
@@ -65,8 +66,8 @@ class Layers:
         """Return the same once more."""
         return Layers(
             dict(self.backing),
-            set(self.states),
-            set(self.present),
+            set(self.frozen),
+            set(self.active),
             set(self.ours),
             set(self.former),
             set(self.fixed),
@@ -86,13 +87,13 @@ class Layers:
 
     def _next_merge(self) -> Optional[Merge]:
         for base in sorted(self.former & self.backing.keys(), key=self._depth):
-            if base in self.states | self.present | self.fixed:
+            if base in self.frozen | self.active | self.fixed:
                 continue
             above = self.above(base)
             if len(above) == 1 and above[0] in self.ours - self.fixed:
                 moving = self.above(above[0])
                 # Where others build upon the overlay, it is not ours alone to take away.
-                if self.ours.union(self.present).issuperset(moving):
+                if self.ours.union(self.active).issuperset(moving):
                     return Merge(above[0], base, moving)
         return None
 
@@ -102,15 +103,15 @@ class Layers:
         if isinstance(step, Merge):
             for file in step.above:
                 self.backing[file] = step.base
-            for role in (self.states, self.present):
+            for role in (self.frozen, self.active):
                 if gone in role:
                     role.add(step.base)
         del self.backing[gone]
-        for role in (self.states, self.present, self.ours, self.former):
+        for role in (self.frozen, self.active, self.ours, self.former):
             role.discard(gone)
 
     def _is_unneeded(self, file: str) -> bool:
-        needed = self.states | self.present | self.fixed | self.kept
+        needed = self.frozen | self.active | self.fixed | self.kept
         return file in self.ours and self.backing[file] is not None and file not in needed
 
     def _depth(self, file: str) -> tuple[int, str]:

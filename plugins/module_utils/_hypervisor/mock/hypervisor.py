@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.domain import domain_element
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.images import delete_file
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.plan import plan_snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.remove import forget, plan_remove
@@ -30,7 +31,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.t
     wait_while_taking,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.vm import virtual_machine
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.domain import domain_element
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import from_json, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (

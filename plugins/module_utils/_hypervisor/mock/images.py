@@ -49,8 +49,8 @@ def layers_of(state: Mapping[str, Any], native: Mapping[str, Any]) -> Layers:
     states = {disk["base"] for vm in state["vms"] for one in vm["snapshots"] for disk in _external(one)}
     return Layers(
         backing=there,
-        states=(states | {source for vm in others for source in _sources(vm)}) & set(there),
-        present=_sources(native) & set(there),
+        frozen=(states | {source for vm in others for source in _sources(vm)}) & set(there),
+        active=_sources(native) & set(there),
         ours={*native["overlays"], *(disk["file"] for disk in snapshots if disk.get("file"))} & set(there),
         former=set(native["former"]) & set(there),
         fixed=_internal_holders(native),

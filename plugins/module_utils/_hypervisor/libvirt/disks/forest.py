@@ -98,15 +98,15 @@ class Forest:
 
     def keep(self, record: Record, around: Surroundings) -> None:
         """Keep overlays that are not to be deleted: of a disk the VM no longer has, another file by now, on shared storage."""
-        known = self.layers.states | self.layers.former | self.layers.ours
-        current = {layer for top in self.layers.present for layer in self.chain(top)} & known
+        known = self.layers.frozen | self.layers.former | self.layers.ours
+        current = {layer for top in self.layers.active for layer in self.chain(top)} & known
         for file in set(record.kept) & self.layers.ours:
             self._fix(
                 file,
                 "somebody put the VM back on an older image, so only this file may have what was written "
                 "last; delete it by hand when you know that nobody needs it",
             )
-        for file in sorted(self.layers.ours - self.layers.present):
+        for file in sorted(self.layers.ours - self.layers.active):
             made = record.made.get(file)
             if not current.intersection(self.chain(file)):
                 self.detached[file] = made.target if made else ""
@@ -121,8 +121,8 @@ class Forest:
     def unneeded(self) -> list[str]:
         """Return the overlays of ours on which nothing of the VM is, or is based; somebody else's may be based on them."""
         layers = self.layers
-        own = layers.ours | layers.states | layers.present
-        return sorted(one for one in layers.ours - layers.states - layers.present if own.isdisjoint(layers.above(one)))
+        own = layers.ours | layers.frozen | layers.active
+        return sorted(one for one in layers.ours - layers.frozen - layers.active if own.isdisjoint(layers.above(one)))
 
     def used_by_others(self, file: str) -> bool:
         """Whether somebody beside the VM uses a layer, or nobody can tell."""

@@ -71,8 +71,8 @@ def survey(
     believed -= {layer for top in present.values() for layer in reader.chain(top)}
     layers = Layers(
         backing=backing,
-        states=states & backing.keys(),
-        present={*present.values(), *defined} & backing.keys(),
+        frozen=states & backing.keys(),
+        active={*present.values(), *defined} & backing.keys(),
         ours={file for file in ours & backing.keys() if backing[file] is not None},
         former={os.path.realpath(file) for file in record.former} & backing.keys(),
         # Whether libvirt knows of the snapshots inside or not.

@@ -132,7 +132,7 @@ def _see_pivot(handle: VmHandle, forest: Forest, top: str, base: str) -> None:
 def _require_unused(handle: VmHandle, file: str) -> None:
     """Read everything once more before a file that held data is deleted."""
     layers = handle.survey().layers
-    if file in layers.present or file in layers.states or layers.above(file):
+    if file in layers.active or file in layers.frozen or layers.above(file):
         raise KvmError(
             "verification_failed",
             f"{file} of {handle.name} is still in use by {layers.above(file) or 'the VM'} after its data was merged.",

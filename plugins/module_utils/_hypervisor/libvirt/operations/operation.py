@@ -91,7 +91,7 @@ def remove_unused(handle: VmHandle, files: Iterable[str]) -> None:
         return
     layers, users = handle.survey().layers, handle.around().users
     named = {os.path.realpath(file) for one in handle.saved() for file in (*one.overlays, str(one.memory_file))}
-    needed = layers.present | layers.states | named
+    needed = layers.active | layers.frozen | named
     handle.unlink(
         file
         for real, file in existing.items()

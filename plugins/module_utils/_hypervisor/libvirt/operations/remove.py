@@ -155,7 +155,7 @@ def close_record(handle: VmHandle) -> None:
         former=tuple(
             file
             for file in record.former
-            if (real := os.path.realpath(file)) in known and real not in forest.layers.states | forest.layers.present
+            if (real := os.path.realpath(file)) in known and real not in forest.layers.frozen | forest.layers.active
         ),
         journal=None,
     )

@@ -187,7 +187,7 @@ def _check_internal(handle: VmHandle, target: Saved, disks: dict[str, Disk]) -> 
         state, top = os.path.realpath(part.state), os.path.realpath(str(disks[part.target].source))
         if state != top:
             raise mixed_chain(handle.name, f"{target.name!r} is inside {part.state}, and the VM is on {top} now")
-        if layers.above(state) or state in layers.states - layers.fixed:
+        if layers.above(state) or state in layers.frozen - layers.fixed:
             raise mixed_chain(handle.name, f"{target.name!r} is inside {part.state}, which overlays are based on")
 
 
@@ -234,6 +234,6 @@ def _is_needed(vm: VirtualMachine, snapshot: Snapshot, forest: Forest, target: S
 
 def _dropped(forest: Forest, target: Saved) -> tuple[str, ...]:
     layers = forest.layers
-    layers.present -= {forest.tops[part.target] for part in target.disks if part.target in forest.tops}
+    layers.active -= {forest.tops[part.target] for part in target.disks if part.target in forest.tops}
     dropped = gone(steps(layers, merging=False))
     return tuple(forest.spelled.get(file, file) for file in dropped if not is_device(file))

@@ -60,8 +60,8 @@ class Disk:
     def layers(self) -> Layers:
         return Layers(
             backing=dict(self.backing),
-            states={state for state, _overlay in self.snapshots.values()},
-            present={self.present},
+            frozen={state for state, _overlay in self.snapshots.values()},
+            active={self.present},
             ours=(self.overlays | {overlay for _state, overlay in self.snapshots.values()}) & self.backing.keys(),
             former=set(self.former),
             fixed=set(self.fixed),
@@ -222,7 +222,7 @@ CHAIN: dict[str, Optional[str]] = {"root": None, "a": "root", "b": "a"}
 
 
 def layers(backing: dict[str, Optional[str]], **values: set[str]) -> Layers:
-    nobody: dict[str, set[str]] = {"states": set(), "present": set(), "ours": set(), "former": set()}
+    nobody: dict[str, set[str]] = {"frozen": set(), "active": set(), "ours": set(), "former": set()}
     return Layers(**{"backing": dict(backing), **nobody, **values})  # type: ignore[arg-type]
 
 
@@ -230,22 +230,22 @@ def layers(backing: dict[str, Optional[str]], **values: set[str]) -> Layers:
     ("values", "backing", "found"),
     [
         # The leaf, the middle and the root of two snapshots in a row.
-        ({"states": {"root"}, "former": {"a"}}, CHAIN, [Merge("b", "a", ())]),
-        ({"states": {"a"}, "former": {"root"}}, CHAIN, [Merge("a", "root", ("b",))]),
+        ({"frozen": {"root"}, "former": {"a"}}, CHAIN, [Merge("b", "a", ())]),
+        ({"frozen": {"a"}, "former": {"root"}}, CHAIN, [Merge("a", "root", ("b",))]),
         ({"former": {"root", "a"}}, CHAIN, [Merge("a", "root", ("b",)), Merge("b", "root", ())]),
         # Nobody's state, but another branch reads it.
-        ({"states": {"a"}, "former": {"root"}}, {**CHAIN, "c": "root"}, []),
+        ({"frozen": {"a"}, "former": {"root"}}, {**CHAIN, "c": "root"}, []),
         # Somebody else's overlay on it, or on what would be moved down.
         ({"former": {"root", "a"}}, {**CHAIN, "x": "root"}, [Merge("b", "a", ())]),
-        ({"former": {"root"}, "states": {"a"}}, {**CHAIN, "x": "a"}, []),
+        ({"former": {"root"}, "frozen": {"a"}}, {**CHAIN, "x": "a"}, []),
         # Snapshots inside an image.
         ({"former": {"root", "a"}, "fixed": {"a"}}, CHAIN, []),
-        ({"former": {"root"}, "states": {"a"}, "fixed": {"root"}}, CHAIN, []),
+        ({"former": {"root"}, "frozen": {"a"}, "fixed": {"root"}}, CHAIN, []),
         # An overlay that nothing needs, and one below it.
-        ({"ours": {"a", "b", "c", "d"}, "states": {"root"}}, {**CHAIN, "c": "a", "d": "c"}, [Drop("d"), Drop("c")]),
-        ({"ours": {"a", "b", "root"}, "present": {"root"}}, CHAIN, [Drop("b"), Drop("a")]),
+        ({"ours": {"a", "b", "c", "d"}, "frozen": {"root"}}, {**CHAIN, "c": "a", "d": "c"}, [Drop("d"), Drop("c")]),
+        ({"ours": {"a", "b", "root"}, "active": {"root"}}, CHAIN, [Drop("b"), Drop("a")]),
         # What was never ours.
-        ({"ours": set(), "present": {"root"}}, CHAIN, []),
+        ({"ours": set(), "active": {"root"}}, CHAIN, []),
         ({"ours": {"a"}, "former": {"a"}}, CHAIN, []),
         ({"former": {"gone"}}, CHAIN, []),
     ],
@@ -253,11 +253,11 @@ def layers(backing: dict[str, Optional[str]], **values: set[str]) -> Layers:
 def test_a_layer_goes_only_where_nobody_needs_it(
     values: dict[str, set[str]], backing: dict[str, Optional[str]], found: list[Step]
 ) -> None:
-    assert steps(layers(backing, **{"present": {"b"}, "ours": {"a", "b"}, **values})) == found
+    assert steps(layers(backing, **{"active": {"b"}, "ours": {"a", "b"}, **values})) == found
 
 
 def test_a_revert_merges_nothing() -> None:
-    known = layers({**CHAIN, "c": "root"}, present={"c"}, ours={"a", "b", "c"}, former={"root"})
+    known = layers({**CHAIN, "c": "root"}, active={"c"}, ours={"a", "b", "c"}, former={"root"})
     assert steps(known, merging=False) == [Drop("b"), Drop("a")]
     assert steps(known) == [Merge("c", "root", ())]
-    assert (known.present, known.backing, known.ours) == ({"root"}, {"root": None}, set())
+    assert (known.active, known.backing, known.ours) == ({"root"}, {"root": None}, set())

@@ -19,7 +19,7 @@ _BACKING: dict[str, Optional[str]] = {"/base": None, "/b": "/base", "/c": "/b", 
 
 
 def forest(top: str) -> Forest:
-    layers = Layers(_BACKING, states=set(), present={top}, ours=set(), former=set())
+    layers = Layers(_BACKING, frozen=set(), active={top}, ours=set(), former=set())
     return Forest(layers, tops={"vda": top}, running=False)
 
 
