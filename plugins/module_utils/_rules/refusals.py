@@ -226,3 +226,11 @@ def libvirt_error(vm: str, doing: str, code: int, text: str) -> KvmError:
         libvirt_code=code,
         libvirt_message=text,
     )
+
+
+def record_unusable(error: Exception) -> KvmError:
+    """Return the error of records, or locks, that cannot be read or written."""
+    remedy = (
+        "Nothing was changed. Run the task as root (become: true), and make room on that file system if it is full."
+    )
+    return KvmError("record_unusable", f"The records of this collection on the host cannot be used: {error}.", remedy)

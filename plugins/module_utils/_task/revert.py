@@ -15,8 +15,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals im
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_current, with_taken
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import in_order, otherwise
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet_room import without_room
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.room import without_room
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import plan_take
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError

@@ -18,8 +18,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memo
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.texts import check_texts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_taken
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet_room import without_room
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.room import without_room
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, SnapshotPlan

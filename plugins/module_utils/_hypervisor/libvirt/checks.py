@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
@@ -27,9 +26,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
     known_as,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import User
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
+    definition_changed,
+    definition_older,
+    frozen_image_written,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, image_disks
@@ -176,55 +179,3 @@ def refuse_spoiling(vm: str, images: Mapping[str, Image], snapshots: Iterable[Sa
                 disk=None,
                 file=file,
             )
-
-
-def definition_changed(vm: str, target: str, image: str, snapshot: str, overlay: str) -> KvmError:
-    """Return the error of a VM that is defined on an image older than its snapshots: two images may have its newest data."""
-    return KvmError(
-        "definition_changed",
-        f"Disk {target} of {vm} is defined on {image}, which snapshot {snapshot!r} has frozen. What the "
-        f"guest wrote after that snapshot is in {overlay}. Somebody put back an older definition, or "
-        "merged the overlay by other means.",
-        f"Nothing was changed. Do not start {vm} before you know which of the two files it needs: a write "
-        f"to the older one destroys the newer one. Either put the disk back on {overlay} (virsh edit "
-        f"{vm}), or have libvirt forget the snapshot (virsh snapshot-delete {vm} {shlex.quote(snapshot)} "
-        "--metadata), which keeps every file.",
-        disk=target,
-        image=image,
-        snapshot=snapshot,
-        overlay=overlay,
-    )
-
-
-def definition_older(vm: str, target: str, image: str, last: str) -> KvmError:
-    """Return the error of a VM that is defined on an overlay of ours that is not the one it was on last."""
-    return KvmError(
-        "definition_changed",
-        f"Disk {target} of {vm} is defined on {image}; when this collection last changed {vm}, the disk was on {last}, which is "
-        "still there. Somebody put back an older definition.",
-        f"Nothing was changed. Do not start {vm} before you know which of the two it needs. Either put the disk back on {last} "
-        f"(virsh edit {vm}) or, where {image} is right, move the other file to another directory. Then run the task again.",
-        disk=target,
-        image=image,
-        snapshot=None,
-        overlay=last,
-    )
-
-
-def frozen_image_written(vm: str, image: str, snapshot: str, user: User) -> KvmError:
-    """Return the error of an image that holds a snapshot's state and that another VM is defined to write to."""
-    return KvmError(
-        "frozen_image_written",
-        f"{image} holds snapshot {snapshot!r} of {vm}, and {user} is defined to write to it.",
-        f"Nothing was changed. Give {user} a copy or an overlay of its own, or take that disk away from "
-        "it. Then run the task again.",
-        image=image,
-        snapshot=snapshot,
-        user=str(user),
-    )
-
-
-def in_use(vm: str, file: str, why: str, remedy: str) -> KvmError:
-    """Return the error of a layer that somebody beside the VM has in use."""
-    message = f"A layer of {vm} cannot be merged now: {file} is in use, {why}."
-    return KvmError("file_in_use", message, f"Nothing was changed. {remedy} Then run the task again.", file=file)

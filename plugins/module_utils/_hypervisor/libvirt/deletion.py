@@ -17,6 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_device,
     still_open,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import needed
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
@@ -69,20 +70,10 @@ def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> list[str]:
         unknown = around.why_unknown(file)
         users += [f"nobody can tell who needs it ({unknown})"] if unknown else []
         if users:
-            raise _needed(vm, file, list(dict.fromkeys(users)))
+            raise needed(vm, file, list(dict.fromkeys(users)))
     ordered: list[str] = []
     while len(ordered) < len(going):
         left = [file for file in going if file not in ordered]
         # Headers that name each other in a circle are none of ours, and must not hold up anything.
         ordered += [file for file in left if set(above[file]).issubset(ordered)] or left
     return [going[file] for file in ordered]
-
-
-def _needed(vm: str, file: str, users: list[str]) -> KvmError:
-    return KvmError(
-        "file_in_use",
-        f"{file}, which {vm} does not need any more, is needed by {' and '.join(users)}.",
-        "No file was deleted. Run the task again: it looks at what is there first.",
-        file=file,
-        users=users,
-    )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import record_unusable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
@@ -67,11 +68,3 @@ def _locked(descriptor: int, vm: str, deadline: Deadline) -> KvmError:
         "Nothing was changed. Wait for it, or give a longer timeout.",
         pid=holder,
     )
-
-
-def record_unusable(error: Exception) -> KvmError:
-    """Return the error of records, or locks, that cannot be read or written."""
-    remedy = (
-        "Nothing was changed. Run the task as root (become: true), and make room on that file system if it is full."
-    )
-    return KvmError("record_unusable", f"The records of this collection on the host cannot be used: {error}.", remedy)

@@ -21,10 +21,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.lock import (
     held,
     lock,
-    record_unusable,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import Identity, ImageNote
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import record_newer
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import record_newer, record_unusable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.version import VERSION

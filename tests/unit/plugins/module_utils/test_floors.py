@@ -23,6 +23,7 @@ FLOORS = (
     ("module_utils/_hypervisor/libvirt/host",),
     ("module_utils/_hypervisor/libvirt/metadata",),
     ("module_utils/_hypervisor/libvirt/disks", "module_utils/_hypervisor/libvirt/guest"),
+    ("module_utils/_hypervisor/libvirt/refusals",),
     ("module_utils/_hypervisor/libvirt/deletion",),
     ("module_utils/_hypervisor/libvirt/vm",),
     ("module_utils/_hypervisor/libvirt/merge",),

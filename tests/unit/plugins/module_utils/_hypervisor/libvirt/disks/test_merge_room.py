@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks import room
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks import merge_room
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Drop, Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -28,15 +28,15 @@ def parts(*ranges: tuple[int, int]) -> list[dict[str, Any]]:
 def said(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What qemu-img says of an image, by command and path."""
     answers: dict[str, Any] = {}
-    monkeypatch.setattr(room, "_asked", lambda command, image, **_more: answers.get(f"{command} {image.file}"))
-    monkeypatch.setattr(room, "_free_beside", lambda _directory: 4 * MIB)
+    monkeypatch.setattr(merge_room, "_asked", lambda command, image, **_more: answers.get(f"{command} {image.file}"))
+    monkeypatch.setattr(merge_room, "_free_beside", lambda _directory: 4 * MIB)
     return answers
 
 
 def wanted(top: Image, base: Image) -> int:
     """Return the bytes that are said to be wanted; 0 where there is room."""
     try:
-        room.require_room("web01", {"/vm/top": top, "/vm/base": base}, STEPS)
+        merge_room.require_room("web01", {"/vm/top": top, "/vm/base": base}, STEPS)
     except KvmError as error:
         return int(error.details["wanted_bytes"])
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.hypervisor import MockHypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.room import without_room
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet_room import without_room
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import plan, state_file
 
 MIB = 1 << 20

@@ -1,0 +1,74 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What this backend alone refuses, in words; what several refuse is in `_rules/refusals.py`."""
+
+from __future__ import annotations
+
+import shlex
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import User
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+
+
+def definition_changed(vm: str, target: str, image: str, snapshot: str, overlay: str) -> KvmError:
+    """Return the error of a VM that is defined on an image older than its snapshots: two images may have its newest data."""
+    return KvmError(
+        "definition_changed",
+        f"Disk {target} of {vm} is defined on {image}, which snapshot {snapshot!r} has frozen. What the "
+        f"guest wrote after that snapshot is in {overlay}. Somebody put back an older definition, or "
+        "merged the overlay by other means.",
+        f"Nothing was changed. Do not start {vm} before you know which of the two files it needs: a write "
+        f"to the older one destroys the newer one. Either put the disk back on {overlay} (virsh edit "
+        f"{vm}), or have libvirt forget the snapshot (virsh snapshot-delete {vm} {shlex.quote(snapshot)} "
+        "--metadata), which keeps every file.",
+        disk=target,
+        image=image,
+        snapshot=snapshot,
+        overlay=overlay,
+    )
+
+
+def definition_older(vm: str, target: str, image: str, last: str) -> KvmError:
+    """Return the error of a VM that is defined on an overlay of ours that is not the one it was on last."""
+    return KvmError(
+        "definition_changed",
+        f"Disk {target} of {vm} is defined on {image}; when this collection last changed {vm}, the disk was on {last}, which is "
+        "still there. Somebody put back an older definition.",
+        f"Nothing was changed. Do not start {vm} before you know which of the two it needs. Either put the disk back on {last} "
+        f"(virsh edit {vm}) or, where {image} is right, move the other file to another directory. Then run the task again.",
+        disk=target,
+        image=image,
+        snapshot=None,
+        overlay=last,
+    )
+
+
+def frozen_image_written(vm: str, image: str, snapshot: str, user: User) -> KvmError:
+    """Return the error of an image that holds a snapshot's state and that another VM is defined to write to."""
+    return KvmError(
+        "frozen_image_written",
+        f"{image} holds snapshot {snapshot!r} of {vm}, and {user} is defined to write to it.",
+        f"Nothing was changed. Give {user} a copy or an overlay of its own, or take that disk away from "
+        "it. Then run the task again.",
+        image=image,
+        snapshot=snapshot,
+        user=str(user),
+    )
+
+
+def in_use(vm: str, file: str, why: str, remedy: str) -> KvmError:
+    """Return the error of a layer that somebody beside the VM has in use."""
+    message = f"A layer of {vm} cannot be merged now: {file} is in use, {why}."
+    return KvmError("file_in_use", message, f"Nothing was changed. {remedy} Then run the task again.", file=file)
+
+
+def needed(vm: str, file: str, users: list[str]) -> KvmError:
+    """Return the error of a file that was to be deleted, and that somebody needs."""
+    return KvmError(
+        "file_in_use",
+        f"{file}, which {vm} does not need any more, is needed by {' and '.join(users)}.",
+        "No file was deleted. Run the task again: it looks at what is there first.",
+        file=file,
+        users=users,
+    )
