@@ -126,7 +126,7 @@ def test_memory_that_is_not_saved_in_time_is_given_up_cleanly(planted: Planted) 
 
 def test_a_refusal_of_libvirt_leaves_nothing_behind(planted: Planted) -> None:
     reset_vm(planted.host, "off01")
-    entry = only(planted.snapshot("take.to_xml = lambda *_: '<domainsnapshot><disks><disk/>'", "off01", "bad"))
+    entry = only(planted.snapshot("taking.to_xml = lambda *_: '<domainsnapshot><disks><disk/>'", "off01", "bad"))
     assert entry["error_code"] == "libvirt_error"
     assert files_of(planted.host, "off01") == {"off01.qcow2"}
 

@@ -16,6 +16,7 @@ BACKEND = "ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.
 TESTS = next(path for path in Path(__file__).resolve().parents if path.name == "tests")
 STEP = re.compile(r'"((?:operations|merge|vm)[\w.]*):([\w.]+)"')
 PLANTED = re.compile(r"[\"(](\w+)((?:\.\w+)?), '(\w+)'")
+ASSIGNED = re.compile(r"\b(\w+)()\.(\w+) = ")
 
 
 def steps() -> list[tuple[str, str]]:
@@ -28,7 +29,8 @@ def steps() -> list[tuple[str, str]]:
             module, _as, alias = name.partition(" as ")
             known[alias or module] = f"{package}.{module}"
     for file in sorted((TESTS / "system").glob("test_*.py")):
-        for module, owner, name in PLANTED.findall(file.read_text("utf-8")):
+        text = file.read_text("utf-8")
+        for module, owner, name in [*PLANTED.findall(text), *ASSIGNED.findall(text)]:
             if module in known:
                 found.append((known[module], f"{owner}.{name}".lstrip(".")))
     return sorted(set(found))
@@ -39,7 +41,7 @@ def test_what_a_fault_is_planted_before_is_there(module: str, path: str) -> None
     owner = importlib.import_module(BACKEND + module)
     for name in path.split("."):
         owner = getattr(owner, name)
-    assert callable(owner)
+    assert owner is not None
 
 
 def test_the_texts_are_found() -> None:
