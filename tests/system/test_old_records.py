@@ -27,7 +27,7 @@ __all__ = ("planted",)
 
 FIXTURES = ROOT / "tests/fixtures/records"
 _HOSTS = [spec.name for spec in FLEET]
-_SAYS = {"finished": "Finished|had taken", "undone": "Undid|Cleared up"}
+_SAYS = {"finished": "Finished|had taken", "undone": "Undid|Removed what"}
 _AFTER = "after"  # a snapshot that only the test takes
 _ON_HOST = "/run/records/world_of_old.py"
 _CALLS = {"take": FieldVm.take, "revert": FieldVm.revert, "remove": FieldVm.remove}
