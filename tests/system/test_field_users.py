@@ -287,6 +287,10 @@ def test_an_orphan_on_which_somebody_elses_overlay_is_based(make_vm: MakeVm) -> 
     entry = agreed(vm.prune, orphans=True)[1]
     assert (entry["error_code"], entry["orphans_removed"]) == (None, [])
     assert vm.reads(clone, 42)
+    notes = [note for note in well(vm.take("s2"))["notes"] if overlays[-1] in note]
+    assert notes
+    assert not names(notes, "orphans: true"), "it is told to run what deletes nothing"
+    assert names(notes, "may need them"), notes
 
 
 def test_a_definition_of_between_two_snapshots(make_vm: MakeVm) -> None:

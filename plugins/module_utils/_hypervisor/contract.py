@@ -110,7 +110,7 @@ class Hypervisor(ABC):
         """Remove the plan's one snapshot, verify it and tell what came of it; the VM's lock is held.
 
         ``bandwidth`` is in MiB/s, 0 for no limit. Raises ``timeout`` or ``merge_failed`` where the VM goes on as before
-        and the next run continues, ``apparmor_denied`` when nothing has changed, or ``verification_failed``.
+        and the next run continues, ``apparmor_denied`` or ``busy`` when nothing has changed, or ``verification_failed``.
         """
 
     @abstractmethod

@@ -89,8 +89,6 @@ def _unprotected(vm: VirtualMachine, snapshots: Sequence[Snapshot]) -> Sequence[
     if protected:
         # Without it the task asks for a disk-only snapshot of that name, which is refused.
         memory = " and include_memory: true" if any(one.include_memory for one in snapshots if one.protected) else ""
-        # Without it the task asks for a disk-only snapshot of that name, which is refused.
-        memory = " and include_memory: true" if any(one.include_memory for one in snapshots if one.protected) else ""
         raise KvmError(
             "snapshot_protected",
             f"{vm.name}: {', '.join(map(repr, protected))} {'is' if len(protected) == 1 else 'are'} protected.",

@@ -154,10 +154,9 @@ def _act(
         recovered = Recovery("")
         try:
             if vm.operation:
-                recovery = hypervisor.recover(vm, deadline)
-                recovered = recovery
+                recovered = hypervisor.recover(vm, deadline)
                 vm = hypervisor.inspect(vm_id)
-                if recovery.finished and before.operation and action.is_done_by(before.operation, vm):
+                if recovered.finished and before.operation and action.is_done_by(before.operation, vm):
                     done = Nothing(vm, "nothing else was to be done", vm.find(before.operation.snapshot))
                     return _after_recovery(_outcome_of(vm_id, done, limits), before, recovered)
             return _after_recovery(_act_on(hypervisor, vm, action, limits, deadline), before, recovered)

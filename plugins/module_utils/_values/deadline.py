@@ -5,8 +5,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import queue
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Optional, TypeVar, cast
+
+_T = TypeVar("_T")
 
 
 class Deadline:
@@ -32,3 +40,23 @@ class Pace:
 
     bandwidth: int
     deadline: Deadline
+
+
+def within(seconds: float, ask: Callable[[], _T]) -> _T:
+    """Return what a function returns; raise `TimeoutError` where it hangs (its thread stays behind)."""
+    answers: queue.SimpleQueue[tuple[Optional[_T], Optional[Exception]]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put((ask(), None))
+        except Exception as error:  # noqa: BLE001 - raised again below, in the thread that asks
+            answers.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+    if error:
+        raise error
+    return cast("_T", answer)

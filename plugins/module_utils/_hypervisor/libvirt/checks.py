@@ -111,6 +111,8 @@ def _is_left(record: Record, last: str, image: str, snapshots: Iterable[Saved]) 
 
     Whoever copies or commits the disk elsewhere takes its data along; another overlay of ours has older data.
     """
+    if os.path.realpath(image) == os.path.realpath(last):
+        return False
     ours = {*record.overlays, *record.made, *(os.path.realpath(file) for one in snapshots for file in one.overlays)}
     made = record.made.get(last)
     if (

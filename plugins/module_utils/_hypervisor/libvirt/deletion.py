@@ -27,7 +27,7 @@ def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str],
     Raises ``file_in_use`` or ``file_not_removed``.
     """
     going = _in_order(vm, around, files)
-    for file, pid in still_open(going).items():
+    for file, pid in still_open(going.values()).items():
         raise KvmError(
             "file_in_use",
             f"Process {pid} has {file} of {vm} open, although neither libvirt nor another image needs it.",
@@ -37,11 +37,12 @@ def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str],
             file=file,
             pid=pid,
         )
-    for file in going:
-        if is_device(file):
+    directories = set()
+    for real, file in going.items():
+        if is_device(real):
             continue  # what is on it is needed no more, and whose it is to be next is not for us to say
         try:
-            os.unlink(os.path.realpath(file))  # a link of somebody's stays
+            os.unlink(real)  # a link of somebody's stays
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -51,13 +52,14 @@ def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str],
                 "The VM is as it should be. Make the file deletable, and run the task again.",
             ) from error
         deleted.append(file)
-    for directory in {os.path.dirname(file) for file in going}:
+        directories.add(os.path.dirname(file))
+    for directory in directories:
         with suppress(libvirt.libvirtError):  # no pool there, or one that is busy and will refresh itself
             connection.storagePoolLookupByTargetPath(directory).refresh(0)
 
 
-def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> list[str]:
-    """Return what is about to be deleted, an overlay before what it is based on; looked at for the last time.
+def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> dict[str, str]:
+    """Return what is about to be deleted, an overlay before what it is based on, by real paths; looked at for the last time.
 
     Raises ``file_in_use`` where anybody else needs one of them.
     """
@@ -76,4 +78,4 @@ def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> list[str]:
         left = [file for file in going if file not in ordered]
         # Headers that name each other in a circle are none of ours, and must not hold up anything.
         ordered += [file for file in left if set(above[file]).issubset(ordered)] or left
-    return [going[file] for file in ordered]
+    return {file: going[file] for file in ordered}

@@ -54,7 +54,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import overlay_dir_unusable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
     Done,
     Recovery,
@@ -106,11 +105,8 @@ class LibvirtHypervisor(Hypervisor):
         handle, xml = self._handle(vm.id), of_libvirt(vm).xml
         with translated(vm.name, "reading the disks"):
             found = StorageReader(self._connection, self._records, self._host_files).read(vm, xml, handle.native)
-        return (
-            with_neighbours(handle, found)
-            if vm.snapshots or handle.record().overlays or handle.record().active
-            else found
-        )
+        record = handle.record()
+        return with_neighbours(handle, found) if vm.snapshots or record.overlays or record.active else found
 
     def plan_take(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         return self._of(Take, vm).plan(vm, request)
@@ -175,11 +171,8 @@ class LibvirtHypervisor(Hypervisor):
         handle = self._handle(vm.id)
         kept = {one.file for one in leftovers(vm.name, handle.survey(), handle.saved()) if one.given_up_by_name}
         going = tuple(file for file in files if file in kept.union(found))
-        try:
+        with handle.telling_removed():
             handle.unlink(going)
-        except KvmError as error:
-            error.files_removed = tuple(handle.removed)
-            raise
         return tuple(handle.removed)
 
     def _handle(self, vm_id: VmId) -> VmHandle:

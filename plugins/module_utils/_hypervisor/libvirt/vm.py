@@ -43,6 +43,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import before_merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import removed_meanwhile
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
 _INACTIVE, _SECURE = 2, 1  # virDomainXMLFlags
@@ -57,7 +58,7 @@ class VmHandle:
         self,
         connection: Any,
         native: Any,
-        domain: VmId,
+        vm_id: VmId,
         *,
         version: int,
         records: Records,
@@ -65,8 +66,8 @@ class VmHandle:
     ) -> None:
         self.connection = connection
         self.native = native
-        self.id = domain
-        self.name = domain.name
+        self.id = vm_id
+        self.name = vm_id.name
         self.version = version
         self.records = records
         self.host_files = host_files
@@ -95,22 +96,22 @@ class VmHandle:
         return found
 
     def active(self) -> bool:
-        """Whether the domain has a QEMU process."""
+        """Whether the VM has a QEMU process."""
         return bool(self._once("active", "asking whether it runs", self.native.isActive))
 
     def xml(self) -> Any:
-        """Return the domain as it runs, or as it is defined where it does not."""
+        """Return the VM as it runs, or as it is defined where it does not."""
         if not self.active():
             return self.definition()
         return self._once("xml", "reading the VM", lambda: read_domain(self.native))
 
     def definition(self) -> Any:
-        """Return the domain as its next start will have it."""
+        """Return the VM as its next start will have it."""
         flags = _INACTIVE | _SECURE
         return self._once("definition", "reading its definition", lambda: read_domain(self.native, flags))
 
     def disk(self, target: str) -> Disk:
-        """Return a disk as the domain has it now."""
+        """Return a disk as the VM has it now."""
         return next(disk for disk in disks(self.xml()) if disk.target == target)
 
     def tops(self) -> list[tuple[str, str]]:
@@ -218,6 +219,15 @@ class VmHandle:
             changed = agree(self.native, self.version, found, (current, called), disk=disk, unnamed=unnamed)
         if changed and self._seen is not None:
             del self._seen["saved"], self._seen["current"]
+
+    @contextmanager
+    def telling_removed(self) -> Iterator[None]:
+        """Add to an error of the block which files were removed before it."""
+        try:
+            yield
+        except KvmError as error:
+            error.files_removed = tuple(self.removed)
+            raise
 
     def never_was(self, files: Iterable[str]) -> None:
         """Take files that this very run had made off those that it removed."""

@@ -33,6 +33,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.t
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.vm import virtual_machine
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import from_json, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     merge_timeout,
     not_as_told,
@@ -142,8 +143,7 @@ class MockHypervisor(Hypervisor):
         seconds = self._begin(plan.vm.id, "revert", plan.snapshot.name)
         self._wait(plan.vm.id, min(seconds, deadline.remaining()))
         with self._end(plan.vm.id) as state:
-            go_back(state, plan)
-        return Done(plan.notes, plan.dropped)
+            return Done(plan.notes, gone(go_back(state, plan)))
 
     def plan_remove(
         self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
@@ -155,8 +155,7 @@ class MockHypervisor(Hypervisor):
         seconds = self._begin(plan.vm.id, "remove", snapshot.name)
         self._merge(plan, max(seconds, self._merge_seconds(plan, bandwidth)), deadline)
         with self._end(plan.vm.id) as state:
-            forget(state, plan.vm, snapshot.name)
-        return Done(plan.notes, plan.dropped)
+            return Done(plan.notes, forget(state, plan.vm, snapshot.name).files)
 
     def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
         """Finish a removal, since merging goes one way; undo the others, whose one step is the last."""

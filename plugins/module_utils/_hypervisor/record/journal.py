@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a run writes down on the host before its first step, so that the next one can finish or undo it.
 
-On disk every journal has the same keys, also those that are of no use to its kind: a release before 0.2 wrote and reads them so.
+On disk every journal has the same keys, also those that are of no use to its kind: earlier releases wrote and read them so.
 """
 
 from __future__ import annotations

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import errno
-import queue
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Callable, TypeVar
@@ -16,6 +14,7 @@ from urllib.parse import urlsplit
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import libvirt_error, vm_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import MEMORY_HINTS, memory_blocked
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import within
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 # virterror.h; written out since old bindings lack some of the names.
@@ -33,23 +32,13 @@ def open_connection(uri: str) -> Any:
     _check_uri(uri)
     # Without a handler of ours libvirt prints every error to stderr, into the middle of Ansible's output.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    # A daemon that hangs accepts a connection and never answers: libvirt would wait for ever.
-    threading.Thread(target=_open, args=(uri, answers), daemon=True).start()
     try:
-        answer = answers.get(timeout=_OPEN_SECONDS)
-    except queue.Empty:
+        # A daemon that hangs accepts a connection and never answers: libvirt would wait for ever.
+        return within(_OPEN_SECONDS, lambda: libvirt.open(uri))
+    except TimeoutError:
         raise _hanging(uri) from None
-    if isinstance(answer, libvirt.libvirtError):
-        raise _connection_error(uri, answer) from answer
-    return answer
-
-
-def _open(uri: str, answers: queue.SimpleQueue[Any]) -> None:
-    try:
-        answers.put(libvirt.open(uri))
     except libvirt.libvirtError as error:
-        answers.put(error)
+        raise _connection_error(uri, error) from error
 
 
 def _hanging(uri: str) -> KvmError:

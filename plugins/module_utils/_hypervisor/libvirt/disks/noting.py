@@ -13,8 +13,13 @@ from datetime import datetime
 from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import Frozen
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import identity
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, snapshot_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
+    Made,
+    Record,
+    snapshot_key,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import (
     UNPROVEN,
     ImageNote,
@@ -56,6 +61,11 @@ def with_taken(record: Record, one: Saved, states: States) -> Record:
     notes = {file: frozen.noted(file, form, serial) for file, form in files.items()}
     kept = {file: note for file, note in record.images.items() if file not in files}
     return replace(record, images={**kept, **_with_states(notes, states)}, serial=serial)
+
+
+def made_of(overlays: Mapping[str, str]) -> dict[str, Made]:
+    """Return what is noted of overlays that were just made, given by target."""
+    return {os.path.realpath(file): Made(target, identity(file)) for target, file in overlays.items()}
 
 
 def looked_at(record: Record, snapshots: Collection[Saved]) -> Record:

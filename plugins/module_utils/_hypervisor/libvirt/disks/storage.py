@@ -82,20 +82,20 @@ class StorageReader:
         record = self._records.read(vm.id)
         chains = [read(disk) for disk in image_disks(xml)]
         strangers = self._strangers(vm, native, chains, {*record.overlays, *record.former})
-        made = self._orphans(strangers, vm, record)
-        others = [file for file in strangers if file not in made]
+        orphans = self._orphans(strangers, vm, record)
+        others = [file for file in strangers if file not in orphans]
         why = (
             f"based on an image of {vm.name} that no VM and no snapshot uses; while they are there, layers "
             "cannot be merged"
         )
         notes = []
-        if made:
+        if orphans:
             how = f"To delete them, run vm_snapshot_prune with vms: {vm.name} and orphans: true"
-            notes.append(f"there are overlays {why}: {', '.join(made)}. {how}")
+            notes.append(f"there are overlays {why}: {', '.join(orphans)}. {how}")
         if others:
             how = (
-                "This collection did not make them and never deletes them: look at them, and delete by hand "
-                "those that nobody needs"
+                "This collection does not delete them: somebody else made them, or may need them. Look at each, and "
+                "delete by hand those that nobody needs"
             )
             notes.append(f"there are overlays {why}: {', '.join(others)}. {how}")
         return tuple(notes)

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import queue
 import re
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Optional, TypeVar, cast
+from typing import TypeVar
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import within
 
 _T = TypeVar("_T")
 
@@ -78,23 +77,8 @@ class Mounts:
 
 
 def in_time(ask: Callable[[], _T]) -> _T:
-    """Return what a function returns; raise `TimeoutError` where it hangs in the kernel (its thread stays behind)."""
-    answers: queue.SimpleQueue[tuple[Optional[_T], Optional[Exception]]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            answers.put((ask(), None))
-        except Exception as error:  # noqa: BLE001 - raised again below, in the thread that asks
-            answers.put((None, error))
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        answer, error = answers.get(timeout=_ANSWER_SECONDS)
-    except queue.Empty:
-        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
-    if error:
-        raise error
-    return cast("_T", answer)
+    """Return what a function finds on a file system or device; raise `TimeoutError` where that does not answer."""
+    return within(_ANSWER_SECONDS, ask)
 
 
 def _answers(point: str) -> bool:

@@ -18,7 +18,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
@@ -77,11 +76,8 @@ class Operation(ABC, Generic[Wish, Plan, Noted]):
 
     def _with_files(self, work: Callable[[], Outcome]) -> Outcome:
         """Tell which files were removed, also where the work failed after that."""
-        try:
+        with self._handle.telling_removed():
             return replace(work(), files_removed=tuple(self._handle.removed))
-        except KvmError as error:
-            error.files_removed = tuple(self._handle.removed)
-            raise
 
 
 def remove_unused(handle: VmHandle, files: Iterable[str]) -> None:

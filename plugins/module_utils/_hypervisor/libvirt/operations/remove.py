@@ -82,8 +82,11 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
 
     def _require_as_planned(self, plan: PlannedRemoval) -> None:
         """Raise ``busy`` where the disks are not as the plan has them: planning may take a minute where room is scarce."""
-        handle, based = self._handle, plan.forest.layers if plan.forest else None
-        if tuple(handle.tops()) != plan.tops or (based and self._is_built_upon(based)):
+        handle, forest = self._handle, plan.forest
+        with handle.seen_once():
+            moved = tuple(handle.tops()) != plan.tops
+            turned = forest is not None and handle.active() != forest.running
+        if moved or turned or (forest and self._is_built_upon(forest.layers)):
             raise changed_meanwhile(handle.name)
 
     def _is_built_upon(self, layers: Layers) -> bool:

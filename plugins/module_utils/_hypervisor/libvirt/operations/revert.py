@@ -29,7 +29,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     create_overlay,
     read_image,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import identity
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.noting import made_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     of_unlabelled,
 )
@@ -60,7 +60,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     RevertPhase,
     now,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Made
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, RevertPlan
@@ -136,8 +135,8 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
 
     def _commit(self, journal: RevertJournal) -> None:
         record = self._handle.record()
-        made = {os.path.realpath(file): Made(disk, identity(file)) for disk, file in journal.overlays.items()}
-        self._handle.write(replace(record, journal=journal, made={**record.made, **made}), durable=True)
+        made = {**record.made, **made_of(journal.overlays)}
+        self._handle.write(replace(record, journal=journal, made=made), durable=True)
 
     def _note(self, journal: RevertJournal) -> None:
         self._handle.write(replace(self._handle.record(), journal=journal), durable=True)

@@ -14,10 +14,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.noting import (
     is_soon,
+    made_of,
     states_of,
     with_taken,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import identity
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import open_now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     of_unlabelled,
@@ -40,7 +40,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import TakeJournal
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
-    Made,
     Record,
     SnapshotNote,
     snapshot_key,
@@ -88,8 +87,7 @@ def _with_late_note(record: Record, taken: Saved, every: Iterable[Saved]) -> Rec
     if key in record.snapshots:
         return record
     overlays = {part.target: os.path.realpath(part.overlay) for part in taken.disks if part.overlay}
-    made = {file: Made(target, identity(file)) for target, file in overlays.items()}
-    record = replace(record, made={**record.made, **made}, active={**record.active, **overlays})
+    record = replace(record, made={**record.made, **made_of(overlays)}, active={**record.active, **overlays})
     soon = is_soon(taken)  # else somebody may have written to its images meanwhile
     record = with_taken(record, taken, states_of(every)) if soon else record
     note = SnapshotNote(serial=record.serial if soon else 0)

@@ -30,6 +30,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.noting import (
     States,
+    made_of,
     states_of,
     with_taken,
 )
@@ -38,7 +39,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     guest_still_frozen,
     with_frozen_guest,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import identity
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     QemuUser,
 )
@@ -58,7 +58,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import TakeJournal, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
-    Made,
     SnapshotNote,
     snapshot_key,
 )
@@ -139,14 +138,13 @@ class Taking:
         states = {**_states(self._plan), **states_of([found])}
         record = with_taken(handle.record(), found, states)
         note = SnapshotNote(freeze.held, True, planned.protected, dict(planned.labels), record.serial)
-        made = {os.path.realpath(str(one.file)): Made(one.target, identity(str(one.file))) for one in planned.disks}
+        overlays = {one.target: os.path.realpath(str(one.file)) for one in planned.disks}
         noted = {**record.snapshots, snapshot_key(found.name, found.created_at): note}
-        active = {one.target: os.path.realpath(str(one.file)) for one in planned.disks}
         record = replace(
             record,
             snapshots=noted,
-            made={**record.made, **made},
-            active={**record.active, **active},
+            made={**record.made, **made_of(overlays)},
+            active={**record.active, **overlays},
             journal=None,
         )
         handle.write(record)
