@@ -38,6 +38,7 @@ ON_FILES = (
 
 TOO_LONG = 60 * 60  # seconds: a gate that hangs must not cost the table
 PYTEST_SUMMARY = re.compile(r"^=+ (.*\d (?:passed|failed|skipped|errors?)\b.*) in [\d.]+s.*=+$", re.MULTILINE)
+PYTEST_FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.*)$", re.MULTILINE)
 REMARK = re.compile(r"^(?:SKIPPED|NOTE): (.*)$", re.MULTILINE)
 
 
@@ -48,6 +49,7 @@ class Result:
     seconds: float
     remarks: tuple[str, ...]
     tests: Counter[str]
+    red: tuple[str, ...] = ()  # the tests that failed, each with pytest's reason
 
     def line(self) -> str:
         return f"{self.gate:<16}{self.status:<9}{self.seconds:>5.0f} s  {'; '.join(self.remarks)}".rstrip()
@@ -74,7 +76,8 @@ def run(gate: str) -> Result:
             output.write(f"NOTE: ended after {TOO_LONG} s\n")
     text = log.read_text(encoding="utf-8", errors="replace")
     status = "FAILED" if failed else "skipped" if re.search("^SKIPPED: ", text, re.MULTILINE) else "ok"
-    result = Result(gate, status, time.monotonic() - started, tuple(REMARK.findall(text)), tests(text, status))
+    seconds, red = time.monotonic() - started, tuple(PYTEST_FAILED.findall(text))
+    result = Result(gate, status, seconds, tuple(REMARK.findall(text)), tests(text, status), red)
     shown = text if failed else ""
     print(shown + result.line(), flush=True)
     return result
@@ -104,6 +107,10 @@ def main() -> int:
 
     print("\n" + "\n".join(result.line() for result in results))
     print(f"\n{time.monotonic() - started:.0f} s, logs in {LOGS.relative_to(ROOT)}")
+    # Again at the very end: of a long log often only the last lines are kept.
+    for result in results:
+        for test in result.red:
+            print(f"{result.gate}: {test}")
     total = sum((result.tests for result in results), Counter[str]())
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
     return int(any(result.status == "FAILED" for result in results))
