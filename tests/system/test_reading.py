@@ -9,7 +9,10 @@ import json
 
 import pytest
 
-from .field import MakeVm
+from .field import MakeVm, make_vm
+from .planted import planted
+
+__all__ = ("make_vm", "planted")
 
 # The map of who uses what lists the snapshots of all VMs: that is counted apart.
 _COUNT = """
