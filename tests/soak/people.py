@@ -227,7 +227,7 @@ class People(World):
             reads = choice.any % 3 == 0
             self._define("soak-rescue", path=image[0], format=image[1], readonly=reads)
             if not reads:
-                self.standing["rescue"] = "soak-rescue"
+                self.standing["rescue"], self.rescued = "soak-rescue", image[0]
 
     def rescue_writes(self, choice: Choice) -> None:
         """It is started and writes; QEMU does not let it while the first one runs."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -56,6 +57,9 @@ class Steps(People):
         past = self.snapshots[name]
         self.must(not past.spoilt or done["notes"], f"UNTOLD: reverted to what others have changed: {done}")
         self.must(set(past.content) <= set(self.main), f"reverted disks that it has not: {done}")
+        if self.standing.pop("old definition", None):  # nobody can say whether that was meant: what was newest stays
+            for disk in self.main.values():
+                self.others[self.new_name("left")] = replace(disk, content=list(disk.content), vm="")
         for target, content in past.content.items():
             self.main[target].content = list(content)
         self.on = self.on if choice.power == "restore" else choice.power == "running"

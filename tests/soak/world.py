@@ -84,6 +84,7 @@ class World:
         self.others: dict[str, Disk] = {}
         self.snapshots: dict[str, Past] = {}
         self.standing: dict[str, Any] = {}
+        self.rescued = ""  # the image that "rescue" is on
         self.stamps: dict[str, list[int]] = {}
         self.chains: dict[str, list[list[str]]] = {}
 
@@ -135,7 +136,7 @@ class World:
             for target, (path, kind) in found["live"].items():
                 self.main[target].file, self.main[target].format = path, kind
         self.must(not found["damage"], found["damage"])
-        self._disks(found["contents"], spoils)
+        self._disks(found["contents"], spoils, by_others)
         self.must(set(found["snapshots"]) == set(self.snapshots), f"it has snapshots {sorted(found['snapshots'])}")
         for name, past in self.snapshots.items():
             self._past(name, past, found, by_others)
@@ -144,12 +145,17 @@ class World:
         self._info_says_it(found["info"])
         return found
 
-    def _disks(self, contents: dict[str, Content], spoils: bool) -> None:
+    def _disks(self, contents: dict[str, Content], spoils: bool, by_others: bool) -> None:
         for disk in [*self.main.values(), *self.others.values()]:
             there = contents.get(disk.file)
-            if spoils and there:
+            if there and (spoils or (by_others and self._is_written_below(disk))):
                 disk.content = there
             self.must(there == disk.content, f"LOST: {disk} now holds {there}")
+
+    def _is_written_below(self, disk: Disk) -> bool:
+        """Whether the VM itself writes to what somebody's disk is based on, since others have merged down to that."""
+        below = {layer for layer, _kind in self.chains.get(disk.file, ())[1:]}
+        return any(main.file in below for main in self.main.values())
 
     def _past(self, name: str, past: Past, found: dict[str, Any], by_others: bool) -> None:
         past.files = found["snapshots"][name]
@@ -170,7 +176,9 @@ class World:
         """One word says whether somebody must act; it must not say so of a VM that nobody mistreated."""
         self.must(not info["failed"], info["msg"])
         spoilt = [name for name, past in self.snapshots.items() if past.spoilt and past.proven]
-        if spoilt or {"old definition", "rescue"} & set(self.standing):
+        states = [path for past in self.snapshots.values() for path, _kind in past.files.values()]
+        frozen = {layer for path in states for layer, _format in self.chains[path]}
+        if spoilt or "old definition" in self.standing or (self.rescued in frozen and "rescue" in self.standing):
             self.must(info["look"] == "act", f"UNTOLD: {spoilt} spoilt, {set(self.standing)} stand: {info}")
         elif not self.reasons() and not any(past.written for past in self.snapshots.values()):
             self.must(info["look"] != "act", f"CRYING WOLF: {info}")

@@ -293,6 +293,29 @@ def test_an_orphan_on_which_somebody_elses_overlay_is_based(make_vm: MakeVm) -> 
     assert names(notes, "may need them"), notes
 
 
+@pytest.mark.parametrize("back", ["by a revert", "by an old definition"])
+def test_an_overlay_that_took_all_below_it_is_named_when_the_vm_has_left_it(make_vm: MakeVm, back: str) -> None:
+    """No header leads to it or from it any more, and it may have what was written last."""
+    vm = make_vm("fuweb", "vda", directory=HOME, start=True)
+    saved = vm.xml(inactive=True)
+    filled(vm)
+    overlay = vm.active_file("vda")
+    vm.host.run(["virsh", "blockpull", vm.name, "vda", "--wait"])
+    if back == "by a revert":
+        assert names(well(agreed(vm.revert, "s1")[1])["notes"], overlay)
+    well(agreed(vm.remove, "s1")[1])
+    vm.off()
+    if back == "by an old definition":
+        assert vm.info()["kept"] == []
+        vm.define(saved)
+    assert vm.reads(overlay, 42)
+    (kept,) = vm.info()["kept"]
+    assert (kept["file"], kept["target"], kept["why"]) == (overlay, "vda", "detached")
+    assert agreed(vm.prune, orphans=True)[1]["orphans_removed"] == []
+    assert agreed(vm.prune, detached=True)[1]["orphans_removed"] == [overlay]
+    assert not vm.exists(overlay)
+
+
 def test_a_definition_of_between_two_snapshots(make_vm: MakeVm) -> None:
     vm = make_vm("fuweb", "vda", directory=HOME, start=True)
     well(vm.take("s1"))

@@ -106,7 +106,7 @@ class LibvirtHypervisor(Hypervisor):
         with translated(vm.name, "reading the disks"):
             found = StorageReader(self._connection, self._records, self._host_files).read(vm, xml, handle.native)
         record = handle.record()
-        return with_neighbours(handle, found) if vm.snapshots or record.overlays or record.active else found
+        return with_neighbours(handle, found) if vm.snapshots or record.overlays or record.made else found
 
     def plan_take(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         return self._of(Take, vm).plan(vm, request)

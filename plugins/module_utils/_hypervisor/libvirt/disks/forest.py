@@ -10,13 +10,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import Image, read_image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import (
+    UNREADABLE,
+    HostFiles,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.identity import is_same
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import OnDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Made, Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS, Layers
 
 
@@ -38,7 +41,8 @@ class Forest:
     """All layers of one VM, by real paths. ``tops`` has the active layer of each disk, ``running`` whether QEMU has them.
 
     ``why`` says of a layer why it stays as it is or is not deleted; ``detached`` are overlays of disks that the VM no longer
-    has, with the disk's target; ``shared`` lie where other hosts may use them, ``others`` have users beside the VM.
+    has, with the disk's target; ``pulled`` are such into which others took all that was below; ``shared`` lie where other
+    hosts may use them, ``others`` have users beside the VM.
     """
 
     layers: Layers
@@ -48,6 +52,7 @@ class Forest:
     spelled: dict[str, str] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
     detached: dict[str, str] = field(default_factory=dict)
+    pulled: set[str] = field(default_factory=set)
     shared: set[str] = field(default_factory=set)
     others: set[str] = field(default_factory=set)
 
@@ -117,12 +122,33 @@ class Forest:
             elif mount.shared:
                 self.shared.add(file)
                 self._keep(file, f"it is on shared storage ({mount.kind} at {mount.point}), which another host may use")
+        for file, made in record.made.items():
+            if self._is_pulled(file, made, around):
+                self.pulled.add(file)
+                self.detached[file] = made.target
+                self.why[file] = "it has the data of a disk that the VM no longer has"
+
+    def _is_pulled(self, file: str, made: Made, around: Surroundings) -> bool:
+        """Whether an overlay of ours is based on nothing any more (``virsh blockpull``), and nobody is on it.
+
+        No chain leads to it or from it, so that only the record knows of the data in it.
+        """
+        layers, below = self.layers, self.layers.backing
+        if below.get(file) is not None or file in layers.frozen | layers.active or layers.above(file):
+            return False
+        if around.users.of(file, around.owner) or around.files.above(file) or not around.files.mounts.answers(file):
+            return False
+        try:
+            return is_same(made.identity, file) and read_image(file, "qcow2").backing_file is None
+        except UNREADABLE:
+            return False
 
     def unneeded(self) -> list[str]:
         """Return the overlays of ours on which nothing of the VM is, or is based; somebody else's may be based on them."""
         layers = self.layers
         own = layers.ours | layers.frozen | layers.active
-        return sorted(one for one in layers.ours - layers.frozen - layers.active if own.isdisjoint(layers.above(one)))
+        alone = {one for one in layers.ours - layers.frozen - layers.active if own.isdisjoint(layers.above(one))}
+        return sorted(alone | self.pulled)
 
     def used_by_others(self, file: str) -> bool:
         """Whether somebody beside the VM uses a layer, or nobody can tell."""

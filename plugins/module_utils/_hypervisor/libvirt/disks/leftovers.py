@@ -13,6 +13,8 @@ from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import SnapshotDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
 
 
@@ -32,7 +34,19 @@ def leftovers(vm: str, forest: Forest, snapshots: Iterable[Saved]) -> Iterator[L
             yield Leftover(file, why, forest.why[file], target, _last_written(file), snapshot)
 
 
+def left_whole(vm: str, forest: Forest, record: Record, overlays: Iterable[SnapshotDisk]) -> Iterator[Leftover]:
+    """Yield the overlays of ours that a VM leaves for new ones, and that are whole disks: others took all below into them.
+
+    They have no base (``virsh blockpull``), so that no header tells whose they are once the VM has left them.
+    """
+    for overlay in overlays:
+        top = forest.tops.get(overlay.target)
+        if top in record.made and forest.layers.backing.get(top) is None and top not in forest.layers.frozen:
+            yield _detached(vm, top, overlay.target, None, overlay.file)
+
+
 def _detached(vm: str, file: str, target: Optional[str], snapshot: Optional[str], now_on: Optional[str]) -> Leftover:
+    """Return the leftover that was the disk ``target`` of a VM, which is on ``now_on`` there, or has no such disk now."""
     written, disk = _last_written(file), target or "a disk"
     attach = [
         "virsh",

@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.headers import backing_files
@@ -50,7 +50,8 @@ _TICK = 50_000_000  # ns
 class _Header:
     inode: int
     changed: Optional[int]  # ns; None of a block device
-    backing: tuple[str, ...]
+    backing: tuple[str, ...]  # the files that the header names, by their real paths
+    based_on: tuple[Any, ...]  # those paths and, as a file may be moved, those files' keys when last looked at
 
 
 @dataclass
@@ -61,6 +62,10 @@ class _Directory:
     # Overlays by the path, and by the file, that they are based on.
     above: dict[Any, set[str]] = field(default_factory=dict)
     unknown: str = ""  # why not all that lies here could be looked at
+
+
+def _named(backing: tuple[str, ...]) -> tuple[Any, ...]:
+    return (*backing, *filter(None, map(file_key, backing)))
 
 
 class HostFiles:
@@ -153,10 +158,8 @@ class HostFiles:
         known.changed = changed if time.time_ns() - changed > _TICK else -1
         known.above = {}
         for overlay, header in headers.items():
-            for backing in header.backing:
-                for name in (backing, file_key(backing)):
-                    if name:
-                        known.above.setdefault(name, set()).add(overlay)
+            for name in header.based_on:
+                known.above.setdefault(name, set()).add(overlay)
 
     def _headers(
         self, directory: str, known: dict[str, _Header], thorough: bool, unread: list[str]
@@ -176,11 +179,13 @@ class HostFiles:
                     device = stat.S_ISBLK(entry.stat().st_mode)
                     changed = None if device else entry.stat().st_mtime_ns
                     if before and not device and (before.inode, before.changed) == (entry.inode(), changed):
-                        yield entry.path, before
+                        # The path may lead to another file by now.
+                        yield entry.path, replace(before, based_on=_named(before.backing))
                     else:
                         file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-                        backing = self._backing_of_device(file) if device else backing_files(file)
-                        yield file, _Header(entry.inode(), changed, tuple(map(os.path.realpath, backing)))
+                        read = self._backing_of_device(file) if device else backing_files(file)
+                        backing = tuple(map(os.path.realpath, read))
+                        yield file, _Header(entry.inode(), changed, backing, _named(backing))
             except OSError as error:
                 if error.errno not in _NOTHING_THERE:
                     unread.append(entry.name)

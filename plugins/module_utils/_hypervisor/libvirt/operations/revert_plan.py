@@ -29,7 +29,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_empty,
     read_chain,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import (
+    left_whole,
+    leftovers,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import is_device
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     QemuUser,
@@ -106,10 +109,13 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     if not resized and not _is_needed(vm, snapshot, forest, target, final):
         return RevertPlan(vm, snapshot, (), (), final, False, notes)
     dropped = _dropped(forest, target)
-    kept = tuple(
-        one
-        for one in leftovers(vm.name, forest, every)
-        if one.snapshot is None or one.why == "detached" or one.file in record.kept
+    kept = (
+        *left_whole(vm.name, forest, record, overlays),
+        *(
+            one
+            for one in leftovers(vm.name, forest, every)
+            if one.snapshot is None or one.why == "detached" or one.file in record.kept
+        ),
     )
     _check_ready(handle, target, final, overlays)
     return RevertPlan(vm, snapshot, overlays, dropped, final, True, (*notes, *map(str, kept)), kept, resized)
