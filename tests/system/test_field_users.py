@@ -293,6 +293,57 @@ def test_an_orphan_on_which_somebody_elses_overlay_is_based(make_vm: MakeVm) -> 
     assert names(notes, "may need them"), notes
 
 
+_ANEW = """
+set -e; cd {home}
+virsh dumpxml --inactive {vm} >vm.xml
+for one in s1 s2; do virsh snapshot-dumpxml {vm} $one --security-info >$one.xml; done
+old=$(virsh domuuid {vm}); virsh undefine {vm} --snapshots-metadata
+sed -i "s/$old/$(cat /proc/sys/kernel/random/uuid)/" vm.xml s1.xml s2.xml
+virsh define vm.xml; virsh snapshot-create {vm} s1.xml --redefine; virsh snapshot-create {vm} s2.xml --redefine --current
+"""
+
+
+@pytest.mark.parametrize("pulled", [True, False], ids=["pulled", "as it was"])
+def test_a_detached_disk_of_a_vm_that_was_created_anew_is_no_orphan(make_vm: MakeVm, pulled: bool) -> None:
+    """Its record has another UUID, and a snapshot whose overlay took all below it is told of in another way."""
+    vm = filled(make_vm("fuweb", "vda", "vdb", directory=HOME), "vda", "vdb")
+    well(vm.take("s2"))
+    vm.write("vdb", 43)
+    newest = vm.active_file("vdb")
+    vm.host.run(["virsh", "detach-disk", vm.name, "vdb", "--config"])
+    vm.host.run(_ANEW.format(home=HOME, vm=vm.name))
+    if pulled:
+        vm.host.run(["virsh", "start", vm.name])
+        vm.host.run(["virsh", "blockpull", vm.name, "vda", "--wait"])
+    well(agreed(vm.remove, "s1")[1])
+    assert vm.reads(newest, 43)
+    assert agreed(vm.prune, keep_last=3, orphans=True)[1]["error_code"] is None
+    assert vm.reads(newest, 43)
+    info = vm.info()
+    assert newest in [*info["unknown_overlays"], *(one["file"] for one in info["kept"])], info
+
+
+def test_an_overlay_that_was_kept_stays_when_its_disk_comes_back(make_vm: MakeVm) -> None:
+    """The VM is put on a copy, back on the first image, and on the copy again: what was said to be kept is kept."""
+    vm = filled(make_vm("fuweb", "vda", directory=HOME))
+    base, overlay, copy = f"{HOME}/fuweb.qcow2", vm.active_file("vda"), f"{HOME}/copy"
+    vm.host.run(f"mkdir {copy} && cp -a {base} {copy}/base && cp -a {overlay} {copy}/top")
+    vm.host.run(f"qemu-img rebase -u -f qcow2 -b {copy}/base -F qcow2 {copy}/top")
+    vm.redefine(overlay, f"{copy}/top")
+    well(vm.take("s2"))
+    vm.write("vda", 43)
+    newest = vm.active_file("vda")
+    vm.redefine(newest, create_image(vm.host, f"{HOME}/first.qcow2", backing=base))
+    assert names(well(agreed(vm.revert, "s1")[1])["notes"], newest, "is kept")
+    vm.redefine(vm.active_file("vda"), create_image(vm.host, f"{HOME}/again.qcow2", backing=f"{copy}/top"))
+    entry = well(agreed(vm.revert, "s2")[1])
+    assert vm.reads(newest, 43), entry["msg"]
+    told(vm, newest)
+    vm.redefine(vm.active_file("vda"), newest)  # with the command that info gives, and it is an overlay like any other
+    assert newest not in [one["file"] for one in vm.info()["kept"]]
+    assert newest in well(agreed(vm.revert, "s2")[1])["files_removed"]
+
+
 @pytest.mark.parametrize("back", ["by a revert", "by an old definition"])
 def test_an_overlay_that_took_all_below_it_is_named_when_the_vm_has_left_it(make_vm: MakeVm, back: str) -> None:
     """No header leads to it or from it any more, and it may have what was written last."""

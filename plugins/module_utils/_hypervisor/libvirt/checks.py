@@ -111,7 +111,7 @@ def _is_left(record: Record, last: str, image: str, snapshots: Iterable[Saved]) 
 
     Whoever copies or commits the disk elsewhere takes its data along; another overlay of ours has older data.
     """
-    if os.path.realpath(image) == os.path.realpath(last):
+    if os.path.realpath(image) in {os.path.realpath(last), *record.kept}:  # what is kept is put back on purpose
         return False
     ours = {*record.overlays, *record.made, *(os.path.realpath(file) for one in snapshots for file in one.overlays)}
     made = record.made.get(last)

@@ -105,17 +105,13 @@ class Forest:
         """Keep overlays that are not to be deleted: of a disk the VM no longer has, another file by now, on shared storage."""
         known = self.layers.frozen | self.layers.former | self.layers.ours
         current = {layer for top in self.layers.active for layer in self.chain(top)} & known
-        for file in set(record.kept) & self.layers.ours:
-            self._fix(
-                file,
-                "somebody put the VM back on an older image, so only this file may have what was written "
-                "last; delete it by hand when you know that nobody needs it",
-            )
+        # Others put the VM elsewhere: only this file may have what was written last. What was said to be kept is there.
+        for file in {*record.kept, *record.active.values()}.intersection(self.unneeded()):
+            self._detach(file, record)
         for file in sorted(self.layers.ours - self.layers.active):
             made = record.made.get(file)
             if not current.intersection(self.chain(file)):
-                self.detached[file] = made.target if made else ""
-                self._fix(file, "it has the data of a disk that the VM no longer has")
+                self._detach(file, record)
             mount = around.files.mounts.of(file)
             if made and not is_same(made.identity, file):
                 self._keep(file, "another file has this name now than the one that was made")
@@ -125,8 +121,12 @@ class Forest:
         for file, made in record.made.items():
             if self._is_pulled(file, made, around):
                 self.pulled.add(file)
-                self.detached[file] = made.target
-                self.why[file] = "it has the data of a disk that the VM no longer has"
+                self._detach(file, record)
+
+    def _detach(self, file: str, record: Record) -> None:
+        made = record.made.get(file)
+        self.detached[file] = made.target if made else ""
+        self._fix(file, "it has the data of a disk that the VM no longer has")
 
     def _is_pulled(self, file: str, made: Made, around: Surroundings) -> bool:
         """Whether an overlay of ours is based on nothing any more (``virsh blockpull``), and nobody is on it.

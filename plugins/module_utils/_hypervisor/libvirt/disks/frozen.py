@@ -124,8 +124,9 @@ class Frozen:
         if file in notes or not notes:
             return notes.get(file)
         status = os.stat(file)
+        # The file itself first: somebody may have copied it, with its time, after it was written to, and that copy was noted.
         copies = (note for note in notes.values() if _is_copy(note.identity, status))
-        return next(copies, None) or next(_moved(notes, file, status), None)
+        return next(_moved(notes, file, status), None) or next(copies, None)
 
     def _file(self, file: str, form: str, serial: int, created_at: str) -> Past:
         if file not in self._facts:

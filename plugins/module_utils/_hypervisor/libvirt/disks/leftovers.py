@@ -41,7 +41,7 @@ def left_whole(vm: str, forest: Forest, record: Record, overlays: Iterable[Snaps
     """
     for overlay in overlays:
         top = forest.tops.get(overlay.target)
-        if top in record.made and forest.layers.backing.get(top) is None and top not in forest.layers.frozen:
+        if top in record.made and forest.layers.backing.get(top, "") is None and top not in forest.layers.frozen:
             yield _detached(vm, top, overlay.target, None, overlay.file)
 
 

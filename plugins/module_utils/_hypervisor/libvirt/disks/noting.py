@@ -20,6 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     Record,
     snapshot_key,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import (
     UNPROVEN,
     ImageNote,
@@ -66,6 +67,12 @@ def with_taken(record: Record, one: Saved, states: States) -> Record:
 def made_of(overlays: Mapping[str, str]) -> dict[str, Made]:
     """Return what is noted of overlays that were just made, given by target."""
     return {os.path.realpath(file): Made(target, identity(file)) for target, file in overlays.items()}
+
+
+def with_left(record: Record, disks: Iterable[Disk]) -> tuple[str, ...]:
+    """Return the overlays to be kept, with those that disks have left since this collection last changed the VM."""
+    now_on = {os.path.realpath(str(disk.source)) for disk in disks}
+    return tuple(sorted({*record.kept, *record.active.values()} - now_on))
 
 
 def looked_at(record: Record, snapshots: Collection[Saved]) -> Record:

@@ -68,13 +68,18 @@ class StorageReader:
         return Storage(
             chains=tuple(to_chain(chain, owners) for chain in chains),
             unknown_overlays=(*unknown, *strangers),
-            orphans=self._orphans(strangers, vm, record),
+            orphans=self._orphans(strangers, vm, record, {chain.disk.target for chain in chains}),
             problems=tuple(found),
         )
 
-    def _orphans(self, strangers: Iterable[str], vm: VirtualMachine, record: Record) -> tuple[str, ...]:
-        """Return the overlays that this collection made, less those on which somebody else's is based."""
-        made = [file for file in strangers if self._is_made_here(file, vm, record)]
+    def _orphans(
+        self, strangers: Iterable[str], vm: VirtualMachine, record: Record, targets: Set[str]
+    ) -> tuple[str, ...]:
+        """Return the overlays that this collection made, less those on which somebody else's is based.
+
+        Not those of a disk that the VM does not have (its own are ``targets``): that may be its newest data.
+        """
+        made = [file for file in strangers if self._is_made_here(file, vm, record, targets)]
         return tuple(file for file in made if self._host_files.all_above(file).issubset(made))
 
     def left_by_others(self, vm: VirtualMachine, xml: Any, native: Any) -> tuple[str, ...]:
@@ -82,7 +87,7 @@ class StorageReader:
         record = self._records.read(vm.id)
         chains = [read(disk) for disk in image_disks(xml)]
         strangers = self._strangers(vm, native, chains, {*record.overlays, *record.former})
-        orphans = self._orphans(strangers, vm, record)
+        orphans = self._orphans(strangers, vm, record, {chain.disk.target for chain in chains})
         others = [file for file in strangers if file not in orphans]
         why = (
             f"based on an image of {vm.name} that no VM and no snapshot uses; while they are there, layers "
@@ -124,7 +129,7 @@ class StorageReader:
             expected.update(os.path.realpath(named.path) for named in named_files(parse(text)))
         return [file for file in strangers if file not in expected]
 
-    def _is_made_here(self, file: str, vm: VirtualMachine, record: Record) -> bool:
+    def _is_made_here(self, file: str, vm: VirtualMachine, record: Record, targets: Set[str]) -> bool:
         """Whether this collection made an overlay, for this VM or for one that is gone, and the file is still that one.
 
         Not where nobody can tell who needs it.
@@ -132,11 +137,11 @@ class StorageReader:
         if self._host_files.why_unknown(file) or self._host_files.users(self._connection).why_unknown(file):
             return False
         if file in record.made:
-            return is_same(record.made[file].identity, file)
+            return record.made[file].target in targets and is_same(record.made[file].identity, file)
         if file in record.overlays:
             return True  # noted before identities were
         return any(
-            is_same(other.made[file].identity, file)
+            other.made[file].target in targets and is_same(other.made[file].identity, file)
             for uuid, other in self._records.of_others(vm.id)
             if file in other.made and not self._is_there(uuid)
         )

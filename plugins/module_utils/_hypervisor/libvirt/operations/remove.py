@@ -70,7 +70,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             record, forest = replace(record, images=being_written(record.images, inside)), None
         files = tuple(one.memory_file for one in going if one.memory_file)
         journal = RemoveJournal(snapshot.name, snapshot.created_at, now(), files)
-        handle.write(replace(record, journal=journal), durable=True)
+        handle.write(replace(record, journal=journal, active={}), durable=True)  # it is on other files when it ends
         try:
             after = self._go_on(journal, forest)
         except KvmError as error:
@@ -153,7 +153,7 @@ def close_record(handle: VmHandle) -> None:
         snapshots={key: note for key, note in record.snapshots.items() if key in keys},
         overlays=tuple(file for file in record.overlays if known.get(file) is not None),
         made={file: made for file, made in record.made.items() if os.path.lexists(file)},
-        kept=tuple(filter(os.path.lexists, record.kept)),
+        kept=tuple(file for file in forest.unneeded() if file in forest.detached),
         active={target: top for target, top in forest.tops.items() if top in record.made},
         former=tuple(
             file

@@ -121,7 +121,8 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         handle, record = self._handle, self._handle.record()
         # Noted as ours before they are made: what becomes of them is settled like any other layer then.
         overlays = (*record.overlays, *map(os.path.realpath, journal.overlays.values()))
-        noted = replace(record, overlays=overlays, kept=kept)
+        # Where the VM was is thrown away, as the task says: nothing of that is to be kept.
+        noted = replace(record, overlays=overlays, kept=kept, active={})
         handle.write(replace(noted, journal=journal), durable=True)
         with translated(handle.name, "asking which user QEMU runs as"):
             users = of_unlabelled(handle.connection, handle.definition())

@@ -87,7 +87,11 @@ def _with_late_note(record: Record, taken: Saved, every: Iterable[Saved]) -> Rec
     if key in record.snapshots:
         return record
     overlays = {part.target: os.path.realpath(part.overlay) for part in taken.disks if part.overlay}
-    record = replace(record, made={**record.made, **made_of(overlays)}, active={**record.active, **overlays})
+    kept = tuple(
+        sorted({*record.kept, *record.active.values()})
+    )  # what is in use among them is found out before a file goes
+    made, active = {**record.made, **made_of(overlays)}, {**record.active, **overlays}
+    record = replace(record, made=made, active=active, kept=kept)
     soon = is_soon(taken)  # else somebody may have written to its images meanwhile
     record = with_taken(record, taken, states_of(every)) if soon else record
     note = SnapshotNote(serial=record.serial if soon else 0)

@@ -32,6 +32,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     States,
     made_of,
     states_of,
+    with_left,
     with_taken,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.freeze import (
@@ -144,6 +145,7 @@ class Taking:
             record,
             snapshots=noted,
             made={**record.made, **made_of(overlays)},
+            kept=with_left(record, self._before.values()),
             active={**record.active, **overlays},
             journal=None,
         )
