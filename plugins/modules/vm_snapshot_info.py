@@ -416,7 +416,8 @@ vms:
     kept:
       description:
         - Overlays that the VM does not need any more. They are kept because somebody may need their data.
-        - To delete those of a detached disk, use O(limiquantix.kvm.vm_snapshot_prune#module:detached=true).
+        - To delete those of a disk that was detached or put on another image, use
+          O(limiquantix.kvm.vm_snapshot_prune#module:detached=true).
       type: list
       elements: dict
       contains:

@@ -81,8 +81,8 @@ options:
     default: false
   detached:
     description:
-      - Whether to delete overlays of disks that the VM no longer has, if no snapshot names them any more. What the guest wrote
-        last to such a disk is lost then.
+      - Whether to delete overlays of disks that the VM no longer has, or that others have put on another image, if no snapshot
+        names them any more. What the guest wrote last to such a disk is lost then.
       - With V(false) they are kept. RV(vms[].kept) names each, and C(kept) of M(limiquantix.kvm.vm_snapshot_info) has the
         command that attaches the disk to the VM again.
       - If none of O(keep_last), O(older_than) and O(names) is given, no snapshot is removed.

@@ -293,6 +293,33 @@ def test_an_orphan_on_which_somebody_elses_overlay_is_based(make_vm: MakeVm) -> 
     assert names(notes, "may need them"), notes
 
 
+@pytest.mark.parametrize("tool", ["ours", "virsh"])
+def test_an_overlay_that_the_vm_has_left_for_another_of_the_same_image(make_vm: MakeVm, tool: str) -> None:
+    """Somebody puts the disk on an overlay of their own: nobody was told yet that this one has what was written last."""
+    vm = filled(make_vm("fuweb", "vda", directory=HOME))
+    if tool == "virsh":
+        spec = f"vda,file={HOME}/of-virsh.qcow2"
+        vm.host.run(["virsh", "snapshot-create-as", vm.name, "v1", "--disk-only", "--atomic", "--diskspec", spec])
+        vm.write("vda", 42)
+    newest = vm.active_file("vda")
+    own = create_image(vm.host, f"{HOME}/own.qcow2", backing=f"{HOME}/fuweb.qcow2")
+    vm.redefine(newest, own)
+    told(vm, newest)
+    entry = well(agreed(vm.revert, "s1")[1])
+    assert vm.reads(newest, 42), entry["msg"]
+    assert names(entry["notes"], newest, "is kept")
+    well(vm.take("s2"))
+    well(agreed(vm.remove, "s1")[1])
+    well(agreed(vm.remove, "s2")[1])
+    assert vm.reads(newest, 42)
+    told(vm, newest)
+    if tool == "virsh":
+        well(agreed(vm.remove, "v1")[1])
+        assert vm.reads(newest, 42)
+    assert newest in well(agreed(vm.prune, detached=True)[1])["orphans_removed"]
+    assert vm.info()["kept"] == []
+
+
 _ANEW = """
 set -e; cd {home}
 virsh dumpxml --inactive {vm} >vm.xml

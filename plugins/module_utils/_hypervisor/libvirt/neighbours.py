@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import frozen_written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.definition import gone_layers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 
@@ -23,7 +27,9 @@ def with_neighbours(handle: VmHandle, found: Storage) -> Storage:
     if errors:  # half of what a run, or virsh, was just doing is no trouble: looked at once more
         errors = [] if handle.records.held(handle.id) else list(frozen_written(handle, handle.saved()))
     with suppress(KvmError):  # a chain that cannot be read is told of already
-        found = replace(found, leftovers=tuple(leftovers(handle.name, handle.survey(), every)))
+        found = replace(
+            found, leftovers=tuple(leftovers(handle.name, handle.survey(record=set_aside(handle, every)), every))
+        )
     gone = [
         f"its definition names {file}, which is gone, so {handle.name} would not start: remove any "
         "snapshot of it, and the definition is repaired"
@@ -34,3 +40,18 @@ def with_neighbours(handle: VmHandle, found: Storage) -> Storage:
         problems=(*found.problems, *(error.message for error in errors), *gone),
         definition_changed=tuple(one.details["disk"] for one in errors if one.error_code == "definition_changed"),
     )
+
+
+def set_aside(handle: VmHandle, every: Iterable[Saved]) -> Record:
+    """Return a VM's record with the overlays kept that others made it leave, and no longer with one that it is on again.
+
+    What a VM was on last is noted of our own overlays only: of one that another tool made it is enough that nothing needs it.
+    """
+    record = handle.record()
+    foreign = {os.path.realpath(file) for one in every for file in one.overlays}.difference(
+        record.made, record.overlays
+    )
+    left = foreign.union(record.kept, record.active.values())
+    left.difference_update(os.path.realpath(top) for _target, top in handle.tops())
+    aside = left.intersection(handle.survey(record=record).unneeded()) if left else ()
+    return replace(record, kept=tuple(sorted(aside)))

@@ -17,7 +17,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     as_inspected,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -94,11 +93,3 @@ def remove_unused(handle: VmHandle, files: Iterable[str]) -> None:
         for real, file in existing.items()
         if real not in needed and not layers.above(real) and not users.of(real, handle.id.uuid)
     )
-
-
-def set_aside(handle: VmHandle) -> Record:
-    """Return a VM's record with the overlays kept that others made it leave, and no longer with one that it is on again."""
-    record = handle.record()
-    left = {*record.kept, *record.active.values()}.difference(os.path.realpath(top) for _target, top in handle.tops())
-    aside = left.intersection(handle.survey(record=record).unneeded()) if left else ()
-    return replace(record, kept=tuple(sorted(aside)))

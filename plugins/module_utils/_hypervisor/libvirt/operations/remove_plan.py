@@ -33,9 +33,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import check_idle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import qemu_pid
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import (
-    set_aside,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.neighbours import set_aside
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import in_use
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
@@ -80,7 +78,7 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
             raise mixed_chain(handle.name, f"snapshot {one.name!r} is partly inside its images and partly not")
     check_chains(handle)
     check_frozen(handle, every)
-    record = noted(set_aside(handle), going, every)
+    record = noted(set_aside(handle, every), going, every)
     forest = handle.survey(names, record, set(wish.orphans))
     for orphan in forest.layers.backing.keys() & set(wish.orphans):
         forest.layers.done(Drop(orphan))

@@ -43,9 +43,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Saved,
     SavedDisk,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import (
-    set_aside,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.neighbours import set_aside
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
     check_same_disks,
 )
@@ -131,7 +129,7 @@ def keeping(handle: VmHandle, every: Sequence[Saved], snapshot: Snapshot) -> Rec
     or put back an older definition. Nobody can tell which, so an overlay that may have the newest data stays.
     Raises as `check_frozen` does where nothing was accepted.
     """
-    record, errors = set_aside(handle), list(frozen_written(handle, every))
+    record, errors = set_aside(handle, every), list(frozen_written(handle, every))
     for error in errors:
         if error.error_code != "definition_changed" or snapshot.past != CHANGED:
             raise error
