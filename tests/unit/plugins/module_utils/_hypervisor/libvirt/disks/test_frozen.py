@@ -156,6 +156,19 @@ def test_what_was_moved_and_written_to_since(row: tuple[Record, list[Saved]], tm
     assert pasts(row[0], [moved]) == {"s1": "changed"}
 
 
+def test_a_moved_image_that_was_changed_is_not_taken_for_its_noted_copy(
+    row: tuple[Record, list[Saved]], tmp_path: Path
+) -> None:
+    with open(tmp_path / "base", "ab") as stream:
+        stream.write(b"x")
+    copy = shutil.copy2(tmp_path / "base", tmp_path / "copy")
+    of_copy = saved("s3", str(copy), str(tmp_path / "next"))
+    record = with_taken(row[0], of_copy, states_of([*row[1], of_copy]))
+    (tmp_path / "base").rename(tmp_path / "moved")
+    moved = saved("s1", str(tmp_path / "moved"), str(tmp_path / "middle"))
+    assert pasts(record, [moved]) == {"s1": "changed"}
+
+
 def test_what_cannot_be_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = image(tmp_path / "base")
     one = saved("s1", base, str(tmp_path / "top"))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 from pathlib import Path
 from typing import Optional
@@ -179,6 +180,40 @@ def test_another_file_of_the_same_name_is_not_deleted_and_may_be_merged(host: Ho
     assert "another file" in forest.why[host.file("side")]
     host.record = Record(made={host.file("side"): Made("vda", noted)})
     assert Drop(host.file("side")) in steps(host.forest(ours=("one", "top", "side")).layers)
+
+
+@pytest.mark.parametrize("noted", ["kept", "active"])
+def test_an_overlay_that_others_made_the_vm_leave_is_kept_and_told(host: Host, noted: str) -> None:
+    host.add("side", "base")
+    side, ours = host.file("side"), ("one", "top", "side")
+    assert Drop(side) in steps(host.forest(ours=ours).layers)
+    host.record = Record(kept=(side,)) if noted == "kept" else Record(active={"vda": side})
+    forest = host.forest(ours=ours)
+    assert Drop(side) not in steps(forest.layers)
+    assert [(one.file, one.why) for one in leftovers("web", forest, ())] == [(side, "detached")]
+
+
+def test_an_overlay_that_the_vm_is_on_again_is_like_any_other(host: Host) -> None:
+    host.record = Record(kept=(host.file("top"),))
+    assert isinstance(steps(host.forest().layers)[0], Merge)
+
+
+@pytest.mark.parametrize("whose", ["nobody's", "another VM's", "a clone's", "another file"])
+def test_an_overlay_that_took_all_below_it_is_told_where_nobody_is_on_it(host: Host, whose: str) -> None:
+    side = host.file("side")
+    Path(side).write_bytes(
+        struct.pack(">4sI", b"QFI\xfb", 3).ljust(100, b"\0") + struct.pack(">I", 104).ljust(412, b"\0")
+    )
+    noted = identity(side) or [0, None]
+    host.record = Record(made={side: Made("vda", [noted[0] + (whose == "another file"), noted[1]])})
+    if whose == "another VM's":
+        host.users.add(side, User("VM other", "other", True, True))
+    elif whose == "a clone's":
+        host.backing[host.file("clone")] = side
+    forest = host.forest()
+    told = [(one.file, one.target) for one in leftovers("web", forest, ())]
+    assert told == ([(side, "vda")] if whose == "nobody's" else [])
+    assert Drop(side) not in steps(forest.layers)
 
 
 def test_on_shared_storage_nothing_is_deleted_and_layers_are_merged(
