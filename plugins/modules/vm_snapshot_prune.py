@@ -85,6 +85,7 @@ options:
         names them any more. What the guest wrote last to such a disk is lost then.
       - With V(false) they are kept. RV(vms[].kept) names each, and C(kept) of M(limiquantix.kvm.vm_snapshot_info) has the
         command that attaches the disk to the VM again.
+      - While C(definition_changed) of M(limiquantix.kvm.vm_snapshot_info) names a disk, none of the VM's is deleted.
       - If none of O(keep_last), O(older_than) and O(names) is given, no snapshot is removed.
     type: bool
     default: false

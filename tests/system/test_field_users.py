@@ -279,6 +279,21 @@ def test_a_definition_of_before_a_revert(make_vm: MakeVm, how: str) -> None:
     assert vm.reads(clone, 42)
 
 
+def test_a_prune_deletes_nothing_while_nobody_has_said_which_image_is_the_newest(make_vm: MakeVm) -> None:
+    vm = filled(make_vm("fuweb", "vda", directory=HOME))
+    saved, before = vm.xml(inactive=True), vm.active_file("vda")
+    create_image(vm.host, f"{HOME}/clone.qcow2", backing=before)
+    well(vm.revert("s1"))
+    vm.write("vda", 42)
+    overlay = vm.active_file("vda")
+    vm.host.run(["virsh", "snapshot-delete", vm.name, "s1", "--metadata"])  # nothing names the overlay now
+    vm.define(saved)
+    told(vm, overlay)
+    assert vm.info()["definition_changed"] == ["vda"]
+    assert agreed(vm.prune, detached=True, orphans=True)[1]["orphans_removed"] == []
+    assert vm.reads(overlay, 42)
+
+
 def test_an_orphan_on_which_somebody_elses_overlay_is_based(make_vm: MakeVm) -> None:
     vm, overlays, _saved = left_by_another(make_vm, "s1")
     clone = create_image(vm.host, f"{HOME}/clone.qcow2", backing=overlays[-1])

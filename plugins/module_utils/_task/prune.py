@@ -65,7 +65,9 @@ class Prune(Action[Choice, Pruning]):
         return self._nothing(vm, choice)
 
     def _unneeded(self, storage: Storage) -> tuple[str, ...]:
-        given_up = [one.file for one in storage.leftovers if self._wish.gives_up(one)]
+        # While nobody has said which image a disk belongs on, what it has left may be the newest.
+        left = () if storage.definition_changed else storage.leftovers
+        given_up = [one.file for one in left if self._wish.gives_up(one)]
         return (*(storage.orphans if self._wish.orphans else ()), *given_up)
 
     def _nothing(self, vm: VirtualMachine, choice: Choice) -> Nothing:

@@ -1,0 +1,34 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which files a prune lets go, by what the storage of the VM tells."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from unittest.mock import Mock
+
+import pytest
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import Choice, Retention
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Nothing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.prune import Prune, Pruning
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover, Storage
+
+LEFT = Leftover("/vm/left", "detached", "it was vda of web", "vda")
+
+
+@pytest.mark.parametrize(
+    ("undecided", "snapshot", "gone"),
+    [((), None, ["/vm/left"]), (("vda",), None, []), ((), "s1", [])],
+    ids=["nobody needs it", "nobody said which image is the newest", "a snapshot names it"],
+)
+def test_what_a_disk_has_left_goes_where_nothing_speaks_for_it(
+    undecided: tuple[str, ...], snapshot: str, gone: list[str]
+) -> None:
+    left = Leftover(LEFT.file, LEFT.why, LEFT.reason, LEFT.target, snapshot=snapshot)
+    hypervisor = Mock(**{"storage.return_value": Storage((), leftovers=(left,), definition_changed=undecided)})
+    prune = Prune(Retention(detached=True), datetime.now(timezone.utc))
+    plan = prune.plan(hypervisor, Mock(snapshots=()), Choice((), {}))
+    assert isinstance(plan, Pruning if gone else Nothing)
+    assert list(getattr(plan, "orphans", ())) == gone
