@@ -267,7 +267,9 @@ msg:
   type: str
   sample: "snapshot 'pre-patch' (disk-only) of 3 VMs: 2 taken, 1 unchanged"
 disk_only:
-  description: What was asked for, C(not include_memory). V(null) unless O(state=present).
+  description:
+    - Whether the snapshots hold disks only. That is as asked for, unless O(on_memory_blocked=disk_only) left the memory out.
+    - V(null) if the VMs differ, as RV(vms[].disk_only) tells, and unless O(state=present).
   returned: always
   type: bool
   sample: true
@@ -515,8 +517,7 @@ def wanted(params: dict[str, Any]) -> tuple[Action[Any, Any], Wording]:
         )
         return Reverted(request), Wording(f"revert to snapshot {name!r}", "reverted")
     wish = snapshot_request(params)
-    kind = "disk-only" if wish.disk_only else "with memory"
-    return Present(wish), Wording(f"snapshot {name!r} ({kind})", "taken", wish.disk_only)
+    return Present(wish), Wording(f"snapshot {name!r}", "taken", wish.disk_only)
 
 
 def _absent(params: dict[str, Any], name: str) -> tuple[Action[Any, Any], Wording]:

@@ -44,8 +44,7 @@ def snapshot(where: dict[str, Any], vms: list[str], check: bool, limits: dict[st
     if wish.get("disks") is not None:
         wish["disks"] = tuple(wish["disks"])
     request = SnapshotRequest(**wish)
-    kind = "disk-only" if request.disk_only else "with memory"
-    wording = Wording(f"snapshot {request.name!r} ({kind})", "taken", request.disk_only)
+    wording = Wording(f"snapshot {request.name!r}", "taken", request.disk_only)
     return _run(
         {**where, **wish, "quiesce_timeout": request.quiesce_timeout},
         vms,

@@ -94,7 +94,10 @@ class VmOutcome:
 
 @dataclass(frozen=True)
 class Wording:
-    """How a task is told of: ``subject`` is what it is about, ``done`` what becomes of it (a participle)."""
+    """How a task is told of: ``subject`` is what it is about, ``done`` what becomes of it (a participle).
+
+    ``disk_only`` says which snapshots are asked for, None where none is to be taken.
+    """
 
     subject: str
     done: str
@@ -107,7 +110,7 @@ def outcome(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> dic
     vms = [vm for vm in vms if not vm.missing]
     result: dict[str, Any] = {
         "changed": any(vm.changed for vm in vms),
-        "disk_only": wording.disk_only,
+        "disk_only": _disk_only(wording, vms),
         "msg": _summary(wording, vms, check_mode) + missing_text(missing),
         "diff": [_diff(vm) for vm in vms if vm.changed],
         "missing": missing,
@@ -117,6 +120,19 @@ def outcome(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> dic
     if codes:
         result.update(failed=True, error_code=codes.pop() if len(codes) == 1 else "several")
     return result
+
+
+def _disk_only(wording: Wording, vms: Sequence[VmOutcome]) -> bool | None:
+    """Return whether the snapshots of a task hold disks only: of VMs that differ None, without any what was asked for."""
+    if wording.disk_only is None:
+        return None
+    found = {not memory for vm in vms if (memory := _with_memory(vm)) is not None} or {wording.disk_only}
+    return found.pop() if len(found) == 1 else None
+
+
+def _with_memory(vm: VmOutcome) -> bool | None:
+    memory = vm.snapshot.told("include_memory") if vm.snapshot and not vm.error else None
+    return None if memory is None else bool(memory)
 
 
 def missing_vm(name: str) -> VmOutcome:
@@ -172,9 +188,13 @@ def _diff(vm: VmOutcome) -> dict[str, str]:
 def _summary(wording: Wording, vms: Sequence[VmOutcome], check_mode: bool) -> str:
     counts = Counter("failed" if vm.error else "done" if vm.changed else "unchanged" for vm in vms)
     done = f"would be {wording.done}" if check_mode else wording.done
+    fallen = sum(vm.changed and _with_memory(vm) is False for vm in vms) if wording.disk_only is False else 0
+    if fallen:
+        done += f", {'' if fallen == counts['done'] else f'{fallen} of them '}disk-only instead of with memory"
     words = {"done": done, "unchanged": "unchanged", "failed": "FAILED"}
     parts = [f"{counts[key]} {word}" for key, word in words.items() if counts[key]] or ["nothing to do"]
-    text = f"{wording.subject} of {len(vms)} VM{'s' if len(vms) != 1 else ''}: {', '.join(parts)}"
+    kind = "" if fallen or wording.disk_only is None else " (disk-only)" if wording.disk_only else " (with memory)"
+    text = f"{wording.subject}{kind} of {len(vms)} VM{'s' if len(vms) != 1 else ''}: {', '.join(parts)}"
     failures = [f"{vm.vm_id.name}: {vm.msg}" for vm in vms if vm.error]
     if not failures:
         return text

@@ -18,6 +18,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome impo
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot
 
@@ -29,8 +30,8 @@ TREE = (
     snapshot("second root", disks=()),
 )
 WORDING = {
-    False: Wording("snapshot 's' (disk-only)", "taken", True),
-    True: Wording("snapshot 's' (with memory)", "taken", False),
+    False: Wording("snapshot 's'", "taken", True),
+    True: Wording("snapshot 's'", "taken", False),
 }
 
 
@@ -49,6 +50,22 @@ def test_a_tree_with_siblings_and_two_roots() -> None:
     assert tree_text(()) == ""
 
 
+@pytest.mark.parametrize(
+    ("snapshots", "disk_only", "line"),
+    [
+        (TREE[2:3], False, "snapshot 's' (with memory) of 1 VM: 1 taken"),
+        (TREE[:3], None, "snapshot 's' of 3 VMs: 3 taken, 2 of them disk-only instead of with memory"),
+        ((), False, "snapshot 's' (with memory) of 0 VMs: nothing to do"),
+    ],
+)
+def test_a_task_that_asks_for_memory_says_what_was_taken(
+    snapshots: tuple[Snapshot, ...], disk_only: bool, line: str
+) -> None:
+    vms = [entry(one.name, after=(one,), snapshot=one) for one in snapshots]
+    result = outcome(WORDING[True], vms, False)
+    assert (result["disk_only"], result["msg"]) == (disk_only, line)
+
+
 def test_what_is_only_known_afterwards_is_no_change() -> None:
     later = replace(TREE[0], created_at="2026-11-23T13:05:42+00:00", quiesced=True, missing_files=("/gone",))
     assert not entry(before=TREE, after=(later, *TREE[1:])).changed
@@ -60,7 +77,7 @@ def test_what_is_only_known_afterwards_is_no_change() -> None:
     ("check", "memory", "line"),
     [
         (True, False, "snapshot 's' (disk-only) of 3 VMs: 2 would be taken, 1 unchanged"),
-        (False, True, "snapshot 's' (with memory) of 3 VMs: 2 taken, 1 unchanged"),
+        (False, True, "snapshot 's' of 3 VMs: 2 taken, disk-only instead of with memory, 1 unchanged"),
     ],
 )
 def test_a_result_sums_up_every_vm(check: bool, memory: bool, line: str) -> None:
@@ -68,7 +85,7 @@ def test_a_result_sums_up_every_vm(check: bool, memory: bool, line: str) -> None
     there = entry("b", before=TREE, after=TREE, snapshot=TREE[0])
     other = entry("c", before=TREE[:1], after=TREE[:2], snapshot=TREE[1])
     result = outcome(WORDING[memory], [new, there, other], check)
-    assert (result["changed"], result["disk_only"], result["msg"]) == (True, not memory, line)
+    assert (result["changed"], result["disk_only"], result["msg"]) == (True, True, line)
     assert [one["before_header"] for one in result["diff"]] == ["snapshots of a", "snapshots of c"]
     assert (result["diff"][1]["before"], result["diff"][1]["after"]) == (tree_text(TREE[:1]), tree_text(TREE[:2]))
     assert [one["changed"] for one in result["vms"]] == [True, False, True]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from typing import Optional
 from unittest.mock import Mock
 
 import pytest
@@ -24,7 +25,7 @@ LEFT = Leftover("/vm/left", "detached", "it was vda of web", "vda")
     ids=["nobody needs it", "nobody said which image is the newest", "a snapshot names it"],
 )
 def test_what_a_disk_has_left_goes_where_nothing_speaks_for_it(
-    undecided: tuple[str, ...], snapshot: str, gone: list[str]
+    undecided: tuple[str, ...], snapshot: Optional[str], gone: list[str]
 ) -> None:
     left = Leftover(LEFT.file, LEFT.why, LEFT.reason, LEFT.target, snapshot=snapshot)
     hypervisor = Mock(**{"storage.return_value": Storage((), leftovers=(left,), definition_changed=undecided)})
