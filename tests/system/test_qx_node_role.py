@@ -94,6 +94,7 @@ def refused(done: Run, *texts: str) -> None:
     for text in texts:
         assert text in done.output, done.output
     assert "Traceback" not in done.output
+    assert "Error while evaluating" not in done.output
 
 
 # --- what it does when all is well --------------------------------------------------------------------------------------

@@ -125,7 +125,8 @@ class Systemd(Service):
         self.run(["systemctl", "stop", f"{self.name}.service"])
 
     def journal(self, _since: float) -> str:
-        words = ["--unit", f"{self.name}.service", "--since", f"@{int(_since)}", "--lines", "30", "--output", "cat"]
+        self.run(["journalctl", "--sync"])  # what an agent says right before it ends may not be stored yet
+        words = ["--unit", f"{self.name}.service", "--since", f"@{int(_since)}", "--lines", "200", "--output", "cat"]
         return self.run(["journalctl", "--quiet", "--no-pager", *words])[1]
 
 
