@@ -36,9 +36,9 @@ def build(tmp_path: Path) -> Build:
     hosts: dict[str, dict[str, Any]] = {f"hv-{number}": {"ansible_host": "192.0.2.1"} for number in (1, 2, 3)}
     inventory = tmp_path / "inventory.yml"
 
-    def build(tree: Path = FIXTURES, serial: int = 3, of_the_third: str = "", **inputs: Any) -> Run:
+    def build(tree: Path = FIXTURES, serial: int = 3, of_the_third: str = "", of_all: Any = None, **inputs: Any) -> Run:
         hosts["hv-3"]["qx_node_target"] = of_the_third
-        inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+        inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": of_all or {}}}))
         environment = {"CARGO_TARGET_DIR": str(tmp_path / "target"), **inputs.pop("environment", {})}
         inputs = {"qx_node_source": str(tree), "qx_node_build_environment": environment, **inputs}
         return run(words("all", tmp_path, "build", [("serial", serial)], **inputs), inventory)
@@ -96,6 +96,16 @@ def test_a_binary_that_is_called_qx_node(build: Build, tree: Path) -> None:
 
 
 @needs_cargo
+def test_an_inventory_with_become_does_not_make_the_build_root(build: Build, tmp_path: Path) -> None:
+    sudo = tmp_path / "sudo"
+    sudo.write_text(f'#!/bin/sh\ntouch {tmp_path}/asked\nexec sudo "$@"\n')
+    sudo.chmod(0o755)
+    done = build(of_all={"ansible_become": True, "ansible_become_exe": str(sudo)})
+    assert done.status == 0, done.output
+    assert not (tmp_path / "asked").exists()
+
+
+@needs_cargo
 def test_from_git_at_a_version(build: Build, tree: Path, tmp_path: Path) -> None:
     git = ["git", "-C", str(tree), "-c", "user.name=test", "-c", "user.email=test@test"]
     for words_of_git in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"], ["tag", "v1"]):
@@ -106,6 +116,9 @@ def test_from_git_at_a_version(build: Build, tree: Path, tmp_path: Path) -> None
     done = build(**source, of_the_third=TRIPLE, qx_node_source_version="v1")
     assert done.status == 0, done.output
     refused(build(**source), "does not compile")
+    for checkout in (tmp_path / "checkouts").iterdir():
+        counted = subprocess.run(["git", "-C", str(checkout), "rev-list", "--count", "--all"], check=True, stdout=-1)
+        assert counted.stdout.strip() == b"1", "the history was copied too"
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------------------------
@@ -152,6 +165,21 @@ def test_a_stale_lock_file(build: Build, tree: Path) -> None:
 def test_a_compile_error(build: Build, tree: Path) -> None:
     spoil(tree / "agent" / "limiquantix-node" / "src" / "main.rs", "let mut dev = false;", "let mut dev: u8 = false;")
     refused(build(tree), "qx-node does not compile on localhost", "mismatched types", "expected `u8`, found `bool`")
+
+
+@needs_cargo
+def test_the_first_of_several_errors_is_told_whole(build: Build, tree: Path) -> None:
+    main = tree / "agent" / "limiquantix-node" / "src" / "main.rs"
+    spoil(
+        main,
+        "let mut dev = false;",
+        "let mut dev: u8 = false;\n    let _second: u8 = true;\n    let _third: u8 = true;",
+    )
+    done = build(tree)
+    refused(done, "errors:", "expected `u8`, found `bool`", "let mut dev: u8 = false")
+    assert re.search(r"The first of \d errors", done.output), done.output
+    assert "_second: u8" not in done.output
+    assert "Compiling" not in done.output
 
 
 @needs_cargo
