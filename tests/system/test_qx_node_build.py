@@ -36,9 +36,9 @@ def build(tmp_path: Path) -> Build:
     hosts: dict[str, dict[str, Any]] = {f"hv-{number}": {"ansible_host": "192.0.2.1"} for number in (1, 2, 3)}
     inventory = tmp_path / "inventory.yml"
 
-    def build(tree: Path = FIXTURES, serial: int = 3, of_the_third: str = "", of_all: Any = None, **inputs: Any) -> Run:
+    def build(tree: Path = FIXTURES, serial: int = 3, of_the_third: str = "", **inputs: Any) -> Run:
         hosts["hv-3"]["qx_node_target"] = of_the_third
-        inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": of_all or {}}}))
+        inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
         environment = {"CARGO_TARGET_DIR": str(tmp_path / "target"), **inputs.pop("environment", {})}
         inputs = {"qx_node_source": str(tree), "qx_node_build_environment": environment, **inputs}
         return run(words("all", tmp_path, "build", [("serial", serial)], **inputs), inventory)
@@ -93,16 +93,6 @@ def test_a_binary_that_is_called_qx_node(build: Build, tree: Path) -> None:
     manifest.write_text(manifest.read_text() + '\n[[bin]]\nname = "qx-node"\npath = "src/main.rs"\n')
     done = build(tree, qx_node_target=TRIPLE)
     assert done.status == 0, done.output
-
-
-@needs_cargo
-def test_an_inventory_with_become_does_not_make_the_build_root(build: Build, tmp_path: Path) -> None:
-    sudo = tmp_path / "sudo"
-    sudo.write_text(f'#!/bin/sh\ntouch {tmp_path}/asked\nexec sudo "$@"\n')
-    sudo.chmod(0o755)
-    done = build(of_all={"ansible_become": True, "ansible_become_exe": str(sudo)})
-    assert done.status == 0, done.output
-    assert not (tmp_path / "asked").exists()
 
 
 @needs_cargo
@@ -176,9 +166,9 @@ def test_the_first_of_several_errors_is_told_whole(build: Build, tree: Path) -> 
         "let mut dev: u8 = false;\n    let _second: u8 = true;\n    let _third: u8 = true;",
     )
     done = build(tree)
-    refused(done, "errors:", "expected `u8`, found `bool`", "let mut dev: u8 = false")
+    refused(done, "expected `u8`, found `bool`")
     assert re.search(r"The first of \d errors", done.output), done.output
-    assert "_second: u8" not in done.output
+    assert len(set(re.findall(r"src/main\.rs:\d+", done.output))) == 1, done.output
     assert "Compiling" not in done.output
 
 
