@@ -342,6 +342,30 @@ def test_a_full_disk_is_refused(host: Host, deploy: Deploy, builds: Builds, serv
 
 
 @on_one
+def test_a_folder_from_which_nothing_runs(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
+    host.run("mkdir -p /mnt/noexec && mount -t tmpfs -o noexec tmpfs /mnt/noexec")
+    try:
+        for more in (["--check"], []):
+            done = deploy(builds.good(2), *more, qx_node_base_dir="/mnt/noexec/qx-node")
+            refused(done, "/mnt/noexec/qx-node is on a file system that is mounted noexec")
+    finally:
+        host.run("umount /mnt/noexec")
+    assert agent_of(host) == served
+
+
+@on_the_other
+def test_a_service_that_is_masked_stays_so(host: Host, deploy: Deploy, builds: Builds) -> None:
+    host.run(["systemctl", "mask", "qx-node"])
+    try:
+        for more in (["--check"], []):
+            refused(deploy(builds.good(), *more), "is masked on this host", "systemctl unmask qx-node")
+        assert host.run(["readlink", "/etc/systemd/system/qx-node.service"]).stdout.strip() == "/dev/null"
+    finally:
+        host.run(["systemctl", "unmask", "qx-node"])
+    assert agent_of(host).pids == []
+
+
+@on_one
 def test_a_read_only_folder(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
     host.run("mount --bind /usr/local/bin /usr/local/bin && mount -o remount,bind,ro /usr/local/bin")
     try:

@@ -61,6 +61,10 @@ class Service(ABC):
     def stop(self) -> None:
         """Stop it."""
 
+    def masked(self) -> bool:
+        """Whether the host's operator has made it impossible to start."""
+        return False
+
     def journal(self, _since: float) -> str:
         """Return what the init itself has kept of the service's words."""
         return ""
@@ -104,6 +108,9 @@ class Systemd(Service):
     def file(self) -> Optional[Path]:
         path = self._show("FragmentPath")
         return Path(path) if path and Path(path).is_file() else None
+
+    def masked(self) -> bool:
+        return self._show("LoadState") == "masked"
 
     def active(self) -> bool:
         return self._show("ActiveState") in {"active", "reloading"}

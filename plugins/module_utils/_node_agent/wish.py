@@ -50,6 +50,17 @@ def refuse_what_cannot_run(host: Host, sha: str) -> None:
             raise does_not_run(reason)
 
 
+def refuse_where_masked(host: Host) -> None:
+    """Raise ``masked`` where somebody has switched the service off for good: a file of ours would undo that."""
+    name = host.service.name
+    if host.service.masked():
+        raise AgentError(
+            "masked",
+            f"The service {name} is masked on this host (systemctl mask): it must not run. Nothing was changed on this host.",
+            f"If qx-node is to run here, run: systemctl unmask {name}. If not, take the host out of the play.",
+        )
+
+
 def refuse_what_cannot_be_written(host: Host, sha: str, text: Optional[str]) -> None:
     releases = host.releases
     if releases.path.is_dir():
@@ -68,6 +79,13 @@ def refuse_what_cannot_be_written(host: Host, sha: str, text: Optional[str]) -> 
             )
     needed = 0 if stored else host.params["size"] + ROOM_TO_SPARE
     room = os.statvfs(standing(releases.base))
+    if room.f_flag & os.ST_NOEXEC:
+        raise AgentError(
+            "does_not_run",
+            f"{releases.base} is on a file system that is mounted noexec: no program runs from there. The release in use was "
+            "not touched.",
+            "Use another folder (qx_node_base_dir), or mount that file system without noexec.",
+        )
     free = room.f_bavail * room.f_frsize
     if free < needed:
         raise AgentError(
