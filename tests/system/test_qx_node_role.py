@@ -153,8 +153,10 @@ def test_arguments_reach_the_agent_as_they_are(host: Host, deploy: Deploy, build
 
 @on_both
 def test_removing_leaves_nothing_and_once_more_changes_nothing(host: Host, served: Agent, tmp_path: Path) -> None:
-    told = run_role(host, tmp_path, "--check", tasks_from="remove")
+    told = run_role(host, tmp_path, "--check", "--diff", tasks_from="remove")
     assert agent_of(host) == served
+    for line in (f"-/usr/local/bin/qx-node -> {served.link}", f"-{served.service}", "-the service qx-node"):
+        assert line in told.output, told.output
     done, again = run_role(host, tmp_path, tasks_from="remove"), run_role(host, tmp_path, tasks_from="remove")
     agent = agent_of(host)
     assert [changed(one)[host.name] for one in (told, done, again)] == [1, 1, 0]

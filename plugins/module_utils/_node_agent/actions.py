@@ -20,6 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.wish i
     refuse_what_cannot_be_written,
     refuse_what_cannot_run,
     refuse_where_masked,
+    removal_diff,
     wanted_text,
 )
 
@@ -97,9 +98,10 @@ def absent(host: Host, check: bool) -> dict[str, Any]:
     kept = [releases.base / name for name in ("previous", "original", "unfinished.json", "lock", "releases")]
     paths += [path for path in kept if os.path.lexists(path)]
     running = file is not None and (service.active() or service.enabled())
-    result = {"differences": [*map(str, paths), *(["service"] if running else [])], "version": None}
-    if check or not result["differences"]:
-        return {**result, "changed": bool(result["differences"])}
+    found = [*map(str, paths), *(["service"] if running else [])]
+    result = {"differences": found, "version": None, "diff": removal_diff(host, paths, running) if found else []}
+    if check or not found:
+        return {**result, "changed": bool(found)}
     if running:
         service.stop()
         service.enable(False)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.elf import Here, MadeFor, unfit
@@ -130,3 +131,20 @@ def diff(host: Host, sha: str, text: Optional[str]) -> list[dict[str, str]]:
         file = str(host.service.own_file)
         found.append({"before_header": file, "after_header": file, "before": old or "", "after": text or ""})
     return found
+
+
+def removal_diff(host: Host, paths: list[Path], serving: bool) -> list[dict[str, str]]:
+    """Return what goes when the agent is removed, and what comes back in the place of its link."""
+    releases, header = host.releases, "qx-node on this host"
+    gone = [f"{path} -> {os.readlink(path)}" if path.is_symlink() else str(path) for path in paths]
+    gone += [f"the service {host.service.name}, which runs or starts with the host"] if serving else []
+    back = releases.path in paths and releases.original.is_symlink()
+    after = f"{releases.path}, as it was before this role: {os.readlink(releases.original)}\n" if back else ""
+    return [
+        {
+            "before_header": header,
+            "after_header": header,
+            "before": "".join(f"{line}\n" for line in gone),
+            "after": after,
+        }
+    ]
