@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from contract.world import AgentWorld
 from lab.api import Host, all_hosts, hosts, reset_vm
 
 from .playbook_run import SNAPSHOT, VMS, Run, own_vm, reset_fleet, run, run_on_terminal, vms_of
@@ -93,6 +94,31 @@ def keep(inventory: Path, host: str, *vms: str) -> None:
 
 def changed(done: Run) -> list[bool]:
     return [result["changed"] for result in done.results.values()]
+
+
+@pytest.mark.skipif(
+    not shutil.which("cargo"), reason="there is no cargo to build the agent; install Debian's package cargo"
+)
+def test_the_playbooks_reach_the_node_agents(tmp_path: Path) -> None:
+    """Each host asks its own agent, at the address that the inventory has for it."""
+    agent = AgentWorld(tmp_path)
+    agent.reset()
+    host = {"snapshot_backend": "qx_node", "snapshot_url": f"http://127.0.0.1:{agent.port}"}
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(json.dumps({"hypervisors": {"hosts": {"hv-agent": host}, "vars": local}}))
+    words = ("snapshot_name=s1", "snapshot_vms=web01,off01", "snapshot_confirm=yes")
+    try:
+        told = run([*playbook("snapshot", *words), "--check"], inventory)
+        assert (told.status, agent.info("web01")["snapshots"]) == (0, []), told.output
+        for name, left in (("snapshot", ["s1"]), ("revert", ["s1"]), ("remove", [])):
+            done = run(playbook(name, *words), inventory)
+            assert done.status == 0, done.output
+            assert {vm: [one["name"] for one in agent.info(vm)["snapshots"]] for vm in ("web01", "off01", "tsc01")} == {
+                "web01": left, "off01": left, "tsc01": []
+            }  # fmt: skip
+    finally:
+        agent.close()
 
 
 @pytest.mark.fleet
