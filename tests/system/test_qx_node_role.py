@@ -266,6 +266,17 @@ def test_an_agent_whose_port_is_in_use_gives_way_to_the_old_one(
     assert host.run(["cat", served.service or ""]).stdout == before
 
 
+@on_one
+def test_another_program_on_its_port_is_named(host: Host, deploy: Deploy, builds: Builds) -> None:
+    server = "setsid python3 -m http.server --bind 127.0.0.1 8080 >/dev/null 2>&1 </dev/null & echo $!"
+    pid = host.run(server).stdout.strip()
+    wait_for(host, "curl -s 127.0.0.1:8080 || wget -qO- 127.0.0.1:8080 || ss -ltn | grep :8080")
+    try:
+        refused(deploy(builds.good()), f"Process {pid} (python3 -m http.server", "This host had no release before")
+    finally:
+        host.run(["kill", pid])
+
+
 @on_the_other  # systemd lets a stopped process go on to its end, supervise-daemon gives it the 30 s that an agent has
 def test_an_agent_that_hangs_is_restarted(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
     host.run(f"kill -STOP {served.pids[0]}")

@@ -34,10 +34,10 @@ def change(host: Host, to: str, text: Optional[str], restart: bool) -> str:
             host.service.restart()
         version = host.probe.prove(to, host.params["health_timeout"], to_appear=3)
     except NotServing as reason:
-        said = log.tail()
-        raise _failed(str(reason), said, before, undo(host, before)) from reason
+        said, other = log.tail(), host.probe.in_the_way()
+        raise _failed(f"{reason}.{other}", said, before, undo(host, before)) from reason
     except OSError as error:
-        raise _failed(str(error), [], before, undo(host, before)) from error
+        raise _failed(f"{error}.", [], before, undo(host, before)) from error
     finish(host, before)
     gone = sorted(vms - host.vms())
     if gone:
@@ -104,7 +104,7 @@ def _failed(reason: str, log: list[str], before: Unfinished, outcome: str) -> Ag
     tail = "".join(f"\n  {line}" for line in log) or " nothing"
     return AgentError(
         "not_serving",
-        f"The new release ({before.to[:12]}) does not serve: {reason}. {outcome} Correct the new one, and run the role "
+        f"The new release ({before.to[:12]}) does not serve: {reason} {outcome} Correct the new one, and run the role "
         f"again. Its log says:{tail}",
         log=log,
         rolled_back_to=before.release,

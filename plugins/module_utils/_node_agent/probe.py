@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
+from urllib.parse import urlsplit
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import NotServing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.files import sha256_of
@@ -52,6 +53,24 @@ def _started(pid: str | int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
+def listener(port: int) -> Optional[int]:
+    """Return the process that listens on a TCP port of this host (proc_pid_net(5): the state 0A)."""
+    sockets = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                    sockets.add(f"socket:[{fields[9]}]")
+    for entry in filter(str.isdigit, os.listdir("/proc")) if sockets else ():
+        with suppress(OSError):  # it ended meanwhile
+            for number in os.listdir(f"/proc/{entry}/fd"):
+                with suppress(OSError):
+                    if os.readlink(f"/proc/{entry}/fd/{number}") in sockets:
+                        return int(entry)
+    return None
+
+
 @dataclass(frozen=True)
 class Probe:
     """Whether the agent serves: it runs as a service, is the right program, stays, and says that it is well."""
@@ -83,6 +102,18 @@ class Probe:
                 if version is not None and self.processes.age(pid) >= self.stay_up:
                     return version
             time.sleep(0.2)
+
+    def in_the_way(self) -> str:
+        """Tell in a sentence which other program listens on the port of the health URL; "" where none does."""
+        try:
+            address = urlsplit(self.health.url)
+            pid = listener(address.port or (443 if address.scheme == "https" else 80))
+            if pid is None or pid in self.processes.running():
+                return ""
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except (OSError, ValueError):
+            return ""
+        return f" Process {pid} ({command[:200]}) listens on the port of {self.health.url}: stop it, or give qx-node another port."
 
     def _process(self, sha: str) -> int:
         running = self.processes.running()

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import shlex
+from typing import Optional
+
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.client import AgentError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import agent_unavailable, vm_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import MEMORY_HINTS, memory_blocked
@@ -39,6 +42,20 @@ def translated(failure: AgentError, vm: str, include_memory: bool = False) -> Kv
             "Run the task again: it looks at what is there first.",
         )
     found.details = {**failure.details, **found.details}
+    return found
+
+
+def of_revert(failure: AgentError, vm: str, name: str) -> Optional[KvmError]:
+    """Return the error where the host's libvirt cannot revert to a disk-only snapshot by itself, as before 9.9; else None."""
+    if "external" not in failure.text.lower() or "not supported" not in failure.text.lower():
+        return None
+    found = KvmError(
+        "agent_error",
+        f"qx-node left the revert of {vm} to snapshot {name!r} to the host's libvirt, which cannot do it: {failure.text}.",
+        "Nothing was changed. This collection can, over libvirt on that host. Run there: ansible HOST --become -m "
+        f"limiquantix.kvm.vm_snapshot -a {shlex.quote(f'vm={vm} name={name} state=reverted backend=libvirt')}",
+    )
+    found.details = dict(failure.details)
     return found
 
 

@@ -26,7 +26,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_nod
     unverified,
     was_done,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.failures import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.failures import (
+    of_revert,
+    translated,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.listing import Listing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.refuse import not_supported
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.snapshots import Snapshots, path_of
@@ -118,7 +121,7 @@ class QxNodeHypervisor(Hypervisor):
         try:
             self._snapshots.change("POST", path, None, deadline, what)
         except AgentError as failure:
-            raise translated(failure, vm.name) from failure
+            raise (of_revert(failure, vm.name, name) or translated(failure, vm.name)) from failure
         except InDoubtError as doubt:
             why = "No list of snapshots shows it, and another revert would delete what was written since."
             raise unknown(doubt, what, why, "Look inside the guest, with virsh domblklist on the host") from doubt

@@ -3,13 +3,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
+import socket
 from typing import Callable
+from unittest.mock import Mock
 
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent import probe as _probe
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import NotServing
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.probe import Probe
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.health import Health
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.probe import (
+    Probe,
+    Processes,
+    listener,
+)
 
 Prove = Callable[..., str]
 
@@ -84,3 +92,20 @@ def test_an_agent_that_is_never_well_is_given_up_in_time(prove: Prove) -> None:
     with pytest.raises(NotServing, match="is not well"):
         prove(scene)
     assert 5 < scene.clock < 6
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_who_listens_on_the_port_is_named(family: int) -> None:
+    with socket.socket(family) as taken:
+        try:
+            taken.bind(("localhost" if family == socket.AF_INET else "::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        taken.listen()
+        port = taken.getsockname()[1]
+        health = Health(f"http://127.0.0.1:{port}/api/v1/host/health", True, None)
+        assert listener(port) == os.getpid()
+        named = Probe(Mock(), Processes(frozenset({"qx-node"})), health, 0).in_the_way()
+        assert f"Process {os.getpid()} (" in named
+    assert listener(port) is None
+    assert Probe(Mock(), Processes(frozenset({"qx-node"})), health, 0).in_the_way() == ""
