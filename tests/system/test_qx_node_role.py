@@ -378,6 +378,23 @@ def test_a_service_that_is_masked_stays_so(host: Host, deploy: Deploy, builds: B
     assert agent_of(host).pids == []
 
 
+@on_the_other
+def test_a_drop_in_that_starts_another_program_is_named(
+    host: Host, deploy: Deploy, builds: Builds, served: Agent
+) -> None:
+    folder = "/etc/systemd/system/qx-node.service.d"
+    host.run(f"mkdir -p {folder}; printf '[Service]\\nExecStart=\\nExecStart=/bin/sleep 9\\n' >{folder}/own.conf")
+    host.run("systemctl daemon-reload")
+    try:
+        for more in (["--check"], []):
+            refused(deploy(builds.good(2), *more), f"{folder}/own.conf replaces ExecStart", "Nothing was changed")
+        assert agent_of(host) == served
+        host.run(f"sed -i 's|/bin/sleep 9|/usr/local/bin/qx-node|' {folder}/own.conf; systemctl daemon-reload")
+        assert deploy(builds.good()).status == 0
+    finally:
+        host.run(f"rm -r {folder}; systemctl daemon-reload")
+
+
 @on_one
 def test_a_read_only_folder(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
     host.run("mount --bind /usr/local/bin /usr/local/bin && mount -o remount,bind,ro /usr/local/bin")

@@ -19,7 +19,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.wish i
     differences,
     refuse_what_cannot_be_written,
     refuse_what_cannot_run,
-    refuse_where_masked,
+    refuse_what_the_operator_forbids,
     removal_diff,
     wanted_text,
 )
@@ -27,7 +27,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.wish i
 
 def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any]:
     """Make this release, with this service file, the one that serves."""
-    refuse_where_masked(host)
+    refuse_what_the_operator_forbids(host)
     refuse_what_cannot_be_written(host, sha, text)
     found, version = differences(host, sha, text)
     result = {

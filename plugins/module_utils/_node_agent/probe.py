@@ -113,7 +113,7 @@ class Probe:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except (OSError, ValueError):
             return ""
-        return f" Process {pid} ({command[:200]}) listens on the port of {self.health.url}: stop it, or give qx-node another port."
+        return f" Process {pid} ({command[:200]}) listens on the port of {self.health.url}: stop it, or choose another port."
 
     def _process(self, sha: str) -> int:
         running = self.processes.running()

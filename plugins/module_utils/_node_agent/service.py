@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Callable, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import AgentError, NotServing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.files import write_atomically
 
+_STARTS = re.compile(r"\s*ExecStart\s*=\s*\S")
 MARK = "# limiquantix.kvm.qx_node"  # in the service files that are ours
 Run = Callable[[Sequence[str]], "tuple[int, str]"]
 
@@ -65,6 +68,10 @@ class Service(ABC):
         """Whether the host's operator has made it impossible to start."""
         return False
 
+    def overridden(self, _program: str) -> Optional[str]:
+        """Return the file of the host's operator that has another program started in its place; None where there is none."""
+        return None
+
     def journal(self, _since: float) -> str:
         """Return what the init itself has kept of the service's words."""
         return ""
@@ -111,6 +118,16 @@ class Systemd(Service):
 
     def masked(self) -> bool:
         return self._show("LoadState") == "masked"
+
+    def overridden(self, program: str) -> Optional[str]:
+        for path in self._show("DropInPaths").split():
+            with suppress(OSError):
+                starts = [
+                    line for line in Path(path).read_text("utf-8", errors="replace").splitlines() if _STARTS.match(line)
+                ]
+                if starts and not any(program in line for line in starts):
+                    return path
+        return None
 
     def active(self) -> bool:
         return self._show("ActiveState") in {"active", "reloading"}

@@ -51,14 +51,23 @@ def refuse_what_cannot_run(host: Host, sha: str) -> None:
             raise does_not_run(reason)
 
 
-def refuse_where_masked(host: Host) -> None:
-    """Raise ``masked`` where somebody has switched the service off for good: a file of ours would undo that."""
-    name = host.service.name
+def refuse_what_the_operator_forbids(host: Host) -> None:
+    """Raise ``masked`` or ``overridden`` where somebody has seen to it that the service does not start our program."""
+    name, program = host.service.name, str(host.releases.path)
     if host.service.masked():
         raise AgentError(
             "masked",
             f"The service {name} is masked on this host (systemctl mask): it must not run. Nothing was changed on this host.",
             f"If qx-node is to run here, run: systemctl unmask {name}. If not, take the host out of the play.",
+        )
+    drop_in = host.service.overridden(program)
+    if drop_in:
+        raise AgentError(
+            "overridden",
+            f"{drop_in} replaces ExecStart of the service {name}: systemd would not start {program}. Nothing was changed on "
+            "this host.",
+            f"Take ExecStart out of that file and run: systemctl daemon-reload. Or have it start {program}, or take the host "
+            "out of the play.",
         )
 
 
