@@ -55,14 +55,6 @@ def test_memory_of_an_invtsc_vm(agent: AgentWorld) -> None:
     assert names(agent, "tsc01") == ["s"]
 
 
-def test_memory_is_refused_where_removing_another_snapshot_would_lose_it(agent: AgentWorld) -> None:
-    taken(agent.ask("snapshot", "web01", name="s1"))
-    for check in (True, False):
-        entry = refused(agent.ask("snapshot", "web01", check, name="m1", include_memory=True), "not_supported")
-        assert "backend: libvirt" in entry["msg"]
-    assert names(agent, "web01") == ["s1"]
-
-
 def test_a_libvirt_that_cannot_revert_by_itself_is_told_with_what_can(qx_node: AgentWorld) -> None:
     qx_node.reset("old-libvirt")
     taken(qx_node.ask("snapshot", "web01", name="s1"))

@@ -22,7 +22,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_nod
     was_done,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.failures import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.refuse import not_supported
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.snapshots import Snapshots, path_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     not_as_told,
@@ -55,14 +54,7 @@ class _Wish:
 
 
 def plan_take(vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
-    """Return what is known of a snapshot before the agent has taken it. Raises ``not_supported``."""
-    if request.include_memory and vm.snapshots:
-        # Deployed agents save it inside the image that the VM is on: `virsh snapshot-delete` of an earlier snapshot merges that
-        # image into the one below and deletes it, with the memory and the disk state in it.
-        raise not_supported(
-            f"memory of {vm.name}, which has other snapshots (qx-node would lose this one when an earlier one is removed)",
-            "include_memory",
-        )
+    """Return what is known of a snapshot before the agent has taken it."""
     snapshot = knowing(Snapshot(request.name, untold=untold("")), request.include_memory, None)
     notes = (_MEMORY_NOT_KNOWN,) if request.include_memory else ()
     return SnapshotPlan(vm=vm, request=request, snapshot=snapshot, notes=notes)
