@@ -365,6 +365,29 @@ def test_a_detached_disk_of_a_vm_that_was_created_anew_is_no_orphan(make_vm: Mak
     assert newest in [*info["unknown_overlays"], *(one["file"] for one in info["kept"])], info
 
 
+@pytest.mark.parametrize("replaced", [False, True], ids=["nothing in its place", "another disk in its place"])
+def test_an_overlay_of_a_disk_that_a_vm_created_anew_does_not_have_is_no_orphan(
+    make_vm: MakeVm, replaced: bool
+) -> None:
+    """No snapshot names it any more, and it is based on what a snapshot names."""
+    vm = filled(make_vm("fuweb", "vda", "vdb", directory=HOME), "vda", "vdb")
+    well(vm.take("s2"))
+    vm.write("vdb", 43)
+    newest = vm.active_file("vdb")
+    vm.host.run(["virsh", "detach-disk", vm.name, "vdb", "--config"])
+    vm.host.run(_ANEW.format(home=HOME, vm=vm.name))
+    vm.host.run(["virsh", "snapshot-delete", vm.name, "s2", "--metadata"])
+    if replaced:
+        other = create_image(vm.host, f"{HOME}/other.qcow2")
+        words = ["--driver", "qemu", "--subdriver", "qcow2", "--config"]
+        vm.host.run(["virsh", "attach-disk", vm.name, other, "vdb", *words])
+    info = vm.info()
+    assert newest in info["unknown_overlays"]
+    assert newest not in info["orphans"]
+    assert newest not in agreed(vm.prune, orphans=True)[1]["orphans_removed"]
+    assert vm.reads(newest, 43)
+
+
 def test_an_overlay_that_was_kept_stays_when_its_disk_comes_back(make_vm: MakeVm) -> None:
     """The VM is put on a copy, back on the first image, and on the copy again: what was said to be kept is kept."""
     vm = filled(make_vm("fuweb", "vda", directory=HOME))

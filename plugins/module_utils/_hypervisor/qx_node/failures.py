@@ -49,11 +49,12 @@ def of_revert(failure: AgentError, vm: str, name: str) -> Optional[KvmError]:
     """Return the error where the host's libvirt cannot revert to a disk-only snapshot by itself, as before 9.9; else None."""
     if "external" not in failure.text.lower() or "not supported" not in failure.text.lower():
         return None
+    words = f"vm={shlex.quote(vm)} name={shlex.quote(name)} state=reverted backend=libvirt"
     found = KvmError(
         "agent_error",
         f"qx-node left the revert of {vm} to snapshot {name!r} to the host's libvirt, which cannot do it: {failure.text}.",
-        "Nothing was changed. This collection can, over libvirt on that host. Run there: ansible HOST --become -m "
-        f"limiquantix.kvm.vm_snapshot -a {shlex.quote(f'vm={vm} name={name} state=reverted backend=libvirt')}",
+        "Nothing was changed. This collection can do it over the libvirt of that host: ansible HOST --become -m "
+        f"limiquantix.kvm.vm_snapshot -a {shlex.quote(words)}",
     )
     found.details = dict(failure.details)
     return found

@@ -9,7 +9,7 @@ Trouble is reported and never raised: this is what an operator looks at when som
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
@@ -68,18 +68,22 @@ class StorageReader:
         return Storage(
             chains=tuple(to_chain(chain, owners) for chain in chains),
             unknown_overlays=(*unknown, *strangers),
-            orphans=self._orphans(strangers, vm, record, {chain.disk.target for chain in chains}),
+            orphans=self._orphans(strangers, vm, record, chains),
             problems=tuple(found),
         )
 
     def _orphans(
-        self, strangers: Iterable[str], vm: VirtualMachine, record: Record, targets: Set[str]
+        self, strangers: Sequence[str], vm: VirtualMachine, record: Record, chains: Iterable[Chain]
     ) -> tuple[str, ...]:
         """Return the overlays that this collection made, less those on which somebody else's is based.
 
-        Not those of a disk that the VM does not have (its own are ``targets``): that may be its newest data.
+        Only what is based on the disks that the VM has, whose layers are ``chains``: of another disk it may be the newest data.
         """
-        made = [file for file in strangers if self._is_made_here(file, vm, record, targets)]
+        if not strangers:
+            return ()
+        layers = {os.path.realpath(image.file) for chain in chains for image in chain.images}
+        of_its_disks = {file for layer in layers for file in self._host_files.all_above(layer)}
+        made = [file for file in strangers if file in of_its_disks and self._is_made_here(file, vm, record)]
         return tuple(file for file in made if self._host_files.all_above(file).issubset(made))
 
     def left_by_others(self, vm: VirtualMachine, xml: Any, native: Any) -> tuple[str, ...]:
@@ -87,7 +91,7 @@ class StorageReader:
         record = self._records.read(vm.id)
         chains = [read(disk) for disk in image_disks(xml)]
         strangers = self._strangers(vm, native, chains, {*record.overlays, *record.former})
-        orphans = self._orphans(strangers, vm, record, {chain.disk.target for chain in chains})
+        orphans = self._orphans(strangers, vm, record, chains)
         others = [file for file in strangers if file not in orphans]
         why = (
             f"based on an image of {vm.name} that no VM and no snapshot uses; while they are there, layers "
@@ -129,7 +133,7 @@ class StorageReader:
             expected.update(os.path.realpath(named.path) for named in named_files(parse(text)))
         return [file for file in strangers if file not in expected]
 
-    def _is_made_here(self, file: str, vm: VirtualMachine, record: Record, targets: Set[str]) -> bool:
+    def _is_made_here(self, file: str, vm: VirtualMachine, record: Record) -> bool:
         """Whether this collection made an overlay, for this VM or for one that is gone, and the file is still that one.
 
         Not where nobody can tell who needs it.
@@ -137,11 +141,11 @@ class StorageReader:
         if self._host_files.why_unknown(file) or self._host_files.users(self._connection).why_unknown(file):
             return False
         if file in record.made:
-            return record.made[file].target in targets and is_same(record.made[file].identity, file)
+            return is_same(record.made[file].identity, file)
         if file in record.overlays:
             return True  # noted before identities were
         return any(
-            other.made[file].target in targets and is_same(other.made[file].identity, file)
+            is_same(other.made[file].identity, file)
             for uuid, other in self._records.of_others(vm.id)
             if file in other.made and not self._is_there(uuid)
         )

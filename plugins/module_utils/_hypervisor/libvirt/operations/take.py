@@ -16,6 +16,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_soon,
     made_of,
     states_of,
+    with_left,
     with_taken,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import open_now
@@ -87,9 +88,7 @@ def _with_late_note(record: Record, taken: Saved, every: Iterable[Saved]) -> Rec
     if key in record.snapshots:
         return record
     overlays = {part.target: os.path.realpath(part.overlay) for part in taken.disks if part.overlay}
-    kept = tuple(
-        sorted({*record.kept, *record.active.values()})
-    )  # what is in use among them is found out before a file goes
+    kept = with_left(record, ())  # what is in use among them is found out before a file goes
     made, active = {**record.made, **made_of(overlays)}, {**record.active, **overlays}
     record = replace(record, made=made, active=active, kept=kept)
     soon = is_soon(taken)  # else somebody may have written to its images meanwhile
