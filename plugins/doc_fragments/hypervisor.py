@@ -10,6 +10,10 @@ class ModuleDocFragment:
     """What every module that talks to a hypervisor has in common."""
 
     DOCUMENTATION = r"""
+requirements:
+  - Python 3.9 or newer where the module runs
+  - for O(backend=libvirt), on the hypervisor - C(python3-libvirt) and C(python3-lxml) (C(py3-libvirt) and C(py3-lxml) on
+    Alpine), and C(qemu-img). If the Python that Ansible has chosen lacks them, the module runs under one that has them
 options:
   backend:
     description:
@@ -31,13 +35,16 @@ options:
     default: qemu:///system
   mock_path:
     description:
-      - The JSON file with the simulated hypervisor and its VMs. Required with O(backend=mock).
+      - The JSON file with the simulated hypervisor and its VMs. Required with O(backend=mock). It needs no image files.
+      - Give an absolute path. With C(connection=local), a relative one begins in the directory of the playbook.
+      - 'The least that it can hold: C({"vms": [{"name": "web01", "disks": [{"target": "vda", "source": "/vm/web01.qcow2"}]}]}).'
     type: path
   url:
     description:
       - The address of qx-node, such as V(https://host:8443). Required with O(backend=qx_node).
       - It must not have a user or password in it. C(/api/v1) is added if it is missing.
       - This option and those from O(validate_certs) to O(http_timeout) are used with O(backend=qx_node) only.
+      - If the task does not give it, the environment variable E(LIMIQUANTIX_KVM_URL) does.
     type: str
   validate_certs:
     description:
@@ -47,19 +54,23 @@ options:
   ca_path:
     description:
       - A file with the trusted CA certificates, in PEM format. By default the machine's own are trusted.
+      - If the task does not give it, the environment variable E(LIMIQUANTIX_KVM_CA_PATH) does.
     type: path
   client_cert:
     description:
       - A file with the client certificate that qx-node, or the proxy in front of it, asks for, in PEM format.
+      - If the task does not give it, the environment variable E(LIMIQUANTIX_KVM_CLIENT_CERT) does.
     type: path
   client_key:
     description:
       - A file with the key of O(client_cert), if it is not in the same file.
+      - If the task does not give it, the environment variable E(LIMIQUANTIX_KVM_CLIENT_KEY) does.
     type: path
   token:
     description:
       - Sent as a bearer token in the header C(Authorization), for a proxy in front of qx-node. qx-node itself asks for none.
       - Sent only over https, or to the machine on which the module runs. Redirects are never followed.
+      - If the task does not give it, the environment variable E(LIMIQUANTIX_KVM_TOKEN) does.
     type: str
   http_timeout:
     description:
@@ -87,7 +98,21 @@ options:
       - How many seconds one VM may take, including the time that it waits for another run on the same VM.
     type: int
     default: 600
+notes:
+  - The guides lie in C(docs/docsite/rst) of the installed collection, and C(ansible-galaxy collection list limiquantix.kvm) says
+    where that is. C(guide_first_steps.rst) leads to the first snapshot, C(guide_errors.rst) lists every C(error_code).
+  - The environment variables that give O(url), O(token), O(ca_path), O(client_cert) and O(client_key) are those of the machine
+    where the module runs. That is the managed host, whose environment knows nothing of the controller's. With
+    C(delegate_to=localhost) it is the controller or, in AWX, the execution environment, and the variables of AWX's credentials
+    are there.
+  - For a managed host, pass them on with C(environment) of the play. Other users of the host can read those values in its list
+    of processes, so give the O(token) as an option instead, such as with C(module_defaults), from a lookup of the variable.
 attributes:
+  action_group:
+    description: Use C(group/limiquantix.kvm.vm_snapshot) in C(module_defaults) to set options for all modules of this group.
+    support: full
+    membership:
+      - limiquantix.kvm.vm_snapshot
   check_mode:
     description: Can run in check mode, and then predicts what would change and changes nothing.
   diff_mode:

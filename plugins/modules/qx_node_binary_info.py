@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - Reads the file of a program, on the controller or on the host that built it, for the role P(limiquantix.kvm.qx_node#role).
   - Only reads the file and does not start the program, so it also works for a program that is made for another machine.
+requirements:
+  - Python 3.9 or newer where the module runs
 author:
   - The limiquantix.kvm founders (@limiquantix)
 attributes:
@@ -81,7 +83,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.elf import made_for
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.elf_binary import made_for
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.files import sha256_of
 
 

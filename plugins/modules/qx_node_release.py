@@ -18,6 +18,8 @@ description:
   - All of that happens on the host, in one process that goes on if the connection ends. If the controller or the network
     fails in between, the host ends up with a qx-node that serves. The module first writes down what it is about to do. If the
     host loses power in between, the next run finishes or undoes it.
+requirements:
+  - Python 3.9 or newer, and systemd or OpenRC, on the host
 author:
   - The limiquantix.kvm founders (@limiquantix)
 attributes:
@@ -203,12 +205,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.action
     present,
     previous,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import AgentError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import DeployError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.health import Health
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.host import Host
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.probe import Probe, Processes
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.releases import BINARY, Releases
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.service import Run, service_of
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.service_probe import Probe, Processes
 
 # All of it is imported here, at the start: the process may outlive the connection that brought its files.
 
@@ -259,7 +261,7 @@ def main() -> None:
         host = host_of(module.params, run)
         result = action(host, module.check_mode)
         result = {**facts(host), **result}
-    except AgentError as error:
+    except DeployError as error:
         module.fail_json(**error.to_failure())
     except OSError as error:
         module.fail_json(msg=f"{socket.gethostname()}: {error}", error_code="os_error")

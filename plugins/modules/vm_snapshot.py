@@ -17,6 +17,8 @@ description:
     Such a VM still gets a disk-only snapshot.
   - All disks of a VM switch to their overlays in one transaction. Where a guest agent answers, it freezes the guest's file
     systems meanwhile.
+  - A snapshot without memory has a copy of the VM's UEFI variables (its nvram file), and a revert puts it back. A running VM is
+    suspended for a fraction of a second while that is copied and the disks are switched.
   - Reverting and removing work alike on every libvirt from 7.0 on, also where libvirt itself cannot do it.
   - Each run records on the host what it is about to change, before its first step. If a run is killed, the next run on that
     VM finishes or undoes its work first, whatever its O(state), and says so in RV(vms[].recovered).
@@ -50,7 +52,8 @@ options:
     type: str
   state:
     description:
-      - V(present) takes the snapshot if the VM has none of that O(name). A second run changes nothing.
+      - V(present) takes the snapshot if the VM has none of that O(name). A second run changes nothing. If the snapshot is
+        there, its O(description), O(protected), O(labels) and O(expires) are changed to what is given, all in one step.
       - V(reverted) brings the VM back to the snapshot. The data written since is deleted, unless O(keep_current=true). Other
         branches of the tree stay, and you can revert to them later. Before the module stops a VM that it will start again, it
         checks that all files, devices and networks needed for the start exist. If the VM does not start all the same, the
@@ -93,8 +96,9 @@ options:
   description:
     description:
       - A text to keep with the snapshot. At most 65536 bytes, without control characters other than line feeds and tabs.
+      - If not given, a new snapshot has none, and an existing one keeps what it has. A description that is given later is
+        recorded by this collection, and C(virsh) goes on showing the one from when the snapshot was taken.
     type: str
-    default: ""
   disks:
     description:
       - The targets (such as V(vda)) of the disks to snapshot. The default is all disks that a snapshot can hold.
@@ -134,10 +138,25 @@ options:
     type: bool
   labels:
     description:
-      - Names and values to keep with the snapshot. If not given, an existing snapshot keeps the labels that it has.
+      - With O(state=present), names and values to keep with the snapshot. They replace all labels that it has. If not given,
+        an existing snapshot keeps its labels.
       - The same characters and length are allowed as in O(description).
-      - Used with O(state=present) only.
+      - With O(state=absent), only snapshots that carry all these labels are removed. A name or O(all_snapshots=true) is needed
+        all the same, and V({}) is refused, so that an empty variable never removes everything.
     type: dict
+  expires:
+    description:
+      - When the snapshot expires. M(limiquantix.kvm.vm_snapshot_prune) removes it after that, with
+        O(limiquantix.kvm.vm_snapshot_prune#module:expired=true). Nothing else happens then. A snapshot may be removed before it
+        expires.
+      - A number followed by V(s), V(m), V(h), V(d) or V(w) counts from when the snapshot was taken, also if it is given later.
+        So V(14d) says the same in each run.
+      - A date and time such as V(2026-12-24T18:00+01:00) is that moment, in UTC if it has no zone. A date such as V(2026-12-24)
+        is the end of that day in UTC.
+      - V(never) takes the expiry off. If not given, a new snapshot never expires, and an existing one keeps its expiry.
+      - A time in the past is refused.
+      - Used with O(state=present) only.
+    type: str
   power:
     description:
       - The VM's power after O(state=reverted).
@@ -157,6 +176,7 @@ options:
     description:
       - With O(state=reverted), revert also if others have written to an image or a memory file of the snapshot, so that nobody
         knows what it holds now. Otherwise the task fails with C(error_code=snapshot_changed).
+      - A copy of UEFI variables that others changed is never put back. The VM keeps those that it has.
       - To remove such a snapshot, this is not needed. What the VM and the other snapshots read stays as it is.
     type: bool
     default: false
@@ -173,9 +193,73 @@ options:
   bandwidth:
     description:
       - With O(state=absent), how fast merging a layer may read and write at most, in MiB/s. V(0) is no limit.
-      - When the O(timeout) is over, the merge is aborted. The VM goes on as before, and the next run continues the merge.
+      - When the O(timeout) is over, the merge of a running VM goes on without the task, which is changed and not failed. See
+        RV(vms[].merge). The next task on this VM waits for the merge and finishes the removal. The bandwidth stays as it was.
+      - The merge of a VM that is off is aborted then, and the task fails. The next run starts that merge over.
     type: int
     default: 0
+  apparmor:
+    description:
+      - With O(state=absent), how to merge a layer of a running VM where AppArmor on the host forbids it, as on Debian with a
+        libvirt before 12.1. Such a libvirt writes lines C(deny "IMAGE" w,) into the VM's own profile,
+        C(/etc/apparmor.d/libvirt/libvirt-UUID.files).
+      - V(respect) changes nothing there. The task fails with C(error_code=apparmor_denied) before it changes anything.
+      - V(adjust) takes these lines out of the profile of this VM just before each merge, only those for the images of this VM
+        that the merge writes to. libvirt 12.1 does the same by itself. No other security setting is changed. The result lists
+        the lines under C(notes), in check mode too.
+    type: str
+    choices: [respect, adjust]
+    default: respect
+  appointment:
+    description:
+      - For the playbooks C(snapshot_group), C(revert_group) and C(remove_group) of this collection only, which see all hosts.
+        It says what this host does for a group of VMs that is taken at one moment, and when. O(vms) must be UUIDs then.
+    type: dict
+    version_added: 0.1.0
+    suboptions:
+      step:
+        description:
+          - V(clock) reads this host's clock from the controller, without starting the module.
+          - V(finish) finishes or undoes what interrupted runs left of the VMs.
+          - V(plan) checks all that can be checked beforehand, and changes nothing.
+          - V(take) takes the snapshots at the appointed moment. They are pending then.
+          - V(confirm) notes that the whole group was taken at one moment, V(undo) removes the pending snapshots.
+        type: str
+        choices: [clock, finish, plan, take, confirm, undo]
+        required: true
+      group:
+        description: The identity of the group.
+        type: str
+        default: ""
+      members:
+        description: The UUIDs of all VMs of the group, on all hosts.
+        type: list
+        elements: str
+        default: []
+      late:
+        description: Whether another run than the one that took the snapshots confirms or undoes them.
+        type: bool
+        default: false
+      boot_id:
+        description: Which start of the host the times count from, as in C(/proc/sys/kernel/random/boot_id).
+        type: str
+        default: ""
+      begin:
+        description: When the VMs begin to be held, in seconds since the start of the host.
+        type: float
+        default: 0
+      cut:
+        description: When their disks are switched.
+        type: float
+        default: 0
+      release:
+        description: When they go on.
+        type: float
+        default: 0
+      hard_end:
+        description: When they go on in any case.
+        type: float
+        default: 0
 notes:
   - With O(uri=qemu:///system) the module needs C(become=true), for libvirt, the images and its records.
   - After a snapshot the guest writes to overlay files beside its disks. They grow until the snapshot is removed.
@@ -185,8 +269,9 @@ notes:
     Only a guest that goes on from saved memory has the devices of that moment, until it is powered off.
   - If a snapshot covers some of the disks only, a revert leaves the other disks as they are.
   - With O(backend=qx_node), the options O(disks), O(on_uncovered), O(overlay_dir), O(protected), O(labels), O(power),
-    O(children), O(bandwidth) and O(quiesce=required) are refused, because qx-node cannot do or does not confirm them. With
-    O(quiesce=auto) it is asked to freeze the guests that have a guest agent connected, by its own word. Every run of
+    O(expires), O(children), O(bandwidth), O(apparmor=adjust) and O(quiesce=required) are refused, because qx-node cannot do
+    or does not confirm them. So is another O(description) for a snapshot that is there, if qx-node tells the one that it has.
+    With O(quiesce=auto), qx-node is asked to freeze the guests whose guest agent it calls connected. Every run of
     O(state=reverted) reverts again, because qx-node does not tell whether anything was written since.
   - With O(backend=qx_node), a request that gets no answer is never sent again. The module looks up whether it was carried out,
     and fails with C(error_code=outcome_unknown) if it cannot find out.
@@ -244,6 +329,29 @@ EXAMPLES = r"""
     state: absent
     bandwidth: 200
 
+- name: A snapshot that may be pruned after two weeks, with labels to find it by
+  limiquantix.kvm.vm_snapshot:
+    vms: web-*
+    name: pre-patch
+    expires: 14d
+    labels:
+      change: CHG0042
+
+- name: Keep it longer after all, and say why
+  limiquantix.kvm.vm_snapshot:
+    vm: web-01
+    name: pre-patch
+    expires: "2027-03-31"
+    description: the vendor is still looking into it
+
+- name: Remove all snapshots of that change
+  limiquantix.kvm.vm_snapshot:
+    vms: web-*
+    state: absent
+    all_snapshots: true
+    labels:
+      change: CHG0042
+
 - name: All snapshots of a test VM
   limiquantix.kvm.vm_snapshot:
     vm: test01
@@ -258,6 +366,21 @@ EXAMPLES = r"""
     vms: "*"
     name: pre-patch
   delegate_to: localhost
+
+- name: Give options once for all modules of the group, with the token from the environment of the controller or of AWX
+  module_defaults:
+    group/limiquantix.kvm.vm_snapshot:
+      backend: qx_node
+      url: https://localhost:8443
+      token: "{{ lookup('ansible.builtin.env', 'LIMIQUANTIX_KVM_TOKEN') }}"
+  block:
+    - name: Take a snapshot of every VM
+      limiquantix.kvm.vm_snapshot:
+        vms: "*"
+        name: pre-patch
+
+    - name: Look at what is there
+      limiquantix.kvm.vm_snapshot_info:
 """
 
 RETURN = r"""
@@ -276,7 +399,8 @@ disk_only:
 error_code:
   description:
     - A stable name of what went wrong, for plays that branch on it. V(several) if VMs failed for different reasons.
-    - The README lists them all.
+    - The guide R(Error codes, ansible_collections.limiquantix.kvm.docsite.guide_errors) lists them all, in
+      C(docs/docsite/rst/guide_errors.rst) of the collection.
   returned: failure
   type: str
   sample: memory_blocked
@@ -284,6 +408,23 @@ details:
   description: The values in the message of an error that concerns the whole task, such as paths and numbers of bytes.
   returned: when there are any
   type: dict
+group:
+  description: How this host's VMs of a group were held, by O(appointment). The playbook C(snapshot_group) compares all hosts.
+  returned: with O(appointment)
+  type: dict
+  contains:
+    id:
+      description: The identity of the group.
+      type: str
+    boot_id:
+      description: Which start of the host the times count from.
+      type: str
+    members:
+      description:
+        - By UUID, the times in seconds since the start of the host. A VM that was not taken is not in it.
+        - C(began) is when it began to be held, C(held) when it stood still, C(switched_from) and C(switched_to) when its disks
+          were switched, C(released) when it still stood still. C(disturbed) says what let it go on before that.
+      type: dict
 missing:
   description:
     - The names and UUIDs in O(vms) that no VM of this host has, and VMs that went away before their turn.
@@ -346,6 +487,33 @@ vms:
       description: The files that a revert or removal deleted. In check mode, those that it would delete.
       type: list
       elements: str
+    merge:
+      description:
+        - The merge of a layer that goes on without the task, because the O(timeout) is over. V(null) if there is none.
+        - The snapshot is removed when the merge has ended and the next task on this VM has finished the removal.
+      type: dict
+      contains:
+        state:
+          description: Always V(running).
+          type: str
+        percent:
+          description: How much of the layer is merged. V(null) if that is not known.
+          type: int
+          sample: 42
+        bytes_per_second:
+          description: How fast that was while the task waited for it. V(null) if nothing was merged meanwhile.
+          type: int
+          sample: 104857600
+        seconds_left:
+          description: How long it still takes at this speed. V(null) if that is not known.
+          type: int
+          sample: 1260
+    copied_bytes:
+      description:
+        - How many bytes a removal copies at most to merge the layers, by the plan for the VM. V(0) if nothing is merged.
+        - V(null) for a removal with O(backend=qx_node), which does not tell it.
+      type: int
+      sample: 1073741824
     disk_only:
       description:
         - Whether the snapshot holds disks only. V(null) if there is no snapshot, or if that is not known.
@@ -425,6 +593,13 @@ vms:
         memory_file:
           description: The file with the memory, V(null) if there is none.
           type: str
+        nvram:
+          description:
+            - The copy of the UEFI variables that belongs to the snapshot. A revert puts it back. V(null) if there is none -
+              C(left_out) says why then.
+            - A snapshot with memory has no copy, because the memory has the UEFI variables in it.
+          type: str
+          sample: /var/lib/libvirt/qemu/nvram/web01.nvram.pre-patch.vars
         missing_files:
           description: Files of the snapshot that are gone. You cannot revert to it until they are back.
           type: list
@@ -438,9 +613,15 @@ vms:
         labels:
           description: Its labels.
           type: dict
+        expires:
+          description:
+            - When it expires, in UTC. V(null) if never.
+            - In check mode, a span such as V(14d) for a new snapshot counts from the moment of the check.
+          type: str
+          sample: "2026-12-07T13:05:42+00:00"
         past:
           description:
-            - Whether the snapshot's images and memory file are as they were when it was taken.
+            - Whether the snapshot's images, memory file and copy of the UEFI variables are as they were when it was taken.
             - V(unchanged) - each has the size and the time of its last write that were recorded on the host. V(changed) - others
               wrote to one of them, so nobody knows what the snapshot holds now. V(unproven) - there is no such record, or there
               cannot be one, as for a block device.
@@ -461,10 +642,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open i
     hypervisor_requirements,
     open_hypervisor,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import check_snapshot_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.other_python import go_where_libraries_are
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.labels import as_labels, label_filter
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.snapshot_names import check_snapshot_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.group.steps import Step, group_step
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import Wording, outcome
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, every, named
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, carrying, every, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Limits, run
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
@@ -483,20 +667,34 @@ def arguments() -> dict[str, Any]:
         "on_memory_blocked": {"type": "str", "choices": ["fail", "disk_only"], "default": "fail"},
         "quiesce": {"type": "str", "choices": ["never", "auto", "required"], "default": "auto"},
         "quiesce_timeout": {"type": "int", "default": 30},
-        "description": {"type": "str", "default": ""},
+        "description": {"type": "str"},
         "disks": {"type": "list", "elements": "str"},
         "on_uncovered": {"type": "str", "choices": ["fail", "leave_out"], "default": "fail"},
         "overlay_dir": {"type": "path"},
         "running_only": {"type": "bool", "default": False},
         "protected": {"type": "bool"},
         "labels": {"type": "dict"},
+        "expires": {"type": "str"},
         "power": {"type": "str", "choices": ["restore", "running", "paused", "shutoff"], "default": "restore"},
         "keep_current": {"type": "bool", "default": False},
         "accept_changed": {"type": "bool", "default": False},
         "children": {"type": "bool", "default": False},
         "all_snapshots": {"type": "bool", "default": False},
         "bandwidth": {"type": "int", "default": 0},
+        "apparmor": {"type": "str", "choices": ["respect", "adjust"], "default": "respect"},
+        "appointment": {"type": "dict", "options": _APPOINTMENT},
     }
+
+
+_MOMENT = {"type": "float", "default": 0}
+_APPOINTMENT: dict[str, Any] = {
+    "step": {"type": "str", "choices": ["clock", "finish", "plan", "take", "confirm", "undo"], "required": True},
+    "group": {"type": "str", "default": ""},
+    "members": {"type": "list", "elements": "str", "default": []},
+    "late": {"type": "bool", "default": False},
+    "boot_id": {"type": "str", "default": ""},
+    **dict.fromkeys(("begin", "cut", "release", "hard_end"), _MOMENT),
+}
 
 
 def wanted(params: dict[str, Any]) -> tuple[Action[Any, Any], Wording]:
@@ -523,14 +721,24 @@ def wanted(params: dict[str, Any]) -> tuple[Action[Any, Any], Wording]:
 def _absent(params: dict[str, Any], name: str) -> tuple[Action[Any, Any], Wording]:
     if params["bandwidth"] < 0:
         raise _bad_request(f"bandwidth is {params['bandwidth']}. It must be 0 (no limit) or more.")
+    labels = label_filter(params["labels"])
+    with_labels = f" with the labels {', '.join(f'{key}={value}' for key, value in labels.items())}" if labels else ""
     if not params["all_snapshots"]:
+        if labels and not name:
+            message = "labels is given, and neither name nor all_snapshots is."
+            raise _bad_request(
+                message, "Nothing was changed. For all snapshots with these labels, add all_snapshots: true."
+            )
         check_snapshot_name(name)
         below = " and those based on it" if params["children"] else ""
-        action = Absent(named(name, params["children"]), params["bandwidth"], f"there is no snapshot {name!r}")
-        return action, Wording(f"removal of snapshot {name!r}{below}", "removed")
+        none = f"there is no snapshot {name!r}{with_labels}"
+        action = Absent(named(name, params["children"], labels), params["bandwidth"], none)
+        return action, Wording(f"removal of snapshot {name!r}{below}{with_labels}", "removed")
     if name:
         raise _bad_request("name and all_snapshots exclude each other.")
-    return Absent(every, params["bandwidth"]), Wording("removal of all snapshots", "removed")
+    chosen = carrying(labels) if labels else every
+    action = Absent(chosen, params["bandwidth"], f"it has no snapshots{with_labels}")
+    return action, Wording(f"removal of all snapshots{with_labels}", "removed")
 
 
 def snapshot_request(params: dict[str, Any]) -> SnapshotRequest:
@@ -540,7 +748,6 @@ def snapshot_request(params: dict[str, Any]) -> SnapshotRequest:
             "Nothing was changed. Leave out one of the two: saved memory holds also what the guest has yet to write."
         )
         raise _bad_request("include_memory: true and quiesce: required exclude each other.", remedy)
-    labels = params["labels"]
     return SnapshotRequest(
         name=params["name"] or "",
         description=params["description"],
@@ -552,12 +759,22 @@ def snapshot_request(params: dict[str, Any]) -> SnapshotRequest:
         on_uncovered=params["on_uncovered"],
         overlay_dir=params["overlay_dir"],
         protected=params["protected"],
-        labels=None if labels is None else {str(key): str(value) for key, value in labels.items()},
+        labels=as_labels(params["labels"]),
+        expires=params["expires"],
     )
 
 
 def _bad_request(message: str, remedy: str = "Nothing was changed.") -> KvmError:
     return KvmError("bad_request", message, remedy)
+
+
+def task_of(params: dict[str, Any]) -> Step:
+    """Return what the task does: for each VM by itself or, with an appointment, for those of a group."""
+    if params["appointment"]:
+        return group_step(params, snapshot_request(params))
+    action, wording = wanted(params)
+    limits = Limits(params["parallel"], params["timeout"], params["running_only"], params["missing"])
+    return Step(action, wording, limits)
 
 
 def main() -> None:
@@ -568,16 +785,19 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
+    go_where_libraries_are(params)
     disk_only = not params["include_memory"] if params["state"] == "present" else None
     try:
-        action, wording = wanted(params)
-        limits = Limits(params["parallel"], params["timeout"], params["running_only"], params["missing"])
+        step = task_of(params)
+        check = module.check_mode or step.only_looks
         with open_hypervisor(params) as hypervisor:
-            vms = run(hypervisor, params["vms"], action, limits, module.check_mode)
+            vms = run(hypervisor, params["vms"], step.action, step.limits, check)
     except KvmError as error:
         nothing: dict[str, Any] = {"changed": False, "disk_only": disk_only, "diff": [], "vms": []}
         module.fail_json(**nothing, missing=error.details.get("names", []), **error.to_failure())
-    result = outcome(wording, vms, module.check_mode)
+    result = outcome(step.wording, vms, check)
+    if params["appointment"]:
+        result["group"] = step.to_result(params["appointment"]["group"])
     if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(**result)

@@ -44,14 +44,18 @@ options:
       - Chains, missing files and problems are always those of the whole VM.
     type: list
     elements: str
+  labels:
+    description:
+      - Only snapshots that carry all these labels are returned. The default is all. V({}) is refused.
+    type: dict
 notes:
   - The module changes nothing and disturbs no guest.
   - With O(uri=qemu:///system) it needs C(become=true), to read the image files and the records of this collection.
   - A snapshot's overlay takes what the guest has written since. The image under it holds the disk as it was at the snapshot.
   - As long as a VM has snapshots, libvirt refuses its live migration, and C(virsh undefine) without C(--snapshots-metadata).
   - With O(backend=qx_node) the result has the VMs, whether they run, and the names of their snapshots. What qx-node does not
-    tell is V(null), such as C(look), C(memory), C(notes), C(problems), C(missing_files), C(unknown_overlays), C(orphans),
-    C(kept) and C(definition_changed), and C(chains) is empty.
+    tell is V(null), such as C(filesystems), C(look), C(memory), C(notes), C(problems), C(missing_files), C(unknown_overlays),
+    C(orphans), C(kept) and C(definition_changed), and C(chains) is empty.
 seealso:
   - module: limiquantix.kvm.vm_snapshot
   - module: limiquantix.kvm.vm_snapshot_prune
@@ -85,6 +89,11 @@ EXAMPLES = r"""
     vms: web-*
     names: pre-*
 
+- name: Show the snapshots of a change
+  limiquantix.kvm.vm_snapshot_info:
+    labels:
+      change: CHG0042
+
 - name: List the VMs that somebody must act on, and why
   ansible.builtin.debug:
     msg: "{{ item.vm }}: {{ item.problems | default([item.msg], true) | join(' ') }}"
@@ -98,6 +107,14 @@ EXAMPLES = r"""
   loop: "{{ snapshots.vms | selectattr('operation') }}"
   loop_control:
     label: "{{ item.vm }}"
+
+- name: List the file systems with less than a tenth free
+  ansible.builtin.debug:
+    msg: "{{ item.path }}: {{ item.free | human_readable }} free, for {{ item.vms | join(', ') }}"
+  loop: "{{ snapshots.filesystems | rejectattr('free', 'none') }}"
+  loop_control:
+    label: "{{ item.path }}"
+  when: item.free * 10 < item.total
 
 - name: Ask qx-node on all hypervisors, from the controller
   limiquantix.kvm.vm_snapshot_info:
@@ -140,6 +157,29 @@ missing:
   type: list
   elements: str
   sample: [web02]
+filesystems:
+  description:
+    - The file systems of the host that hold images of the selected VMs, sorted by path, each once.
+    - Images on block devices are on none.
+    - V(null) if the whole task fails, and with O(backend=qx_node), which does not tell.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: Where it is mounted.
+      type: str
+      sample: /var/lib/libvirt/images
+    total:
+      description: Its size in bytes. V(null) if it does not answer.
+      type: int
+    free:
+      description: What is free of it for everybody, in bytes. V(null) if it does not answer.
+      type: int
+    vms:
+      description: The VMs with an image, an overlay or a memory file on it.
+      type: list
+      elements: str
 vms:
   description: One entry for each selected VM.
   returned: unless the task as a whole is refused
@@ -205,6 +245,7 @@ vms:
         - What a run of this collection has begun on the VM and not ended. V(null) if there is nothing.
         - If it was interrupted, the next run of M(limiquantix.kvm.vm_snapshot) or M(limiquantix.kvm.vm_snapshot_prune) on the VM
           finishes or undoes it.
+        - If it is neither running nor interrupted, QEMU goes on with the merge of a layer for which no task waits.
       type: dict
       contains:
         kind:
@@ -225,7 +266,7 @@ vms:
           type: int
           sample: 42
         interrupted:
-          description: Whether no run is at work on it.
+          description: Whether no run is at work on it, and it waits for one.
           type: bool
     snapshots:
       description: The snapshots, a parent before its children, siblings in the order they were taken.
@@ -296,6 +337,13 @@ vms:
         memory_file:
           description: The file with the memory, V(null) if there is none.
           type: str
+        nvram:
+          description:
+            - The copy of the UEFI variables that belongs to the snapshot. A revert puts it back. V(null) if there is none -
+              C(left_out) says why then.
+            - A snapshot with memory has no copy, because the memory has the UEFI variables in it.
+          type: str
+          sample: /var/lib/libvirt/qemu/nvram/web01.nvram.pre-patch.vars
         missing_files:
           description: Files of the snapshot that are gone.
           type: list
@@ -309,9 +357,13 @@ vms:
         labels:
           description: Its labels.
           type: dict
+        expires:
+          description: When it expires, in UTC. V(null) if never. It stays after that until somebody prunes.
+          type: str
+          sample: "2026-12-07T13:05:42+00:00"
         past:
           description:
-            - Whether the snapshot's images and memory file are as they were when it was taken.
+            - Whether the snapshot's images, memory file and copy of the UEFI variables are as they were when it was taken.
             - V(unchanged) - each has the size and the time of its last write that were recorded on the host. V(changed) - others
               wrote to one of them, so nobody knows what the snapshot holds now. V(unproven) - there is no such record, or there
               cannot be one, as for a block device.
@@ -324,7 +376,7 @@ vms:
     tree:
       description:
         - The same snapshots as a tree, one node for each, in the order in which the tree is drawn.
-        - If O(names) leaves out a snapshot's parent, the snapshot is drawn below its nearest ancestor that is shown.
+        - If O(names) or O(labels) leaves out a snapshot's parent, the snapshot is drawn below its nearest ancestor that is shown.
       type: list
       elements: dict
       contains:
@@ -391,7 +443,7 @@ vms:
     orphans:
       description:
         - Those of C(unknown_overlays) that this collection made and that nothing uses - no VM, snapshot or other image of the
-          host names them.
+          host names them. Also copies of UEFI variables whose snapshots others removed.
         - M(limiquantix.kvm.vm_snapshot_prune) with O(limiquantix.kvm.vm_snapshot_prune#module:orphans=true) deletes them.
       type: list
       elements: str
@@ -464,7 +516,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open i
     hypervisor_requirements,
     open_hypervisor,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.gather import gather
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.other_python import go_where_libraries_are
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.labels import label_filter
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.filesystems import filesystems
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.read_vms import gather
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.result import result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
@@ -475,6 +530,7 @@ def arguments() -> dict[str, Any]:
         **hypervisor_arguments(),
         "vms": {"type": "list", "elements": "str", "aliases": ["vm"]},
         "names": {"type": "list", "elements": "str"},
+        "labels": {"type": "dict"},
     }
 
 
@@ -486,14 +542,17 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
+    go_where_libraries_are(params)
     try:
+        labels = label_filter(params["labels"])
         with open_hypervisor(params) as hypervisor:
             limits = (params["parallel"], params["timeout"])
-            vms = gather(hypervisor, params["vms"], params["names"], *limits, missing=params["missing"])
+            vms = gather(hypervisor, params["vms"], params["names"], *limits, missing=params["missing"], labels=labels)
+            rooms = filesystems(hypervisor, vms)
     except KvmError as error:
         missing = error.details.get("names", [])
-        module.fail_json(changed=False, vms=[], missing=missing, **error.to_failure())
-    found = result(vms)
+        module.fail_json(changed=False, vms=[], filesystems=None, missing=missing, **error.to_failure())
+    found = result(vms, rooms)
     if found.pop("failed", False):
         module.fail_json(**found)
     module.exit_json(**found)

@@ -17,9 +17,13 @@ description:
   - Removes only snapshots that this collection took, unless O(include_foreign=true), and never protected ones.
   - Removes a snapshot only if all given options agree. With O(keep_last=3) and O(older_than=7d), the three newest stay no
     matter how old they are, and snapshots younger than a week stay no matter how many there are.
+  - O(keep_hourly), O(keep_daily), O(keep_weekly), O(keep_monthly) and O(keep_yearly) keep the newest snapshot of that many
+    hours, days, weeks, months or years, by the rules of C(restic forget). What any of them keeps stays, and
+    RV(vms[].kept_because) says why. The guide to retention has a table of how all options work together.
   - Data of a removed snapshot that the VM or another snapshot needs is merged, so they lose nothing.
-  - Give at least one of O(keep_last), O(older_than), O(names), O(orphans), O(detached) and O(exclusive_dirs). Without any of
-    them every snapshot would go, so the task is refused.
+  - Give at least one of O(keep_last), O(keep_hourly), O(keep_daily), O(keep_weekly), O(keep_monthly), O(keep_yearly),
+    O(older_than), O(expired), O(names), O(labels), O(orphans), O(detached) and O(exclusive_dirs). Without any of them every
+    snapshot would go, so the task is refused.
   - One VM's failure does not stop the others. The task fails at the end, with every VM's result in it.
 author:
   - The limiquantix.kvm founders (@limiquantix)
@@ -45,10 +49,58 @@ options:
     aliases: [vm]
   keep_last:
     description:
-      - How many of the newest snapshots of each VM stay. V(0) keeps none for being new.
-      - Counts only snapshots that could go - not protected ones, not those that O(names) leaves out or O(protect) names, and not
-        those that others took, unless O(include_foreign=true).
+      - How many of the newest snapshots of each VM stay. V(0) keeps none for being new, see O(allow_keep_nothing).
+      - Counts only snapshots that could go - not protected ones, not those that O(names) or O(labels) leaves out or O(protect)
+        names, not those that others took, unless O(include_foreign=true), and not those from the future.
     type: int
+  keep_hourly:
+    description:
+      - For how many hours the newest snapshot of the hour stays, of each VM.
+      - Goes from the newest snapshot to the oldest and counts only hours that have a snapshot. While the count is not used up,
+        the oldest snapshot of all stays too. The same snapshots count as for O(keep_last).
+      - V(0) keeps none. A negative number is refused. For no limit, give a large number.
+    type: int
+  keep_daily:
+    description:
+      - For how many days the newest snapshot of the day stays. Counts as O(keep_hourly) does.
+    type: int
+  keep_weekly:
+    description:
+      - For how many weeks the newest snapshot of the week stays. A week begins on Monday (ISO 8601).
+      - Counts as O(keep_hourly) does.
+    type: int
+  keep_monthly:
+    description:
+      - For how many months the newest snapshot of the month stays. Counts as O(keep_hourly) does.
+    type: int
+  keep_yearly:
+    description:
+      - For how many years the newest snapshot of the year stays. Counts as O(keep_hourly) does.
+    type: int
+  timezone:
+    description:
+      - The time zone in which the hours, days, weeks, months and years of O(keep_hourly) and the others begin, as a name of the
+        IANA database, such as V(Europe/Berlin).
+      - The default is the time zone of the controller, so that a day ends on all hosts at the same time. If the controller does
+        not tell its name, the task is refused.
+      - If the host does not have the zone, the task is refused. V(UTC) is known everywhere.
+    type: str
+  expired:
+    description:
+      - Whether only snapshots go that have expired, by the hypervisor's clock. O(limiquantix.kvm.vm_snapshot#module:expires) of
+        M(limiquantix.kvm.vm_snapshot) says when. A snapshot without an expiry stays then.
+    type: bool
+    default: false
+  labels:
+    description:
+      - Only snapshots that carry all these labels may go. The default is all. V({}) is refused.
+    type: dict
+  allow_keep_nothing:
+    description:
+      - Whether rules are carried out that keep no snapshot, such as O(keep_last=0) alone, or together with O(older_than=0d).
+      - With V(false) they are refused, because a count of V(0) is often a slip.
+    type: bool
+    default: false
   older_than:
     description:
       - Only snapshots older than this go, by the hypervisor's clock.
@@ -73,10 +125,11 @@ options:
     default: false
   orphans:
     description:
-      - Whether to delete overlays that nothing uses. C(orphans) of M(limiquantix.kvm.vm_snapshot_info) lists them.
+      - Whether to delete overlays that nothing uses, and copies of UEFI variables whose snapshots others removed. C(orphans) of
+        M(limiquantix.kvm.vm_snapshot_info) lists them.
       - This collection made them, for this VM or for one that is undefined by now. They are based on an image of the VM, and
         no VM, snapshot or other image of the host names them. Their data is lost, so look at them in check mode first.
-      - If none of O(keep_last), O(older_than) and O(names) is given, no snapshot is removed.
+      - If no option says which snapshots go, such as O(keep_last), O(older_than) or O(names), no snapshot is removed.
     type: bool
     default: false
   detached:
@@ -85,8 +138,8 @@ options:
         names them any more. What the guest wrote last to such a disk is lost then.
       - With V(false) they are kept. RV(vms[].kept) names each, and C(kept) of M(limiquantix.kvm.vm_snapshot_info) has the
         command that attaches the disk to the VM again.
-      - While C(definition_changed) of M(limiquantix.kvm.vm_snapshot_info) names a disk, none of the VM's is deleted.
-      - If none of O(keep_last), O(older_than) and O(names) is given, no snapshot is removed.
+      - While C(definition_changed) of M(limiquantix.kvm.vm_snapshot_info) names a disk, no overlay of this VM is deleted.
+      - If no option says which snapshots go, such as O(keep_last), O(older_than) or O(names), no snapshot is removed.
     type: bool
     default: false
   exclusive_dirs:
@@ -100,20 +153,37 @@ options:
   bandwidth:
     description:
       - How fast merging a layer may read and write at most, in MiB/s. V(0) is no limit.
-      - When the O(timeout) is over, the merge is aborted. The VM goes on as before, and the next run continues the merge.
+      - When the O(timeout) is over, the merge of a running VM goes on without the task, which is changed and not failed. See
+        RV(vms[].merge). The next task on this VM waits for the merge and finishes the removal. The bandwidth stays as it was.
+      - The merge of a VM that is off is aborted then, and the task fails. The next run starts that merge over.
     type: int
     default: 0
+  apparmor:
+    description:
+      - How to merge a layer of a running VM where AppArmor on the host forbids it, as on Debian with a
+        libvirt before 12.1. Such a libvirt writes lines C(deny "IMAGE" w,) into the VM's own profile,
+        C(/etc/apparmor.d/libvirt/libvirt-UUID.files).
+      - V(respect) changes nothing there. The task fails with C(error_code=apparmor_denied) before it changes anything.
+      - V(adjust) takes these lines out of the profile of this VM just before each merge, only those for the images of this VM
+        that the merge writes to. libvirt 12.1 does the same by itself. No other security setting is changed. The result lists
+        the lines under C(notes), in check mode too.
+    type: str
+    choices: [respect, adjust]
+    default: respect
   running_only:
     description:
       - Leave VMs that are not running alone.
     type: bool
     default: false
 notes:
-  - With O(older_than) or O(keep_last), a snapshot of unknown age stays. The VM's RV(vms[].msg) counts it.
+  - With O(uri=qemu:///system) the module needs C(become=true), for libvirt, the images and its records.
+  - With O(older_than), O(keep_last) or another count, a snapshot of unknown age stays, and so does one that was taken in the
+    future by the hypervisor's clock. They take no other snapshot's place. The VM's RV(vms[].msg) counts them.
   - If one of the snapshots cannot be removed, such as one both inside the images and in overlays
     (C(error_code=mixed_chain)), the VM fails before it is touched. Name that snapshot in O(protect) to leave it out.
-  - With O(backend=qx_node), the options O(older_than), O(keep_last), O(orphans), O(detached) and O(exclusive_dirs) are refused,
-    because qx-node tells neither when a snapshot was taken nor which files there are. O(names) needs O(include_foreign=true)
+  - With O(backend=qx_node), the options O(older_than), O(keep_last), O(keep_hourly), O(keep_daily), O(keep_weekly),
+    O(keep_monthly), O(keep_yearly), O(expired), O(labels), O(orphans), O(detached) and O(exclusive_dirs) are refused, because
+    qx-node tells neither when a snapshot was taken or expires nor which files there are. O(names) needs O(include_foreign=true)
     there, because qx-node does not tell who took a snapshot. It does not know which ones are protected either.
 seealso:
   - module: limiquantix.kvm.vm_snapshot
@@ -137,6 +207,22 @@ EXAMPLES = r"""
     protect:
       - golden
       - release-*
+
+- name: Keep a week of daily snapshots, a month of weekly ones and a year of monthly ones
+  limiquantix.kvm.vm_snapshot_prune:
+    vms: "*"
+    names: nightly-*
+    keep_daily: 7
+    keep_weekly: 4
+    keep_monthly: 12
+    timezone: Europe/Berlin
+
+- name: Remove what has expired, of one team
+  limiquantix.kvm.vm_snapshot_prune:
+    vms: "*"
+    expired: true
+    labels:
+      team: web
 
 - name: Remove all snapshots of that name, no matter who took them, with little load on the disks
   limiquantix.kvm.vm_snapshot_prune:
@@ -175,7 +261,8 @@ disk_only:
 error_code:
   description:
     - A stable name of what went wrong, for plays that branch on it. V(several) if VMs failed for different reasons.
-    - The README lists them all.
+    - The guide R(Error codes, ansible_collections.limiquantix.kvm.docsite.guide_errors) lists them all, in
+      C(docs/docsite/rst/guide_errors.rst) of the collection.
   returned: failure
   type: str
   sample: merge_failed
@@ -238,18 +325,65 @@ vms:
       sample: [nightly-02, nightly-01]
     kept:
       description:
-        - The names of the snapshots that stay because of O(keep_last), O(older_than), O(protect) or their protection. Those that
-          O(names) leaves out, and those that others took, are not listed.
+        - The names of the snapshots that stay because of a count such as O(keep_last), O(older_than), O(expired), O(protect) or
+          their protection. Those that O(names) or O(labels) leaves out, and those that others took, are not listed.
         - After a failure, also those that were to be removed and are still there.
         - The paths of overlays that are kept because somebody may need their data. RV(vms[].notes) gives the reason for each.
       type: list
       elements: str
+    kept_because:
+      description:
+        - Why each of the snapshots in RV(vms[].kept) stays, by its name. After a failure, without those that were to be removed.
+        - One text for each rule that keeps it, such as V(daily 2026-11-24), V(weekly 2026-W48), V(oldest monthly 2026-09),
+          V(among the newest 3), V(not old enough), V(not expired), V(protected), V(of unknown age), V(from the future)
+          or V(of a group that is not confirmed yet).
+      type: dict
+      sample: {nightly-24: [daily 2026-11-24, weekly 2026-W48]}
+    copied_bytes:
+      description:
+        - How many bytes merging the layers copies at most, by the plan for the VM. V(0) if nothing is merged.
+        - V(null) with O(backend=qx_node), which does not tell it.
+      type: int
+      sample: 1073741824
+    room_needed:
+      description: How much free space merging needs at most at a time, in each directory whose images may grow.
+      type: list
+      elements: dict
+      contains:
+        directory:
+          description: The directory.
+          type: str
+        bytes:
+          description: The number of bytes.
+          type: int
+      sample: [{directory: /var/lib/libvirt/images, bytes: 1073741824}]
     files_removed:
       description: The files that were deleted with the snapshots. In check mode, those that would be.
       type: list
       elements: str
+    merge:
+      description:
+        - The merge of a layer that goes on without the task, because the O(timeout) is over. V(null) if there is none.
+        - The snapshot is removed when the merge has ended and the next task on this VM has finished the removal.
+      type: dict
+      contains:
+        state:
+          description: Always V(running).
+          type: str
+        percent:
+          description: How much of the layer is merged. V(null) if that is not known.
+          type: int
+          sample: 42
+        bytes_per_second:
+          description: How fast that was while the task waited for it. V(null) if nothing was merged meanwhile.
+          type: int
+          sample: 104857600
+        seconds_left:
+          description: How long it still takes at this speed. V(null) if that is not known.
+          type: int
+          sample: 1260
     orphans_removed:
-      description: The overlays that O(orphans) deleted. In check mode, those that it would delete.
+      description: The files that O(orphans) deleted. In check mode, those that it would delete.
       type: list
       elements: str
     disk_only:
@@ -273,6 +407,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open i
     hypervisor_requirements,
     open_hypervisor,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.other_python import go_where_libraries_are
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import retention
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.prune import Prune, result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Limits, run
@@ -285,6 +420,15 @@ def arguments() -> dict[str, Any]:
         **hypervisor_arguments(),
         "vms": {"type": "list", "elements": "str", "required": True, "aliases": ["vm"]},
         "keep_last": {"type": "int"},
+        "keep_hourly": {"type": "int"},
+        "keep_daily": {"type": "int"},
+        "keep_weekly": {"type": "int"},
+        "keep_monthly": {"type": "int"},
+        "keep_yearly": {"type": "int"},
+        "timezone": {"type": "str"},
+        "expired": {"type": "bool", "default": False},
+        "labels": {"type": "dict"},
+        "allow_keep_nothing": {"type": "bool", "default": False},
         "older_than": {"type": "str"},
         "names": {"type": "list", "elements": "str"},
         "protect": {"type": "list", "elements": "str", "default": []},
@@ -293,6 +437,7 @@ def arguments() -> dict[str, Any]:
         "detached": {"type": "bool", "default": False},
         "exclusive_dirs": {"type": "list", "elements": "path", "default": []},
         "bandwidth": {"type": "int", "default": 0},
+        "apparmor": {"type": "str", "choices": ["respect", "adjust"], "default": "respect"},
         "running_only": {"type": "bool", "default": False},
     }
 
@@ -305,6 +450,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
+    go_where_libraries_are(params)
     try:
         action = Prune(retention(params), datetime.now(timezone.utc), params["bandwidth"])
         limits = Limits(params["parallel"], params["timeout"], params["running_only"], params["missing"])

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Optional
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meeting import Meeting
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
     Done,
     Recovery,
@@ -22,7 +24,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan impor
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import FileSystem, Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
 
@@ -53,6 +55,13 @@ class Hypervisor(ABC):
         """
 
     @abstractmethod
+    def filesystems(self, files: Collection[str]) -> Optional[tuple[FileSystem, ...]]:
+        """Return the file systems that hold these images, sorted by path; None where the hypervisor does not tell.
+
+        An image on a block device is on none.
+        """
+
+    @abstractmethod
     def plan_take(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         """Decide disks and files of a snapshot without touching the VM; ``request`` is already resolved for it.
 
@@ -70,8 +79,11 @@ class Hypervisor(ABC):
         """Hold a VM against every other run on this host; the lock dies with its holder. Raises ``locked``."""
 
     @abstractmethod
-    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Done:
+    def take(self, plan: SnapshotPlan, deadline: Deadline, meeting: Optional[Meeting] = None) -> Done:
         """Take the planned snapshot, verify it and read it back; the VM's lock is held.
+
+        With a ``meeting`` the VM is suspended and its disks are switched together with the others there. Then it may raise
+        ``appointment_missed`` too, when nothing has changed, or ``not_resumed``.
 
         Raises ``memory_blocked``, ``quiesce_failed``, ``overlay_failed``, ``busy`` or ``timeout`` when nothing has
         changed; ``quiesce_lost``, ``thaw_failed`` or ``verification_failed`` when the snapshot is there all the same.
@@ -120,9 +132,16 @@ class Hypervisor(ABC):
         Raises as `revert` and `remove` do.
         """
 
+    def cannot_annotate(self) -> Optional[KvmError]:
+        """Return why `annotate` cannot note anything here, None where it can."""
+        return None
+
     @abstractmethod
     def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
-        """Note a snapshot's ``owned``, ``protected`` and ``labels``; the VM's lock is held."""
+        """Note a snapshot's ``owned``, ``protected``, ``labels``, ``expires`` and ``description``, all in one step or none.
+
+        The VM's lock is held. Raises ``busy`` where the snapshot is gone.
+        """
 
     @abstractmethod
     def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:

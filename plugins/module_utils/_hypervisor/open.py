@@ -18,17 +18,24 @@ def hypervisor_arguments() -> dict[str, Any]:
         "backend": {"type": "str", "choices": ["libvirt", "mock", "qx_node"], "default": "libvirt"},
         "uri": {"type": "str", "default": "qemu:///system"},
         "mock_path": {"type": "path"},
-        "url": {"type": "str"},
+        "url": {"type": "str", **_from_environment("url")},
         "validate_certs": {"type": "bool", "default": True},
-        "ca_path": {"type": "path"},
-        "client_cert": {"type": "path"},
-        "client_key": {"type": "path", "no_log": False},
-        "token": {"type": "str", "no_log": True},
+        "ca_path": {"type": "path", **_from_environment("ca_path")},
+        "client_cert": {"type": "path", **_from_environment("client_cert")},
+        "client_key": {"type": "path", "no_log": False, **_from_environment("client_key")},
+        "token": {"type": "str", "no_log": True, **_from_environment("token")},
         "http_timeout": {"type": "int", "default": 30},
         "missing": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},
         "parallel": {"type": "int", "default": 4},
         "timeout": {"type": "int", "default": 600},
     }
+
+
+def _from_environment(option: str) -> dict[str, Any]:
+    """Return where an option's value comes from if the task gives none: the environment of the module, on its machine."""
+    from ansible.module_utils.basic import env_fallback  # modules have it; who opens a hypervisor otherwise may not
+
+    return {"fallback": (env_fallback, [f"LIMIQUANTIX_KVM_{option.upper()}"])}
 
 
 def hypervisor_requirements() -> list[tuple[str, str, list[str]]]:
@@ -44,11 +51,13 @@ def open_hypervisor(params: Mapping[str, Any]) -> Hypervisor:
 
         return MockHypervisor(params["mock_path"])
     if params["backend"] == "qx_node":
-        from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.address import address
+        from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.connection_options import (
+            address,
+        )
         from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.hypervisor import (
             QxNodeHypervisor,
         )
-        from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.refuse import refuse
+        from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.unsupported import refuse
 
         refuse(params)
         return QxNodeHypervisor(address(params))
@@ -56,7 +65,7 @@ def open_hypervisor(params: Mapping[str, Any]) -> Hypervisor:
         LibvirtHypervisor,
     )
 
-    return LibvirtHypervisor(params["uri"])
+    return LibvirtHypervisor(params["uri"], may_adjust=params.get("apparmor") == "adjust")
 
 
 def check_limits(params: Mapping[str, Any]) -> None:

@@ -11,10 +11,9 @@ import shutil
 from contextlib import suppress
 from typing import Any, Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.change import change, recover
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import AgentError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import DeployError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.host import Host
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.wish import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.preflight import (
     diff,
     differences,
     refuse_what_cannot_be_written,
@@ -23,6 +22,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.wish i
     removal_diff,
     wanted_text,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.switch_release import change, recover
 
 
 def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any
     with host.alone():
         recovered = recover(host)
         if not host.releases.stored(sha):
-            raise AgentError(
+            raise DeployError(
                 "not_stored",
                 f"{host.releases.binary(sha)} is missing or damaged{f' ({recovered})' if recovered else ''}. "
                 "The release in use was not touched.",
@@ -64,7 +64,7 @@ def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any
 def present(host: Host, check: bool) -> dict[str, Any]:
     sha = host.params["sha256"].lower()
     if not re.fullmatch("[0-9a-f]{64}", sha):
-        raise AgentError("bad_request", f"{sha!r} is not a SHA-256.", "Give 64 hexadecimal digits.")
+        raise DeployError("bad_request", f"{sha!r} is not a SHA-256.", "Give 64 hexadecimal digits.")
     refuse_what_cannot_run(host, sha)
     return put(host, sha, wanted_text(host), check)
 
@@ -77,7 +77,7 @@ def previous(host: Host, check: bool) -> dict[str, Any]:
             recover(host)
     sha = next((one for one in kept if one.startswith(asked)), None) if asked else host.releases.previous()
     if sha is None:
-        raise AgentError(
+        raise DeployError(
             "no_previous",
             f"There is no release {asked} on this host."
             if asked

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
-class AgentError(KvmError):
+class DeployError(KvmError):
     """What an operator must know of a deployment."""
 
 

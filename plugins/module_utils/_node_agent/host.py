@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.elf import Here, made_for, unfit
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import AgentError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.probe import Probe
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.elf_binary import Here, made_for, unfit
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import DeployError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.releases import Releases
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.service import Run, Service
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.service_probe import Probe
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Host:
                     break
                 except BlockingIOError:
                     if time.monotonic() > deadline:
-                        raise AgentError(
+                        raise DeployError(
                             "locked",
                             "Another run is changing qx-node on this host.",
                             "Run it again when that has ended.",
@@ -79,7 +79,7 @@ class Host:
         return set(said.split("\n")) - {""} if status == 0 else set()
 
     def version(self, sha: str) -> str:
-        """Try the release; raise AgentError where this host cannot run it."""
+        """Try the release; raise DeployError where this host cannot run it."""
         status, said = self.run([str(self.releases.binary(sha)), "--version"])
         if status == 0:
             return said.strip().split("\n")[0]
@@ -87,8 +87,8 @@ class Host:
         raise does_not_run(reason or " ".join(said.split())[-300:] or f"--version ends with status {status}")
 
 
-def does_not_run(reason: str) -> AgentError:
-    return AgentError(
+def does_not_run(reason: str) -> DeployError:
+    return DeployError(
         "does_not_run",
         f"The new release does not run on this host: {reason}. Nothing was changed on this host.",
         "Build it for this host's architecture and libc (qx_node_target), or link it statically.",

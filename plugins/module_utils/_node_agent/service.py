@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Callable, Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import AgentError, NotServing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import DeployError, NotServing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.files import write_atomically
 
 _STARTS = re.compile(r"\s*ExecStart\s*=\s*\S")
@@ -22,7 +22,7 @@ Run = Callable[[Sequence[str]], "tuple[int, str]"]
 
 
 class Service(ABC):
-    """A service of the host's init, by its name. Commands that fail are AgentErrors, but for stopping."""
+    """A service of the host's init, by its name. Commands that fail are DeployErrors, but for stopping."""
 
     manager: str
     mode: int  # of the service's file
@@ -199,7 +199,7 @@ def service_of(name: str, run: Run) -> Service:
         return Systemd(name, run)
     if shutil.which("rc-service"):
         return OpenRC(name, run)
-    raise AgentError(
+    raise DeployError(
         "no_service_manager",
         "This host runs neither systemd nor OpenRC, so nothing can run qx-node as a service.",
         "Take the host out of the play.",

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import MergeGoesOnError, MergeProgress
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 
 
@@ -104,7 +105,8 @@ def chain_mismatch(vm: str, target: str, difference: str) -> KvmError:
     return KvmError(
         "chain_mismatch",
         f"Disk {target} of {vm} is not as it should be: {difference}.",
-        "Nothing was changed. Look at the files (qemu-img info -U --backing-chain FILE), and with vm_snapshot_info.",
+        "Nothing was changed. Look at the files (qemu-img info -U --backing-chain FILE), and with vm_snapshot_info. Where the "
+        f"definition has a wrong <backingStore>, take that element out (virsh edit {vm}).",
         disk=target,
     )
 
@@ -202,12 +204,22 @@ def no_space_to_merge(vm: str, top: str, base: str, *, free: int, wanted: int, d
 
 
 def merge_timeout(vm: str, deadline: Deadline) -> KvmError:
-    """Return the error of a merge that was given up."""
+    """Return the error of a merge that was given up: qemu-img, for a VM that is off, cannot go on with one."""
     return KvmError(
         "timeout",
         f"A layer of {vm} was not merged within {deadline.seconds:g} seconds, and the merge was aborted.",
         "The VM and its other snapshots are as before, and no file was deleted. Run the task again with "
-        "a longer timeout: it continues.",
+        "a longer timeout. The merge of a VM that is off starts over.",
+    )
+
+
+def merge_goes_on(vm: str, deadline: Deadline, progress: MergeProgress) -> MergeGoesOnError:
+    """Return the error of a merge that QEMU goes on with after the task."""
+    return MergeGoesOnError(
+        f"A layer of {vm} is not merged after {deadline.seconds:g} seconds. The merge goes on without this task: {progress}.",
+        f"Look how far it is with vm_snapshot_info. The next task on {vm} waits for it and finishes the removal: run this "
+        "one again.",
+        progress,
     )
 
 
@@ -228,9 +240,11 @@ def libvirt_error(vm: str, doing: str, code: int, text: str) -> KvmError:
     )
 
 
-def record_unusable(error: Exception) -> KvmError:
-    """Return the error of records, or locks, that cannot be read or written."""
-    remedy = (
-        "Nothing was changed. Run the task as root (become: true), and make room on that file system if it is full."
-    )
+def record_unusable(error: Exception, damaged: str = "") -> KvmError:
+    """Return the error of records, or locks, that cannot be read or written, or of one that is ``damaged``."""
+    if damaged:
+        moved = shlex.join(["mv", damaged, f"{damaged}.damaged"])
+        remedy = f"Nothing was changed. Bring it back from a backup, or move it away: {moved}. Then run the task again."
+        return KvmError("record_unusable", f"The record {damaged} is damaged: {error}.", remedy)
+    remedy = "Nothing was changed. Run the task as root (become: true), and make room if that file system is full."
     return KvmError("record_unusable", f"The records of this collection on the host cannot be used: {error}.", remedy)

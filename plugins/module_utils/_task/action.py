@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, Optional, TypeVar, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
@@ -23,13 +23,14 @@ Plan = TypeVar("Plan")
 
 @dataclass(frozen=True)
 class Nothing:
-    """Nothing to do for this VM, and why; ``kept`` are the snapshots that were in question."""
+    """Nothing to do for this VM, and why; ``kept`` are the snapshots that were in question, ``kept_because`` why each stays."""
 
     vm: VirtualMachine
     msg: str
     snapshot: Optional[Snapshot] = None
     notes: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    kept_because: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Action(ABC, Generic[Wish, Plan]):
@@ -52,6 +53,10 @@ class Action(ABC, Generic[Wish, Plan]):
 
     def is_done_by(self, _operation: Operation, _vm: VirtualMachine) -> bool:
         """Whether finishing what an interrupted run began was all that is wanted; ``vm`` is as it is after that."""
+        return False
+
+    def may_go_on(self) -> bool:
+        """Whether a merge that goes on after the task is what was wanted, and no failure."""
         return False
 
     def refuse(self, _hypervisor: Hypervisor, _plans: Sequence[Plan]) -> dict[str, KvmError]:

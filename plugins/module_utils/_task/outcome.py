@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.drawn_tree import noted_text, tree_text
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize, mebibytes
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import MergeProgress
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Need, Resize
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.sizes import mebibytes
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
@@ -22,9 +25,9 @@ class VmOutcome:
 
     ``power`` is its state before and after; ``present`` the snapshot it was reverted to, whose tree may be as before;
     ``removed`` the snapshots and ``files_removed`` the files that went (or would), ``kept`` the snapshots, and the files by
-    their paths, that were in question and stay, ``orphans_removed`` the overlays that nothing used; ``recovered`` what
-    was finished or undone first that an interrupted run had left. ``missing`` is one that is not on this host, or not any
-    more, and may be so.
+    their paths, that were in question and stay, ``kept_because`` why snapshots do, ``orphans_removed`` the overlays that
+    nothing used; ``recovered`` what was finished or undone first that an interrupted run had left. ``missing`` is one that is
+    not on this host, and may be so. ``copied`` is how much merging copies at most, ``needs`` its room; ``merge`` goes on.
     """
 
     vm_id: VmId
@@ -43,11 +46,15 @@ class VmOutcome:
     recovered: str = ""
     missing: bool = False
     resized: tuple[Resize, ...] = ()
+    kept_because: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    copied: Optional[int] = 0
+    merge: Optional[MergeProgress] = None
+    needs: tuple[Need, ...] = ()
 
     @property
     def changed(self) -> bool:
         """Whether anything of the VM is other than before."""
-        return self.before_text != self.after_text or bool(self.recovered)
+        return self.before_text != self.after_text or bool(self.recovered or self.merge)
 
     @property
     def before_text(self) -> str:
@@ -55,14 +62,16 @@ class VmOutcome:
         files = "".join(f"file: {file}\n" for file in self.files_removed)
         orphans = "".join(f"orphan: {file}\n" for file in self.orphans_removed)
         sizes = "".join(f"size of {disk.target}: {mebibytes(disk.before)}\n" for disk in self.resized)
-        return tree_text(self.before) + self._power_text(0) + sizes + files + orphans
+        return (
+            tree_text(self.before) + noted_text(self.before, self.after) + self._power_text(0) + sizes + files + orphans
+        )
 
     @property
     def after_text(self) -> str:
         """The VM after, as the diff shows it."""
         reverted = "".join(f"reverted to: {name}\n" for name in self.present)
         sizes = "".join(f"size of {disk.target}: {mebibytes(disk.after)}\n" for disk in self.resized)
-        return tree_text(self.after) + self._power_text(1) + sizes + reverted
+        return tree_text(self.after) + noted_text(self.after, self.before) + self._power_text(1) + sizes + reverted
 
     def _power_text(self, index: int) -> str:
         known = all(self.power)
@@ -89,6 +98,8 @@ class VmOutcome:
             "removed": list(self.removed),
             "kept": list(self.kept),
             "files_removed": list(self.files_removed),
+            "merge": self.merge.to_result() if self.merge else None,
+            "copied_bytes": self.copied,
         }
 
 
@@ -145,36 +156,6 @@ def missing_text(missing: Sequence[str]) -> str:
     return f". Not on this host: {', '.join(missing)}" if missing else ""
 
 
-def tree_text(snapshots: Sequence[Snapshot]) -> str:
-    """Draw snapshots as an indented tree, a line each, siblings in their order.
-
-    Only what is known before a snapshot is taken is drawn: the diff of a check and of the run after it are the same.
-    """
-    names = {snapshot.name for snapshot in snapshots}
-    lines: list[str] = []
-    for parent in (None, *sorted({one.parent for one in snapshots if one.parent and one.parent not in names})):
-        _draw(snapshots, parent, "", lines)
-    return "".join(line + "\n" for line in lines)
-
-
-def _draw(snapshots: Sequence[Snapshot], parent: str | None, indent: str, lines: list[str]) -> None:
-    for snapshot in snapshots:
-        if snapshot.parent == parent:
-            parts = ", ".join(_parts(snapshot))
-            lines.append(f"{indent}{snapshot.name}: {parts}" if parts else f"{indent}{snapshot.name}")
-            _draw(snapshots, snapshot.name, indent + "  ", lines)
-
-
-def _parts(snapshot: Snapshot) -> list[str]:
-    """Return what is known of a snapshot, a word or two each."""
-    parts = [] if "include_memory" in snapshot.untold else ["with memory" if snapshot.include_memory else "disk-only"]
-    if "disks" not in snapshot.untold:
-        parts.append(", ".join(disk.target for disk in snapshot.disks) or "no disk")
-    parts += ["protected"] if snapshot.protected else []
-    parts += [f"{key}={value}" for key, value in sorted(snapshot.labels.items())]
-    return parts + (["current"] if snapshot.told("current") else [])
-
-
 def _diff(vm: VmOutcome) -> dict[str, str]:
     header = f"snapshots of {vm.vm_id.name}"
     return {
@@ -216,7 +197,7 @@ def failed_vm(
         after=now.snapshots if now and known else (),
         snapshot=None,
         msg=error.full_message,
-        power=(before.state, now.state) if before and now else ("", ""),
+        power=(before.power, now.power) if before and now else ("", ""),
         error=error,
         files_removed=error.files_removed,
     )

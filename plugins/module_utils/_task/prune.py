@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Optional, Union
 
@@ -17,12 +17,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention i
     choose,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import in_order
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files_removed import in_order
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome, Wording, outcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.sizes import mebibytes
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
@@ -71,7 +72,7 @@ class Prune(Action[Choice, Pruning]):
         return (*(storage.orphans if self._wish.orphans else ()), *given_up)
 
     def _nothing(self, vm: VirtualMachine, choice: Choice) -> Nothing:
-        return Nothing(vm, self._why_nothing(vm, choice), kept=tuple(choice.kept))
+        return Nothing(vm, self._why_nothing(vm, choice), kept=tuple(choice.kept), kept_because=choice.told)
 
     def _why_nothing(self, vm: VirtualMachine, choice: Choice) -> str:
         if choice.kept:
@@ -80,9 +81,13 @@ class Prune(Action[Choice, Pruning]):
         reasons += ["no orphans"] if self._wish.of_files else []
         return f"nothing to prune: {', '.join(reasons)}"
 
+    def may_go_on(self) -> bool:
+        return True
+
     def predict(self, plan: Pruning) -> VmOutcome:
         removal = self._absent.predict(plan.removal) if plan.removal else _untouched(plan)
-        return _with_orphans(plan, removal, (*plan.orphans, *plan.later), "would be deleted")
+        told = _with_orphans(plan, removal, (*plan.orphans, *plan.later), "would be deleted")
+        return replace(told, msg=". ".join(filter(None, (told.msg, _cost(plan.removal)))))
 
     def act(self, hypervisor: Hypervisor, plan: Pruning, deadline: Deadline) -> VmOutcome:
         # Orphans first: one of them may be based on a layer that is to be merged.
@@ -94,7 +99,7 @@ class Prune(Action[Choice, Pruning]):
             vm = hypervisor.inspect(plan.vm.id) if plan.orphans else plan.vm
             again = hypervisor.plan_remove(vm, plan.removal.snapshots) if plan.orphans else plan.removal
             removal = self._absent.act(hypervisor, again, deadline)
-        if plan.later and not removal.error:
+        if plan.later and not (removal.error or removal.merge):
             try:
                 deleted += hypervisor.delete_orphans(hypervisor.inspect(plan.vm.id), plan.later)
             except KvmError as error:  # what was removed before it is removed
@@ -108,12 +113,13 @@ def _why_none(vm: VirtualMachine, wish: Retention) -> str:
         return "it has no snapshots"
     if not wish.include_foreign and not any(one.owned for one in vm.snapshots):
         return "this collection took none of its snapshots, and include_foreign is false"
-    return "no snapshot matches names"
+    given = [option for option in ("names", "labels") if getattr(wish, option) is not None]
+    return f"no snapshot matches {' and '.join(given)}"
 
 
 def _untouched(plan: Pruning) -> VmOutcome:
     vm = plan.vm
-    return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, "", power=(vm.state, vm.state))
+    return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, "", power=(vm.power, vm.power))
 
 
 def _with_orphans(plan: Pruning, removal: VmOutcome, orphans: tuple[str, ...], word: str) -> VmOutcome:
@@ -127,12 +133,36 @@ def _with_orphans(plan: Pruning, removal: VmOutcome, orphans: tuple[str, ...], w
     # Those that a failure left come first; they were to go.
     names = tuple(one.name for one in plan.vm.snapshots if one.name in kept or one.name in removal.kept)
     files = tuple(one.file for one in (plan.removal.kept if plan.removal else ()) if one.file not in orphans)
-    return replace(removal, msg=". ".join(parts), kept=(*names, *files), orphans_removed=orphans)
+    return replace(
+        removal,
+        msg=". ".join(parts),
+        kept=(*names, *files),
+        orphans_removed=orphans,
+        kept_because=plan.choice.told,
+        copied=plan.removal.copied if plan.removal else 0,
+        needs=plan.removal.needs if plan.removal else (),
+    )
+
+
+def _cost(removal: Optional[RemovalPlan]) -> str:
+    """Say what merging copies and needs at most; nothing where nothing is merged, or that is not known."""
+    if removal is None or not removal.copied:
+        return ""
+    rooms = " and ".join(f"{_mib(need.bytes)} in {need.directory}" for need in removal.needs)
+    return f"Merging copies at most {_mib(removal.copied)}" + (f" and needs at most {rooms}" if rooms else "")
+
+
+def _mib(size: int) -> str:
+    return mebibytes(-(-size // (1 << 20)) << 20)
 
 
 def result(vms: Sequence[VmOutcome], check_mode: bool) -> dict[str, Any]:
-    """Return the whole result of a task: `outcome` and, for each VM, which orphans went."""
+    """Return the whole result of a task: `outcome` and, for each VM, which orphans went and why snapshots stay."""
     whole = outcome(Wording("pruning", "pruned"), vms, check_mode)
     for entry, vm in zip(whole["vms"], (vm for vm in vms if not vm.missing)):
-        entry["orphans_removed"] = list(vm.orphans_removed)
+        entry.update(
+            orphans_removed=list(vm.orphans_removed),
+            kept_because=dict(vm.kept_because),
+            room_needed=[asdict(need) for need in vm.needs],
+        )
     return whole

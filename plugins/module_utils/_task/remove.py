@@ -5,19 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Callable, Union
+from typing import Callable, Optional, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.labels import carries
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import removed_meanwhile
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import subtree, without
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.snapshot_tree import subtree, without
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import in_order, otherwise
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files_removed import in_order, otherwise
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import MergeGoesOnError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -41,6 +43,9 @@ class Absent(Action[Sequence[Snapshot], RemovalPlan]):
 
     def plan(self, hypervisor: Hypervisor, vm: VirtualMachine, wish: Sequence[Snapshot]) -> RemovalPlan:
         return hypervisor.plan_remove(vm, wish)
+
+    def may_go_on(self) -> bool:
+        return True
 
     def predict(self, plan: RemovalPlan) -> VmOutcome:
         return _outcome(plan, _left(plan), "would be removed", plan.notes)
@@ -67,16 +72,25 @@ class Absent(Action[Sequence[Snapshot], RemovalPlan]):
         return replace(removed, files_removed=in_order(plan.dropped, files))
 
 
-def named(name: str, children: bool) -> Chosen:
-    """Choose the snapshot of that name, with all that are based on it where ``children`` says so."""
+def named(name: str, children: bool, labels: Optional[Mapping[str, str]] = None) -> Chosen:
+    """Choose the snapshot of that name, with all that are based on it where ``children`` says so.
+
+    Where ``labels`` are given, only those of them that carry all of these.
+    """
 
     def chosen(vm: VirtualMachine) -> Sequence[Snapshot]:
         snapshot = vm.find(name)
         if snapshot is None:
             return ()
-        return _unprotected(vm, subtree(vm.snapshots, name) if children else (snapshot,))
+        meant = subtree(vm.snapshots, name) if children else (snapshot,)
+        return _unprotected(vm, [one for one in meant if carries(one, labels)])
 
     return chosen
+
+
+def carrying(labels: Mapping[str, str]) -> Chosen:
+    """Choose all snapshots of a VM that carry the ``labels``."""
+    return lambda vm: _unprotected(vm, [one for one in reversed(vm.snapshots) if carries(one, labels)])
 
 
 def every(vm: VirtualMachine) -> Sequence[Snapshot]:
@@ -122,11 +136,13 @@ def _stopped(hypervisor: Hypervisor, plan: RemovalPlan, files: Sequence[str], er
         after=now.snapshots,
         snapshot=None,
         msg=error.full_message + told,
-        power=(plan.vm.state, now.state),
-        error=error,
+        power=(plan.vm.power, now.power),
+        error=None if isinstance(error, MergeGoesOnError) else error,
+        merge=error.progress if isinstance(error, MergeGoesOnError) else None,
         removed=removed,
         kept=kept,
         files_removed=(*files, *error.files_removed),
+        copied=plan.copied,
     )
 
 
@@ -144,8 +160,9 @@ def _outcome(plan: RemovalPlan, after: tuple[Snapshot, ...], word: str, notes: t
         snapshot=None,
         msg=". ".join((f"{subject} {word}", *notes)),
         notes=notes,
-        power=(plan.vm.state, plan.vm.state),
+        power=(plan.vm.power, plan.vm.power),
         removed=tuple(names),
         kept=tuple(one.file for one in plan.kept),
         files_removed=plan.dropped,
+        copied=plan.copied,
     )

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Optional, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import check_snapshot_name
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import CHANGED, UNPROVEN
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import CHANGED, UNPROVEN
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import snapshot_changed
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_current, with_taken
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.snapshot_names import check_snapshot_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.snapshot_tree import with_current, with_taken
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files import in_order, otherwise
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet_room import without_room
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.files_removed import in_order, otherwise
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.free_space import without_room
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import plan_take
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
@@ -63,7 +63,7 @@ class Reverted(Action[Snapshot, Revert]):
     def is_done_by(self, operation: Operation, vm: VirtualMachine) -> bool:
         wanted = self._request
         same = (operation.kind, operation.snapshot) == ("revert", wanted.name)
-        return same and wanted.power in ("restore", vm.state)
+        return same and wanted.power in ("restore", vm.power)
 
     def _plan_keeping(self, hypervisor: Hypervisor, vm: VirtualMachine, snapshot: Snapshot) -> SnapshotPlan:
         request = self._request
@@ -111,7 +111,7 @@ class Reverted(Action[Snapshot, Revert]):
         # Siblings of one second are drawn as they were foretold.
         order = [one.name for one in self.predict(plan).after]
         after = sorted(now.snapshots, key=lambda one: order.index(one.name) if one.name in order else len(order))
-        power = reverting.power or now.state
+        power = reverting.power or now.power
         # What is known of a snapshot right after it was taken is not always told later.
         after = [kept if kept and one.untold and one.name == kept.name else one for one in after]
         found = now.find(reverting.snapshot.name)
@@ -181,7 +181,7 @@ def _outcome(
             )
         ),
         notes=notes,
-        power=(plan.vm.state, power),
+        power=(plan.vm.power, power),
         resized=plan.resized,
         present=(plan.snapshot.name,),
         kept=tuple(one.file for one in plan.kept),

@@ -13,11 +13,12 @@ from typing import Optional, Union
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import vm_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing, Plan, Wish
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet import Fleet
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome, failed_vm, missing_vm
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.parallel_vms import Fleet
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.selection import select
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import MergeGoesOnError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Recovery
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
@@ -118,11 +119,11 @@ def _taken(vm: VirtualMachine) -> list[tuple[str, Optional[str]]]:
 
 
 def _left_alone(vm: VirtualMachine, limits: Limits) -> bool:
-    return limits.running_only and vm.state != "running"
+    return limits.running_only and vm.power != "running"
 
 
 def _wish(vm: VirtualMachine, action: Action[Wish, Plan], limits: Limits) -> Union[Wish, Nothing]:
-    return Nothing(vm, f"left alone: {vm.state}") if _left_alone(vm, limits) else action.decide(vm)
+    return Nothing(vm, f"left alone: {vm.power}") if _left_alone(vm, limits) else action.decide(vm)
 
 
 def _predict(
@@ -161,7 +162,10 @@ def _act(
                     return _after_recovery(_outcome_of(vm_id, done, limits), before, recovered)
             return _after_recovery(_act_on(hypervisor, vm, action, limits, deadline), before, recovered)
         except KvmError as error:
-            return _after_recovery(failed_vm(vm_id, error, before, _now(hypervisor, vm_id)), before, recovered)
+            ended = failed_vm(vm_id, error, before, _now(hypervisor, vm_id))
+            if isinstance(error, MergeGoesOnError):
+                ended = replace(ended, merge=error.progress, error=None if action.may_go_on() else error)
+            return _after_recovery(ended, before, recovered)
 
 
 def _act_on(
@@ -218,6 +222,7 @@ def _outcome_of(vm_id: VmId, decision: Union[Nothing, _Refused, KvmError], limit
         snapshot=decision.snapshot,
         msg=decision.msg,
         notes=decision.notes,
-        power=(vm.state, vm.state),
+        power=(vm.power, vm.power),
         kept=decision.kept,
+        kept_because=decision.kept_because,
     )

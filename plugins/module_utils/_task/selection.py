@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.texts import check_patterns
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.allowed_texts import check_patterns
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 

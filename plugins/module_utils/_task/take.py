@@ -8,17 +8,24 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Union
+from datetime import datetime, timezone
+from typing import Callable, Optional, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import check_snapshot_name
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.existing import existing_snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.allowed_texts import check_texts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.expiry import (
+    check_expiry,
+    expiry,
+    refuse_expired,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.times import taken_at
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.snapshot_names import check_snapshot_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.snapshot_tree import with_taken
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.existing_snapshot import existing_snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import decide_freeze
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import resolve_memory
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.texts import check_texts
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.tree import with_taken
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action, Nothing
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.fleet_room import without_room
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.free_space import without_room
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -29,65 +36,82 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import 
 
 
 @dataclass(frozen=True)
-class Note:
-    """A snapshot that is there already, to be noted down otherwise: its protection or its labels."""
+class Annotation:
+    """A snapshot that is there already, as it is to be noted from now on, and in words what of it changes."""
 
     vm: VirtualMachine
     snapshot: Snapshot
+    changes: str
 
 
-class Present(Action[Union[SnapshotRequest, Note], Union[SnapshotPlan, Note]]):
+class Present(Action[Union[SnapshotRequest, Annotation], Union[SnapshotPlan, Annotation]]):
     """Make the requested snapshot exist. Raises ``bad_name``, ``bad_request`` or ``overlay_dir_unusable``."""
 
-    def __init__(self, request: SnapshotRequest) -> None:
+    def __init__(self, request: SnapshotRequest, now: Optional[datetime] = None) -> None:
+        self._now = now or datetime.now(timezone.utc)
         check_snapshot_name(request.name)
         check_texts(request)
+        check_expiry(request.expires, self._now)
         _check_overlay_dir(request.overlay_dir)
         self._request = request
 
-    def decide(self, vm: VirtualMachine) -> Union[SnapshotRequest, Note, Nothing]:
+    def decide(self, vm: VirtualMachine) -> Union[SnapshotRequest, Annotation, Nothing]:
         existing = existing_snapshot(vm, self._request)
         if existing is None:
             return self._request
         noted = _noted(existing, self._request)
-        if noted != existing:
-            return Note(vm, noted)
+        changes = [word for key, word in _CHANGEABLE.items() if getattr(noted, key) != getattr(existing, key)]
+        if "expiry" in changes:
+            refuse_expired(vm.name, noted, str(self._request.expires), self._now)
+        if changes:
+            return Annotation(vm, noted, " and ".join(filter(None, (", ".join(changes[:-1]), changes[-1]))))
         # Asked for again it is the same; whether it is what the task would have it is not always known.
-        msg, untold = (
-            f"snapshot {self._request.name!r} already exists",
-            ("qx-node does not tell whether it holds the memory"),
-        )
-        if "include_memory" not in existing.untold:
-            return Nothing(vm, msg, existing)
-        return Nothing(vm, f"{msg}; {untold}" if self._request.include_memory else msg, existing, (untold,))
+        notes, said = [], [f"snapshot {self._request.name!r} already exists"]
+        if "include_memory" in existing.untold:
+            notes.append("qx-node does not tell whether it holds the memory")
+            said += notes if self._request.include_memory else []
+        if self._request.description and "description" in existing.untold:
+            notes.append("qx-node does not tell its description, which stays as it is")
+            said.append(notes[-1])
+        return Nothing(vm, "; ".join(said), existing, tuple(notes))
 
-    def plans_ahead(self, _vm: VirtualMachine, _wish: Union[SnapshotRequest, Note]) -> bool:
+    def plans_ahead(self, _vm: VirtualMachine, _wish: Union[SnapshotRequest, Annotation]) -> bool:
         return True  # all VMs of a file system share its room
 
     def plan(
-        self, hypervisor: Hypervisor, vm: VirtualMachine, wish: Union[SnapshotRequest, Note]
-    ) -> Union[SnapshotPlan, Note, Nothing]:
-        if isinstance(wish, Note):
+        self, hypervisor: Hypervisor, vm: VirtualMachine, wish: Union[SnapshotRequest, Annotation]
+    ) -> Union[SnapshotPlan, Annotation, Nothing]:
+        if isinstance(wish, Annotation):
+            refusal = hypervisor.cannot_annotate()
+            if refusal:
+                raise refusal
             return wish
         plan = plan_take(hypervisor, vm, wish)
-        return _nothing_to_take(plan) if _is_empty(plan) else plan
+        # A span counts from when the snapshot is taken, which is not known yet.
+        predicted = replace(plan.snapshot, expires=expiry(wish.expires, self._now))
+        return _nothing_to_take(plan) if _is_empty(plan) else replace(plan, snapshot=predicted)
 
-    def refuse(self, hypervisor: Hypervisor, plans: Sequence[Union[SnapshotPlan, Note]]) -> dict[str, KvmError]:
+    def refuse(self, hypervisor: Hypervisor, plans: Sequence[Union[SnapshotPlan, Annotation]]) -> dict[str, KvmError]:
         return without_room(hypervisor, [plan for plan in plans if isinstance(plan, SnapshotPlan)])
 
-    def predict(self, plan: Union[SnapshotPlan, Note]) -> VmOutcome:
-        if isinstance(plan, Note):
-            return _note_outcome(plan, "would be changed")
+    def predict(self, plan: Union[SnapshotPlan, Annotation]) -> VmOutcome:
+        if isinstance(plan, Annotation):
+            return annotation_outcome(plan, "would be changed")
         return _taken(plan, Done(plan.notes), "would be taken")
 
-    def act(self, hypervisor: Hypervisor, plan: Union[SnapshotPlan, Note], deadline: Deadline) -> VmOutcome:
-        if isinstance(plan, Note):
+    def act(self, hypervisor: Hypervisor, plan: Union[SnapshotPlan, Annotation], deadline: Deadline) -> VmOutcome:
+        if isinstance(plan, Annotation):
             hypervisor.annotate(plan.vm, plan.snapshot)
-            return _note_outcome(plan, "changed")
-        try:
-            return _taken(plan, hypervisor.take(plan, deadline), "taken")
-        except KvmError as error:
-            return _taken_with_error(hypervisor, plan, error)
+            return annotation_outcome(plan, "changed")
+        return taken(hypervisor, plan, lambda: hypervisor.take(plan, deadline))
+
+
+def taken(hypervisor: Hypervisor, plan: SnapshotPlan, take: Callable[[], Done]) -> VmOutcome:
+    """Take a planned snapshot, and tell what came of it, also where it is there in spite of an error."""
+    try:
+        return _taken(plan, take(), "taken")
+    except KvmError as error:
+        return _taken_with_error(hypervisor, plan, error)
 
 
 def plan_take(hypervisor: Hypervisor, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
@@ -95,6 +119,8 @@ def plan_take(hypervisor: Hypervisor, vm: VirtualMachine, request: SnapshotReque
     resolved, memory_notes = resolve_memory(vm, request)
     freeze, freeze_notes = decide_freeze(vm, resolved)
     plan = hypervisor.plan_take(vm, resolved)
+    if plan.request.include_memory != resolved.include_memory:  # the backend leaves it out, as the task allows
+        freeze, freeze_notes = decide_freeze(vm, plan.request)
     # Whether a freeze will succeed is not known beforehand; that there will be none is.
     predicted = replace(plan.snapshot, quiesced=None if freeze else False)
     return replace(plan, freeze=freeze, notes=memory_notes + freeze_notes + plan.notes, snapshot=predicted)
@@ -110,12 +136,16 @@ def _nothing_to_take(plan: SnapshotPlan) -> Nothing:
     return Nothing(plan.vm, msg, notes=(msg,))
 
 
+# What of a snapshot that is there a task may change, and what messages call it.
+_CHANGEABLE = {"description": "description", "protected": "protection", "labels": "labels", "expires": "expiry"}
+
+
 def _noted(existing: Snapshot, request: SnapshotRequest) -> Snapshot:
-    return replace(
-        existing,
-        protected=existing.protected if request.protected is None else request.protected,
-        labels=existing.labels if request.labels is None else request.labels,
-    )
+    """Return a snapshot as the task would have it noted; what the task or the hypervisor says nothing of stays as it is."""
+    given = {key: value for key in _CHANGEABLE if (value := getattr(request, key)) is not None}
+    if request.expires is not None:
+        given["expires"] = expiry(request.expires, taken_at(existing))
+    return replace(existing, **{key: value for key, value in given.items() if key not in existing.untold})
 
 
 def _check_overlay_dir(overlay_dir: str | None) -> None:
@@ -125,11 +155,12 @@ def _check_overlay_dir(overlay_dir: str | None) -> None:
         raise KvmError("overlay_dir_unusable", message, remedy, directory=overlay_dir)
 
 
-def _note_outcome(plan: Note, word: str) -> VmOutcome:
+def annotation_outcome(plan: Annotation, word: str) -> VmOutcome:
+    """Return what becomes of a VM of which a snapshot is noted otherwise."""
     before = plan.vm.snapshots
     after = tuple(plan.snapshot if one.name == plan.snapshot.name else one for one in before)
-    msg = f"snapshot {plan.snapshot.name!r} already exists; its protection or labels {word}"
-    return VmOutcome(plan.vm.id, before, after, plan.snapshot, msg, power=(plan.vm.state, plan.vm.state))
+    msg = f"snapshot {plan.snapshot.name!r} already exists; its {plan.changes} {word}"
+    return VmOutcome(plan.vm.id, before, after, plan.snapshot, msg, power=(plan.vm.power, plan.vm.power))
 
 
 def _taken(plan: SnapshotPlan, done: Done, word: str) -> VmOutcome:
@@ -144,7 +175,7 @@ def _taken(plan: SnapshotPlan, done: Done, word: str) -> VmOutcome:
         snapshot=snapshot,
         msg=". ".join((f"snapshot {plan.request.name!r} {word} ({kind})", *done.notes)),
         notes=done.notes,
-        power=(plan.vm.state, plan.vm.state),
+        power=(plan.vm.power, plan.vm.power),
     )
 
 
@@ -160,6 +191,6 @@ def _taken_with_error(hypervisor: Hypervisor, plan: SnapshotPlan, error: KvmErro
         after=now.snapshots,
         snapshot=now.find(plan.request.name),
         msg=error.full_message,
-        power=(plan.vm.state, now.state),
+        power=(plan.vm.power, now.power),
         error=error,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.sizes import mebibytes
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -70,11 +71,6 @@ class Resize:
         return f"disk {self.target} {word} from {mebibytes(self.before)} to {mebibytes(self.after)}"
 
 
-def mebibytes(size: int) -> str:
-    """Return a size as people read it."""
-    return f"{size / (1 << 20):g} MiB"
-
-
 @dataclass(frozen=True)
 class RevertPlan:
     """A revert, decided before the VM is touched.
@@ -99,7 +95,8 @@ class RevertPlan:
 class RemovalPlan:
     """The removal of snapshots, leaf first, decided before the VM is touched; ``dropped`` are the files that go.
 
-    ``kept`` are those that would be of no use any more and stay all the same.
+    ``kept`` are those that would be of no use any more and stay all the same. ``copied`` is how much merging copies at most,
+    None where that is not known, and ``needs`` the room for it.
     """
 
     vm: VirtualMachine
@@ -107,6 +104,8 @@ class RemovalPlan:
     dropped: tuple[str, ...]
     notes: tuple[str, ...] = ()
     kept: tuple[Leftover, ...] = ()
+    copied: Optional[int] = None
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True)

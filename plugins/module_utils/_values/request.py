@@ -14,11 +14,13 @@ from typing import Optional
 class SnapshotRequest:
     """A snapshot as the task asks for it, the same for every VM of the task.
 
-    ``protected`` and ``labels`` are None where the task says nothing of them. ``on_uncovered``: fail or leave_out.
+    ``description``, ``protected``, ``labels`` and ``expires`` are None where the task says nothing of them. ``expires`` is as
+    the task has it (`_rules/keeping/expiry.py`). ``on_uncovered``: fail or leave_out. ``undoable``: it is refused where it could
+    not be removed again while the VM runs.
     """
 
     name: str
-    description: str = ""
+    description: Optional[str] = None
     include_memory: bool = False
     on_memory_blocked: str = "fail"
     quiesce: str = "auto"
@@ -28,6 +30,8 @@ class SnapshotRequest:
     overlay_dir: Optional[str] = None
     protected: Optional[bool] = None
     labels: Optional[Mapping[str, str]] = None
+    expires: Optional[str] = None
+    undoable: bool = False
 
     @property
     def disk_only(self) -> bool:

@@ -44,7 +44,9 @@ class LeftOut:
 class Snapshot:
     """One snapshot of one VM, as it stands (or, in check mode, as it would stand).
 
-    ``owned`` is one that this collection took; ``protected`` and ``labels`` are what it was told to note of it.
+    ``owned`` is one that this collection took; ``protected``, ``labels`` and ``expires`` (None: never) are what it was told to
+    note of it.
+    ``nvram`` is the copy of the UEFI variables that it has.
     ``past`` tells whether what it holds is as it was, unchanged, changed or unproven, and ``past_reasons`` why it is not.
     ``untold`` names the keys that the hypervisor does not tell: their values here mean nothing, and are null in results.
     """
@@ -61,10 +63,12 @@ class Snapshot:
     disks: tuple[SnapshotDisk, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     memory_file: Optional[str] = None
+    nvram: Optional[str] = None
     missing_files: tuple[str, ...] = ()
     owned: bool = False
     protected: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    expires: Optional[str] = None
     past: str = "unchanged"
     past_reasons: tuple[str, ...] = ()
     untold: tuple[str, ...] = ()

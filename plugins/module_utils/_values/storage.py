@@ -83,3 +83,13 @@ class Storage:
     leftovers: tuple[Leftover, ...] = ()
     definition_changed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """A file system of the host with some of its images, ``files``; ``total`` and ``free`` are None where it does not answer."""
+
+    path: str
+    total: Optional[int]
+    free: Optional[int]
+    files: tuple[str, ...] = ()

@@ -23,8 +23,8 @@ class VmId:
 class Operation:
     """What a run noted before it began to change a VM's snapshots: ``kind`` is take, revert or remove.
 
-    It is gone when the run has ended well. ``running`` tells whether a run is at work on the VM at this moment; if none
-    is, that one was interrupted. ``percent`` is how far a merge has got, None where that is not known.
+    It is gone when the run has ended well. ``running`` tells whether a run is at work on the VM at this moment. ``percent`` is
+    how far a merge has got, None where that is not known: QEMU may go on with one that no run waits for.
     """
 
     kind: str
@@ -35,8 +35,13 @@ class Operation:
 
     @property
     def interrupted(self) -> bool:
-        """Whether nobody has finished or undone it yet, nor is about to."""
-        return not self.running
+        """Whether nobody has finished or undone it yet, nor is about to, and it waits for that."""
+        return not (self.running or self.goes_on)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether QEMU still copies for it, and no run waits for that."""
+        return not self.running and self.percent is not None and self.percent < 100
 
     def __str__(self) -> str:
         noun = {"take": "taking", "remove": "removal"}.get(self.kind, self.kind)
@@ -55,7 +60,7 @@ class VirtualMachine:
     """
 
     id: VmId
-    state: str
+    power: str
     persistent: bool = True
     guest_agent: bool = False
     memory_bytes: int = 0
@@ -72,7 +77,7 @@ class VirtualMachine:
     @property
     def active(self) -> bool:
         """Whether there is a QEMU process, and so memory that could be saved."""
-        return self.state in ("running", "paused")
+        return self.power in ("running", "paused")
 
     @property
     def interrupted(self) -> Optional[Operation]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Optional, TypeVar
@@ -14,18 +14,24 @@ from typing import Any, Optional, TypeVar
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
     open_connection,
-    translated,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
     require_libraries,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import read_domain
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage import StorageReader
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import (
+    read_domain,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage_report import (
+    StorageReader,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import filesystems
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import inspect, of_libvirt
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.neighbours import with_neighbours
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import (
     Operation,
     Tools,
@@ -45,10 +51,14 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take import (
     Take,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.storage_findings import (
+    with_neighbours,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meeting import Meeting
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
     Records,
-    SnapshotNote,
+    SnapshotRecord,
     record_directory,
     snapshot_key,
 )
@@ -64,7 +74,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan impor
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import FileSystem, Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
 _Change = TypeVar("_Change", bound=Operation[Any, Any, Any])
@@ -74,19 +84,27 @@ _OPERATIONS: dict[str, type[Operation[Any, Any, Any]]] = {one.kind: one for one 
 class LibvirtHypervisor(Hypervisor):
     """A `Hypervisor` over the libvirt of this host."""
 
-    def __init__(self, uri: str, guard: ThawGuard | None = None, host_files: HostFiles | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        guard: ThawGuard | None = None,
+        host_files: HostFiles | None = None,
+        *,
+        may_adjust: bool = False,
+    ) -> None:
         require_libraries()
         self._connection = open_connection(uri)
         self._records = Records(record_directory(uri))
         self._tools = Tools(uri, guard or ThawGuard(uri))
         self._owns_guard = guard is None
         self._host_files = host_files or HostFiles()
+        self._may_adjust = may_adjust
         self._known: dict[str, Any] = {}
         with translated("the host", "asking for the version"):
             self._version = self._connection.getLibVersion()
 
     def another(self) -> Hypervisor:
-        return LibvirtHypervisor(self._tools.uri, self._tools.guard, self._host_files)
+        return LibvirtHypervisor(self._tools.uri, self._tools.guard, self._host_files, may_adjust=self._may_adjust)
 
     def close(self) -> None:
         if self._owns_guard:
@@ -108,6 +126,9 @@ class LibvirtHypervisor(Hypervisor):
         record = handle.record()
         return with_neighbours(handle, found) if vm.snapshots or record.overlays or record.made else found
 
+    def filesystems(self, files: Collection[str]) -> tuple[FileSystem, ...]:
+        return filesystems(files, self._host_files.mounts)
+
     def plan_take(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         return self._of(Take, vm).plan(vm, request)
 
@@ -119,8 +140,10 @@ class LibvirtHypervisor(Hypervisor):
     ) -> RemovalPlan:
         return self._of(Remove, vm).plan(vm, RemoveWish(tuple(snapshots), tuple(orphans)))
 
-    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Done:
-        return self._of(Take, plan.vm, deadline).run(plan)
+    def take(self, plan: SnapshotPlan, deadline: Deadline, meeting: Optional[Meeting] = None) -> Done:
+        take = self._of(Take, plan.vm, deadline)
+        take.meeting = meeting
+        return take.run(plan)
 
     def revert(self, plan: RevertPlan, deadline: Deadline) -> Done:
         return self._of(Revert, plan.vm, deadline).run(plan)
@@ -154,12 +177,18 @@ class LibvirtHypervisor(Hypervisor):
     def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
         record = self._records.read(vm.id)
         key = snapshot_key(snapshot.name, snapshot.created_at)
+        by_libvirt = self._handle(vm.id).snapshot(snapshot.name).description
         note = replace(
-            record.snapshots.get(key, SnapshotNote()),
+            record.snapshots.get(key, SnapshotRecord()),
             quiesced=snapshot.quiesced,
             owned=snapshot.owned,
             protected=snapshot.protected,
             labels=dict(snapshot.labels),
+            expires=snapshot.expires,
+            # Not told to libvirt: redefining a snapshot loses where a native revert has put the VM (metadata/saved.py), and
+            # a kill between the two would leave one half of what a task has asked for.
+            description=None if snapshot.description == by_libvirt else snapshot.description,
+            instead_of=by_libvirt,
         )
         self._records.write(vm.id, replace(record, snapshots={**record.snapshots, key: note}))
 
@@ -184,6 +213,7 @@ class LibvirtHypervisor(Hypervisor):
             version=self._version,
             records=self._records,
             host_files=self._host_files,
+            may_adjust=self._may_adjust,
         )
 
     def _lookup(self, vm_id: VmId) -> Any:

@@ -9,23 +9,29 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.current import is_below
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.frozen import Frozen
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.current_snapshot import is_below
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.judge_frozen_images import (
+    Frozen,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import merge_percent
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_xml import (
     from_saved,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import Seen, VmHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, snapshot_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import Seen, VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RemoveJournal
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record, snapshot_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
     agent_connected,
     image_disks,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import memory_blockers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, in_tree_order
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VirtualMachine, VmId
 
 # virDomainState; what has no process is shut off for our purposes, also while it crashed.
 _STATES = {1: "running", 2: "running", 3: "paused", 4: "running", 5: "shutoff", 6: "crashed", 7: "pmsuspended"}
@@ -49,20 +55,29 @@ def inspected(handle: VmHandle, seen: Seen) -> Inspected:
     """Return the VM as a reading that is under way sees it."""
     with translated(handle.name, "reading the VM"):
         state, memory_kib, *_rest = handle.native.info()
+        handle.learn_power(state)
         persistent = bool(handle.native.isPersistent())
     xml, record = handle.xml(), handle.record()
     return Inspected(
         id=VmId(xml.findtext("name"), handle.id.uuid),  # native.name() is the one it was looked up by
-        state=_STATES.get(state, "unknown"),
+        power=_STATES.get(state, "unknown"),
         persistent=persistent,
         guest_agent=agent_connected(xml),
         memory_bytes=memory_kib * 1024,
         memory_blockers=memory_blockers(xml),
         snapshots=_snapshots(handle, record),
-        operation=handle.records.operation(handle.id, record),
+        operation=_operation(handle, record),
         xml=xml,
         seen=seen,
     )
+
+
+def _operation(handle: VmHandle, record: Record) -> Optional[Operation]:
+    """Return what a run has begun; where none is at work on it, QEMU is asked how far the merge is."""
+    operation, journal = handle.records.operation(handle.id, record), record.journal
+    if operation is None or operation.running or not isinstance(journal, RemoveJournal) or not journal.merging:
+        return operation
+    return replace(operation, percent=merge_percent(handle) if handle.active() else None)
 
 
 def of_libvirt(vm: VirtualMachine) -> Inspected:
@@ -86,7 +101,7 @@ def _snapshots(handle: VmHandle, record: Record) -> tuple[Snapshot, ...]:
         return ()
     current = handle.called_current()
     if not any(one.name == current and is_below(one, xml) for one in found):
-        current = None  # libvirt calls one current for want of a true one, see metadata/rewrite.py
+        current = None  # libvirt calls one current for want of a true one, see metadata/snapshot_rewrite.py
     active = {os.path.realpath(str(disk.source)) for disk in image_disks(xml)}
     frozen = Frozen(record, {snapshot_key(one.name, one.created_at) for one in found}, active)
     snapshots = [from_saved(one, record.snapshots, frozen.past(one)) for one in found]

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import shlex
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import User
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
+    SavedDisk,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import file_missing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
@@ -44,11 +48,11 @@ def definition_older(vm: str, target: str, image: str, last: str) -> KvmError:
     )
 
 
-def frozen_image_written(vm: str, image: str, snapshot: str, user: User) -> KvmError:
-    """Return the error of an image that holds a snapshot's state and that another VM is defined to write to."""
+def frozen_image_written(vm: str, image: str, snapshot: str, user: User, holds: str = "holds") -> KvmError:
+    """Return the error of an image that ``holds`` a snapshot's state and that another VM is defined to write to."""
     return KvmError(
         "frozen_image_written",
-        f"{image} holds snapshot {snapshot!r} of {vm}, and {user} is defined to write to it.",
+        f"{image} {holds} snapshot {snapshot!r} of {vm}, and {user} is defined to write to it.",
         f"Nothing was changed. Give {user} a copy or an overlay of its own, or take that disk away from "
         "it. Then run the task again.",
         image=image,
@@ -72,3 +76,8 @@ def needed(vm: str, file: str, users: list[str]) -> KvmError:
         file=file,
         users=users,
     )
+
+
+def unreadable(vm: str, name: str, part: SavedDisk, error: Exception) -> KvmError:
+    """Return the error of a snapshot whose image of a disk cannot be read."""
+    return file_missing(vm, name, f"the state of disk {part.target} cannot be read: {error}", [part.frozen])

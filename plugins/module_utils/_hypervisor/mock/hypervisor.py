@@ -4,37 +4,44 @@
 """A hypervisor in a JSON file: for rehearsals, and for machines without KVM.
 
 It keeps VMs, images and snapshots, and refuses what libvirt refuses, by the same rules and with the same
-``error_code``. `state.py` describes the file.
+``error_code``. `json_file.py` describes the file.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.domain import domain_element
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meeting import Meeting
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.images import delete_file
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.plan import plan_snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.json_file import StateFile, find_vm
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.remove import forget, plan_remove
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.revert import go_back, plan_revert
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.state import StateFile, find_vm
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.storage import storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.storage_report import (
+    PLENTY,
+    filesystems,
+    storage,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.take import (
     freeze_guest,
+    held,
     report,
     switch_disks,
     wait_while_taking,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.take_plan import plan_snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.vm import virtual_machine
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.vm_xml import vm_element
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import from_json, now
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import gone
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record, Records
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
+    merge_goes_on,
     merge_timeout,
     not_as_told,
     overlay_dir_unusable,
@@ -45,6 +52,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memo
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import MergeProgress
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
     Done,
     Recovery,
@@ -57,10 +65,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request im
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import (
     Snapshot,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import FileSystem, Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VirtualMachine, VmId
-
-_PLENTY = 1 << 40
 
 
 class MockHypervisor(Hypervisor):
@@ -97,6 +103,9 @@ class MockHypervisor(Hypervisor):
         state = self._file.read()
         return storage(state, find_vm(state, vm.id), vm.snapshots)
 
+    def filesystems(self, files: Collection[str]) -> tuple[FileSystem, ...]:
+        return filesystems(self._file.read()["directories"], files)
+
     def plan_take(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         state = self._file.read()
         return plan_snapshot(vm, find_vm(state, vm.id), state["files"], request)
@@ -110,22 +119,23 @@ class MockHypervisor(Hypervisor):
         known = known or {}
         if known.get("read_only"):
             raise overlay_dir_unusable(directory, "it cannot be written")
-        total = known.get("total", _PLENTY)
+        total = known.get("total", PLENTY)
         return Room(known.get("filesystem", directory), total, known.get("free", total))
 
     def lock(self, vm_id: VmId, deadline: Deadline) -> AbstractContextManager[None]:
         return self._records.lock(vm_id, deadline)
 
-    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Done:
+    def take(self, plan: SnapshotPlan, deadline: Deadline, meeting: Optional[Meeting] = None) -> Done:
         native = find_vm(self._file.read(), plan.vm.id)
-        blockers = memory_blockers(domain_element(native))
+        blockers = memory_blockers(vm_element(native))
         if plan.request.include_memory and blockers:
             raise memory_blocked(plan.vm.name, blockers, "libvirt refused it. Nothing was changed.")
         slow_seconds = native.get("slow_seconds", 0)
         freeze = freeze_guest(plan, native["agent"], slow_seconds, deadline)
-        wait_while_taking(plan, slow_seconds, deadline)
-        with self._file.change() as state:
-            switch_disks(plan, state, find_vm(state, plan.vm.id), freeze.held)
+        with held(plan.vm, meeting):
+            wait_while_taking(plan, slow_seconds, deadline)
+            with self._file.change() as state:
+                switch_disks(plan, state, find_vm(state, plan.vm.id), freeze.held)
         notes = report(plan, freeze)
         snapshot = self.inspect(plan.vm.id).find(plan.request.name)
         if snapshot is None:
@@ -175,7 +185,13 @@ class MockHypervisor(Hypervisor):
     def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
         with self._file.change() as state:
             entry = next(one for one in find_vm(state, vm.id)["snapshots"] if one["name"] == snapshot.name)
-            entry.update(owned=snapshot.owned, protected=snapshot.protected, labels=dict(snapshot.labels))
+            entry.update(
+                owned=snapshot.owned,
+                protected=snapshot.protected,
+                labels=dict(snapshot.labels),
+                expires=snapshot.expires,
+                description=snapshot.description,
+            )
 
     def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
         with self._file.change() as state:
@@ -202,14 +218,20 @@ class MockHypervisor(Hypervisor):
     def _merge_seconds(self, plan: RemovalPlan, bandwidth: int) -> float:
         if not bandwidth:
             return 0
-        merged = forget(self._file.read(), plan.vm, plan.snapshots[0].name).merged
-        return sum(merged.values()) / (bandwidth << 20)
+        return self._merged_bytes(plan) / (bandwidth << 20)
+
+    def _merged_bytes(self, plan: RemovalPlan) -> int:
+        return sum(forget(self._file.read(), plan.vm, plan.snapshots[0].name).merged.values())
 
     def _merge(self, plan: RemovalPlan, seconds: float, deadline: Deadline) -> None:
         """Take as long as merging takes. Raises ``timeout``."""
         self._wait(plan.vm.id, min(seconds, deadline.remaining()), seconds)
         if deadline.remaining() == 0 and seconds:
-            raise merge_timeout(plan.vm.name, deadline)
+            if not plan.vm.active:
+                raise merge_timeout(plan.vm.name, deadline)
+            whole = self._merged_bytes(plan)
+            done = int(whole * deadline.seconds / seconds)
+            raise merge_goes_on(plan.vm.name, deadline, MergeProgress(done, whole, done, deadline.seconds))
 
     def _wait(self, vm_id: VmId, seconds: float, whole: float = 0) -> None:
         """Wait, telling others how far that has got where it is the merging of a ``whole``."""

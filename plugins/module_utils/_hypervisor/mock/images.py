@@ -9,11 +9,11 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Union
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.format import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.json_format import (
     DEFAULT_SIZE,
     DEFAULT_VIRTUAL_SIZE,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Drop, Layers, Merge, Step
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Drop, Layers, Merge, Step
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import overlay_failed
 
 NEW_OVERLAY_SIZE = 200704  # what qemu-img makes of an empty one
@@ -52,7 +52,7 @@ def layers_of(state: Mapping[str, Any], native: Mapping[str, Any]) -> Layers:
         frozen=(states | {source for vm in others for source in _sources(vm)}) & set(there),
         active=_sources(native) & set(there),
         ours={*native["overlays"], *(disk["file"] for disk in snapshots if disk.get("file"))} & set(there),
-        former=set(native["former"]) & set(there),
+        released=set(native["former"]) & set(there),
         fixed=_internal_holders(native),
     )
 

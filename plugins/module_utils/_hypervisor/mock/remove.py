@@ -17,14 +17,15 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.i
     layers_of,
     merged_bytes,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.refuse import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.json_file import find_vm
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.refusals import (
     readable_chain,
     refuse_busy,
     refuse_missing,
     refuse_mixed,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.state import find_vm
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Merge, gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Merge, gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.merged import Merging, cost
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import no_space_to_merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
@@ -57,7 +58,9 @@ def plan_remove(
     removed = [forget(later, vm, snapshot.name) for snapshot in snapshots]
     _refuse_without_room(vm.name, state, removed)
     files = tuple(file for one in removed for file in one.files)
-    return RemovalPlan(vm=vm, snapshots=tuple(snapshots), dropped=files)
+    merges = [Merging(step.top, step.base, size, size) for one in removed for step, size in one.merged.items()]
+    copied, needs = cost(merges)
+    return RemovalPlan(vm=vm, snapshots=tuple(snapshots), dropped=files, copied=copied, needs=needs)
 
 
 def forget(state: dict[str, Any], vm: VirtualMachine, name: str) -> Removed:
@@ -77,9 +80,9 @@ def forget(state: dict[str, Any], vm: VirtualMachine, name: str) -> Removed:
     merged = {step: merged_bytes(state, step) for step in found if isinstance(step, Merge)}
     apply(state, native, found)
     files = gone(found)
-    if entry.get("memory_file"):
-        delete_file(state, entry["memory_file"])
-        files += (entry["memory_file"],)
+    for beside in filter(None, (entry.get("memory_file"), entry.get("nvram"))):
+        delete_file(state, beside)
+        files += (beside,)
     return Removed(files, merged)
 
 

@@ -16,16 +16,18 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.i
     apply,
     layers_of,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.plan import unused
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.refuse import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.json_file import find_vm
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.refusals import (
     refuse_busy,
     refuse_changed_disks,
     refuse_missing,
     refuse_mixed,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.state import find_vm
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Step, gone, steps
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import file_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.take_plan import unused
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.guest_clock import clock_foreseen
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Step, gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.snapshot_names import file_name
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.uefi_copy import no_variables
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RevertPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -46,8 +48,8 @@ def plan_revert(state: Mapping[str, Any], vm: VirtualMachine, snapshot: Snapshot
         overlays=overlays,
         dropped=(),
         power=afterwards,
-        needed=not (afterwards == vm.state == "shutoff" and _untouched(state, native, snapshot)),
-        notes=_notes(snapshot, afterwards),
+        needed=not (afterwards == vm.power == "shutoff" and _untouched(state, native, snapshot)),
+        notes=(*_notes(vm, snapshot, afterwards), *_told_of_variables(native, snapshot, afterwards)),
     )
     return _rehearsed(plan, copy.deepcopy(dict(state)))
 
@@ -68,6 +70,8 @@ def go_back(state: dict[str, Any], plan: RevertPlan) -> list[Step]:
             noted.update(file=overlay.file, format="qcow2")
         else:
             native["overlays"].append(overlay.file)
+    if plan.snapshot.nvram and state["files"].get(plan.snapshot.nvram):
+        state["files"][native["nvram"]] = dict(state["files"][plan.snapshot.nvram])
     native.update(current=plan.snapshot.name, state=plan.power)
     found = steps(layers_of(state, native), merging=False)
     apply(state, native, found)
@@ -82,7 +86,7 @@ def _rehearsed(plan: RevertPlan, state: dict[str, Any]) -> RevertPlan:
 def _power(vm: VirtualMachine, power: str) -> str:
     if power != "restore":
         return power
-    return vm.state if vm.active else "shutoff"
+    return vm.power if vm.active else "shutoff"
 
 
 def _overlay(
@@ -108,7 +112,15 @@ def _untouched(state: Mapping[str, Any], native: Mapping[str, Any], snapshot: Sn
     )
 
 
-def _notes(snapshot: Snapshot, power: str) -> tuple[str, ...]:
-    if snapshot.include_memory and power == "shutoff":
+def _told_of_variables(native: Mapping[str, Any], snapshot: Snapshot, power: str) -> tuple[str, ...]:
+    if native.get("firmware") != "efi" or snapshot.nvram or (snapshot.include_memory and power != "shutoff"):
+        return ()
+    return (no_variables(),)
+
+
+def _notes(vm: VirtualMachine, snapshot: Snapshot, power: str) -> tuple[str, ...]:
+    if not snapshot.include_memory:
+        return ()
+    if power == "shutoff":
         return ("its memory is not loaded, since the VM stays off",)
-    return ()
+    return clock_foreseen(vm.name, snapshot.created_at, power, vm.guest_agent)

@@ -6,11 +6,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Optional
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meeting import Meeting, boot_time
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.images import add_file, add_overlay
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.json_format import DEFAULT_SIZE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.expiry import expiry
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import libvirt_error
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import (
     Freeze,
@@ -20,8 +25,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.free
     thaw_failed,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import memory_timeout
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.appointment import Stamps
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
 _OPERATION_FAILED = 9  # virterror.h
 # Only these are kept of a snapshot; the rest is found out when it is read.
@@ -56,6 +63,22 @@ def wait_while_taking(plan: SnapshotPlan, slow_seconds: float, deadline: Deadlin
         raise memory_timeout(plan.vm.name, deadline.seconds)
 
 
+@contextmanager
+def held(vm: VirtualMachine, meeting: Optional[Meeting]) -> Iterator[None]:
+    """Hold a VM for the block together with its group's other members here; without a meeting nothing is held."""
+    if meeting is None:
+        yield
+        return
+    meeting.gather(vm.name)
+    began = held_at = boot_time()
+    meeting.cut(vm.name)
+    switched_from = boot_time()
+    yield
+    switched_to = boot_time()
+    meeting.last()
+    meeting.note(vm.id.uuid, Stamps(began, held_at, switched_from, switched_to, boot_time()))
+
+
 def switch_disks(plan: SnapshotPlan, state: dict[str, Any], native: dict[str, Any], quiesced: bool) -> None:
     """Put every disk on its overlay and add the snapshot."""
     if any(snapshot["name"] == plan.request.name for snapshot in native["snapshots"]):
@@ -69,9 +92,13 @@ def switch_disks(plan: SnapshotPlan, state: dict[str, Any], native: dict[str, An
             disk.update(source=overlay, format="qcow2", type="file")
     if plan.snapshot.memory_file:
         add_file(state, plan.snapshot.memory_file, {"format": "raw", "size": plan.vm.memory_bytes})
+    if plan.snapshot.nvram:
+        add_file(state, plan.snapshot.nvram, {"format": "raw", "size": DEFAULT_SIZE, **state["files"][native["nvram"]]})
     snapshot = {key: value for key, value in asdict(plan.snapshot).items() if key not in _FOUND_OUT}
     snapshot["disks"] = [{key: disk[key] for key in ("target", "file", "format", "base")} for disk in snapshot["disks"]]
-    snapshot["created_at"] = datetime.now(timezone.utc).replace(microsecond=0).isoformat()
+    taken = datetime.now(timezone.utc).replace(microsecond=0)
+    snapshot["created_at"] = taken.isoformat()
+    snapshot["expires"] = expiry(plan.request.expires, taken)
     snapshot["quiesced"] = quiesced
     native["snapshots"].append(snapshot)
     native["current"] = plan.request.name

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.domain import domain_element
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.storage import Files, past_of
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.storage_report import Files, past_of
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.vm_xml import vm_element
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import agent_connected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import (
     memory_blockers,
@@ -27,11 +27,11 @@ _DEFAULT_MEMORY_MIB = 1024
 
 
 def virtual_machine(native: Mapping[str, Any], files: Files) -> VirtualMachine:
-    element = domain_element(native)
+    element = vm_element(native)
     snapshots = [_snapshot(entry, files) for entry in native["snapshots"]]
     return VirtualMachine(
         id=VmId(native["name"], native["uuid"]),
-        state=native["state"],
+        power=native["state"],
         persistent=native.get("persistent", True),
         guest_agent=agent_connected(element),
         memory_bytes=native.get("memory_mib", _DEFAULT_MEMORY_MIB) << 20,

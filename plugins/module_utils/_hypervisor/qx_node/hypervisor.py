@@ -7,38 +7,43 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.address import Address
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.answers import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meeting import Meeting
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.connection_options import Address
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.error_texts import (
+    of_revert,
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.http_client import (
+    InDoubtError,
+    QxNodeClient,
+    QxNodeError,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.json_answers import (
     as_snapshots,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.client import (
-    AgentClient,
-    AgentError,
-    InDoubtError,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.doubt import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.lost_answers import (
     unknown,
     unverified,
     was_done,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.failures import (
-    of_revert,
-    translated,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.snapshot_requests import (
+    Snapshots,
+    path_of,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.listing import Listing
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.refuse import not_supported
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.snapshots import Snapshots, path_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.take import (
     LOOK_ON_HOST,
     plan_take,
     take,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Records
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.unsupported import not_supported
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.vm_list import Listing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     not_as_told,
     vm_gone,
@@ -58,16 +63,19 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine, VmId
 
+_NOTES = (
+    "another description of a snapshot that is there, or protected, labels and expires (qx-node keeps none of these)"
+)
 _REVERTS_AGAIN = "qx-node does not tell whether anything was written since, so every run reverts again"
 
 
 class QxNodeHypervisor(Hypervisor):
-    """A `Hypervisor` behind an agent. Raises beside its own what `AgentClient` raises from any method."""
+    """A `Hypervisor` behind an agent. Raises beside its own what `QxNodeClient` raises from any method."""
 
     adds_up = False
 
     def __init__(self, address: Address) -> None:
-        self._client = AgentClient(address)
+        self._client = QxNodeClient(address)
         self._listing = Listing(self._client)
         self._snapshots = Snapshots(self._client)
         self._records = Records(_lock_directory(address.base))
@@ -91,6 +99,9 @@ class QxNodeHypervisor(Hypervisor):
         """Nothing is told of it; ``vm.untold`` says so."""
         return Storage(())
 
+    def filesystems(self, files: Collection[str]) -> None:
+        """Nothing is told of them."""
+
     def plan_take(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         return plan_take(vm, request)
 
@@ -108,7 +119,7 @@ class QxNodeHypervisor(Hypervisor):
     def _locked(self, vm_id: VmId, deadline: Deadline) -> AbstractContextManager[None]:
         return self._records.lock(vm_id, deadline)
 
-    def take(self, plan: SnapshotPlan, deadline: Deadline) -> Done:
+    def take(self, plan: SnapshotPlan, deadline: Deadline, meeting: Optional[Meeting] = None) -> Done:
         return take(self._snapshots, plan, deadline)
 
     def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
@@ -120,7 +131,7 @@ class QxNodeHypervisor(Hypervisor):
         path = f"{path_of(vm.id, self._snapshots.id_of(vm.id, name))}/revert"
         try:
             self._snapshots.change("POST", path, None, deadline, what)
-        except AgentError as failure:
+        except QxNodeError as failure:
             raise (of_revert(failure, vm.name, name) or translated(failure, vm.name)) from failure
         except InDoubtError as doubt:
             why = "No list of snapshots shows it, and another revert would delete what was written since."
@@ -145,7 +156,7 @@ class QxNodeHypervisor(Hypervisor):
         path = path_of(vm.id, self._snapshots.id_of(vm.id, name))
         try:
             self._snapshots.change("DELETE", path, None, deadline, what)
-        except AgentError as failure:
+        except QxNodeError as failure:
             raise translated(failure, vm.name) from failure
         except InDoubtError as doubt:
             return Done((was_done(lambda: not self._snapshots.is_listed(vm.id, name), doubt, what),))
@@ -157,8 +168,11 @@ class QxNodeHypervisor(Hypervisor):
         """There is no journal, and so never anything to finish or undo."""
         return Recovery("")
 
+    def cannot_annotate(self) -> KvmError:
+        return not_supported(_NOTES, "description", "protected", "labels", "expires")
+
     def annotate(self, vm: VirtualMachine, snapshot: Snapshot) -> None:
-        raise not_supported("protected and labels (qx-node keeps none)", "protected", "labels")
+        raise self.cannot_annotate()
 
     def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
         raise not_supported("orphans (qx-node does not tell which files there are)", "orphans")

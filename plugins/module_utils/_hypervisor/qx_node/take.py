@@ -8,21 +8,28 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.answers import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.error_texts import translated
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.http_client import (
+    InDoubtError,
+    QxNodeError,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.json_answers import (
     as_snapshots,
     knowing,
     untold,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.client import (
-    AgentError,
-    InDoubtError,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.doubt import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.lost_answers import (
     unknown,
     was_done,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.failures import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.snapshots import Snapshots, path_of
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.snapshot_requests import (
+    Snapshots,
+    path_of,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.unsupported import (
+    MEMORY_BESIDE_OTHERS,
+    memory_beside_others,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     not_as_told,
 )
@@ -54,7 +61,12 @@ class _Wish:
 
 
 def plan_take(vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
-    """Return what is known of a snapshot before the agent has taken it."""
+    """Return what is known of a snapshot before the agent has taken it. Raises ``not_supported``."""
+    if request.include_memory and vm.snapshots:
+        if request.on_memory_blocked != "disk_only":
+            raise memory_beside_others(vm.name)
+        plan = plan_take(vm, replace(request, include_memory=False))
+        return replace(plan, notes=(f"memory left out: {MEMORY_BESIDE_OTHERS}", *plan.notes))
     snapshot = knowing(Snapshot(request.name, untold=untold("")), request.include_memory, None)
     notes = (_MEMORY_NOT_KNOWN,) if request.include_memory else ()
     return SnapshotPlan(vm=vm, request=request, snapshot=snapshot, notes=notes)
@@ -87,7 +99,7 @@ def _post(snapshots: Snapshots, plan: SnapshotPlan, wish: _Wish, deadline: Deadl
         body["description"] = plan.request.description
     try:
         snapshots.change("POST", path_of(vm.id), body, deadline, what)
-    except AgentError as failure:
+    except QxNodeError as failure:
         raise translated(failure, vm.name, wish.include_memory) from failure
     except InDoubtError as doubt:
         note = was_done(lambda: snapshots.is_listed(vm.id, name), doubt, what)

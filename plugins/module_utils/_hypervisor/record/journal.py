@@ -14,6 +14,12 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, ClassVar, Optional, Union
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.uefi_notes import (
+    UefiCopying,
+    UefiReturn,
+    noted,
+)
+
 
 @dataclass(frozen=True)
 class _Begun:
@@ -33,15 +39,22 @@ class _Begun:
 
 @dataclass(frozen=True)
 class TakeJournal(_Begun):
-    """A snapshot is being taken. It has one phase: until libvirt lists the snapshot, its ``files`` are of no use."""
+    """A snapshot is being taken. It has one phase: until libvirt lists the snapshot, its ``files`` are of no use.
+
+    Of a member of a group ``group_labels`` are those it shall carry, whoever finishes the taking; ``held`` tells that the VM is
+    suspended for it. ``nvram`` says what is copied of it, where its UEFI variables are; that file is among the others.
+    """
 
     kind: ClassVar[str] = "take"
 
     files: tuple[str, ...] = ()
+    group_labels: dict[str, str] = field(default_factory=dict)
+    held: bool = False
+    nvram: Optional[UefiCopying] = None
 
     @property
     def making(self) -> tuple[str, ...]:
-        """The overlays, and the memory file."""
+        """The overlays, the memory file and the copy of the UEFI variables."""
         return self.files
 
 
@@ -60,7 +73,8 @@ class RevertJournal(_Begun):
     """A VM is going back to a snapshot.
 
     ``overlays`` has the new overlay of each target, ``power`` what the VM shall be in the end. ``was`` has each target's image
-    and its format before it, and ``was_power`` what the VM was: where it does not start it goes back there.
+    and its format before it, and ``was_power`` what the VM was: where it does not start it goes back there. ``nvram`` says
+    how its UEFI variables come back, where they do.
     """
 
     kind: ClassVar[str] = "revert"
@@ -70,6 +84,7 @@ class RevertJournal(_Begun):
     was: dict[str, tuple[str, str]] = field(default_factory=dict)
     was_power: str = ""
     phase: RevertPhase = RevertPhase.PREPARING
+    nvram: Optional[UefiReturn] = None
 
     @property
     def making(self) -> tuple[str, ...]:
@@ -82,13 +97,16 @@ class RemoveJournal(_Begun):
     """A snapshot is being removed; its phases are its steps, each of which shows on the disks.
 
     ``memory_files`` go with it. ``merging`` has the layer that is merged and the one under it, as long as the former is in use:
-    once nothing uses it, it is merged, even where nobody was left to see that.
+    once nothing uses it, it is merged, even where nobody was left to see that. ``may_adjust`` is what the task allowed.
+    ``was`` has the image that each disk is on, or is about to go over to.
     """
 
     kind: ClassVar[str] = "remove"
 
     memory_files: tuple[str, ...] = ()
     merging: tuple[str, ...] = ()
+    may_adjust: bool = False
+    was: dict[str, str] = field(default_factory=dict)
 
     @property
     def making(self) -> tuple[str, ...]:
@@ -114,11 +132,17 @@ def to_json(journal: Journal) -> dict[str, Any]:
         "was": {},
         "was_power": "",
         "settling": False,
+        "may_adjust": False,
+        "group_labels": {},
+        "held": False,
+        "nvram": None,
     }
     if isinstance(journal, TakeJournal):
-        return {**values, "files": list(journal.files)}
+        group = {"group_labels": journal.group_labels, "held": journal.held, "nvram": noted(journal.nvram)}
+        return {**values, "files": list(journal.files), **group}
     if isinstance(journal, RemoveJournal):
-        return {**values, "files": list(journal.memory_files), "merging": list(journal.merging)}
+        files, merging = list(journal.memory_files), list(journal.merging)
+        return {**values, "files": files, "merging": merging, "may_adjust": journal.may_adjust, "was": journal.was}
     return {
         **values,
         "overlays": journal.overlays,
@@ -127,6 +151,7 @@ def to_json(journal: Journal) -> dict[str, Any]:
         "was": {target: list(image) for target, image in journal.was.items()},
         "was_power": journal.was_power,
         "settling": journal.phase is RevertPhase.DROPPING,
+        "nvram": noted(journal.nvram),
     }
 
 
@@ -135,9 +160,13 @@ def from_json(values: Mapping[str, Any]) -> Journal:
     kind, begun = values["kind"], (values["snapshot"], values.get("created_at"), values.get("started_at", ""))
     files = tuple(values.get("files", ()))
     if kind == TakeJournal.kind:
-        return TakeJournal(*begun, files=files)
+        labels, held = dict(values.get("group_labels", {})), bool(values.get("held"))
+        nvram = UefiCopying.of(values.get("nvram"))
+        return TakeJournal(*begun, files=files, group_labels=labels, held=held, nvram=nvram)
     if kind == RemoveJournal.kind:
-        return RemoveJournal(*begun, memory_files=files, merging=tuple(values.get("merging", ())))
+        merging, may_adjust = tuple(values.get("merging", ())), bool(values.get("may_adjust"))
+        was = {target: str(image) for target, image in values.get("was", {}).items()}
+        return RemoveJournal(*begun, memory_files=files, merging=merging, may_adjust=may_adjust, was=was)
     if kind != RevertJournal.kind:
         raise ValueError(f"it has an operation {kind!r}, which this release does not know")
     return RevertJournal(
@@ -147,6 +176,7 @@ def from_json(values: Mapping[str, Any]) -> Journal:
         was={target: (image[0], image[1]) for target, image in values.get("was", {}).items()},
         was_power=values.get("was_power", ""),
         phase=_phase(values),
+        nvram=UefiReturn.of(values.get("nvram")),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 # Elements of a disk or of one of its layers that an overlay would not inherit.
 _UNUSUAL = ("encryption", "slices", "dataStore", "reservations")
-# What marks a volume as looked up (disks/volumes.py): libvirt knows neither, and both go before it is told anything.
+# What marks a volume as looked up (connect/pool_volumes.py): libvirt knows neither, and both go before it is told anything.
 RESOLVED, UNRESOLVED = "resolved", "unresolved"
 
 
@@ -111,6 +111,11 @@ def agent_connected(domain: Any) -> bool:
     """Whether a process in the guest has the agent's channel open (only a running domain's XML tells)."""
     target = domain.find(f"devices/channel/target[@name='{AGENT_CHANNEL}']")
     return target is not None and target.get("state") == "connected"
+
+
+def has_agent_channel(domain: Any) -> bool:
+    """Whether the VM has a channel for a guest agent, whoever listens there."""
+    return domain.find(f"devices/channel/target[@name='{AGENT_CHANNEL}']") is not None
 
 
 def has_nvram(domain: Any) -> bool:

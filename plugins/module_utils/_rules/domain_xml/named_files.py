@@ -39,30 +39,37 @@ class NamedVolume:
 
 def named_files(root: Any) -> Iterator[NamedFile]:
     """Yield every file that an element names, at whatever depth."""
-    for element, image, writes in _elements(root):
-        for text in (*element.attrib.values(), element.text):
-            if text and "/" in text:
-                for path in _paths(text.strip()):
-                    yield NamedFile(path, image, writes)
+    for element in root.iter("*"):  # no comments
+        texts = (*element.values(), element.text)
+        paths = [path for text in texts if text and "/" in text for path in _paths(text.strip())]
+        if paths:
+            image, writes = _of_disk(element), _writes(element)
+            yield from (NamedFile(path, image, writes) for path in paths)
 
 
 def named_volumes(root: Any) -> Iterator[NamedVolume]:
     """Yield every volume that an element names."""
-    for element, _image, writes in _elements(root):
+    for element in root.iter("*"):
         pool, volume = element.get("pool"), element.get("volume")
         if pool and volume:
-            yield NamedVolume(pool, volume, writes)
+            yield NamedVolume(pool, volume, _writes(element))
 
 
-def _elements(element: Any, image: bool = False, writes: bool = False) -> Iterator[tuple[Any, bool, bool]]:
-    """Yield an element and all below it, with whether it is in a VM's own disk, and what that writes to; no comments."""
-    if not isinstance(element.tag, str):
-        return
-    disk = element.tag == "disk" and element.get("device", "disk") in _IMAGES
-    yield element, image or disk, writes
-    written = disk and element.find("target") is not None and element.find("readonly") is None
-    for child in element:
-        yield from _elements(child, image or disk, written and child.tag == "source")
+def _of_disk(element: Any) -> bool:
+    """Whether an element is one of a VM's own disks, or in one."""
+    return _is_disk(element) or any(map(_is_disk, element.iterancestors("disk")))
+
+
+def _is_disk(element: Any) -> bool:
+    return bool(element.tag == "disk") and element.get("device", "disk") in _IMAGES
+
+
+def _writes(element: Any) -> bool:
+    """Whether an element is what one of a VM's disks writes to."""
+    disk = element.getparent() if element.tag == "source" else None
+    if disk is None or not _is_disk(disk):
+        return False
+    return disk.find("target") is not None and disk.find("readonly") is None
 
 
 def _paths(text: str) -> Iterator[str]:

@@ -60,12 +60,12 @@ def decide_freeze(vm: VirtualMachine, request: SnapshotRequest) -> tuple[bool, t
     if request.quiesce == "never":
         return False, ()
     if not vm.active:
-        return False, (f"not quiesced: {vm.name} is {vm.state}, and there is nothing to freeze",)
+        return False, (f"not quiesced: {vm.name} is {vm.power}, and there is nothing to freeze",)
     if request.include_memory:
         return False, ("not quiesced: the saved memory holds what the guest had not yet written",)
     reason = ""
-    if vm.state != "running":
-        reason = f"the guest is {vm.state} and cannot answer"
+    if vm.power != "running":
+        reason = f"the guest is {vm.power} and cannot answer"
     elif "guest_agent" in vm.untold:
         reason = "qx-node does not tell whether a guest agent answers"
     elif not vm.guest_agent:

@@ -112,7 +112,7 @@ def resolve_memory(vm: VirtualMachine, request: SnapshotRequest) -> tuple[Snapsh
     if request.disk_only:
         return request, ()
     if not vm.active:
-        return replace(request, include_memory=False), (f"{vm.name} is {vm.state} and has no memory to save",)
+        return replace(request, include_memory=False), (f"{vm.name} is {vm.power} and has no memory to save",)
     if not vm.memory_blockers:
         return request, ()
     if request.on_memory_blocked == "disk_only":

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.look import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.findings import (
     ACT,
     LOOK,
     Finding,
     told,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.facts import VmFacts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.vm_facts import VmFacts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import missing_text
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VmId
@@ -74,7 +74,7 @@ class VmInfo:
         }
 
 
-def result(vms: Sequence[VmInfo]) -> dict[str, Any]:
+def result(vms: Sequence[VmInfo], filesystems: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     """Return the whole result of a task; ``failed`` and ``error_code`` are in it when a VM could not be read."""
     missing = [vm.vm_id.name for vm in vms if vm.missing]
     vms = [vm for vm in vms if not vm.missing]
@@ -82,6 +82,7 @@ def result(vms: Sequence[VmInfo]) -> dict[str, Any]:
         "changed": False,
         "msg": _summary(vms) + missing_text(missing),
         "missing": missing,
+        "filesystems": filesystems,
         "vms": [vm.to_result() for vm in vms],
     }
     codes = {vm.facts.error_code for vm in vms if isinstance(vm.facts, KvmError)}
@@ -92,7 +93,7 @@ def result(vms: Sequence[VmInfo]) -> dict[str, Any]:
 
 def _line(facts: VmFacts) -> str:
     deepest = max((len(chain.layers) for chain in facts.storage.chains), default=0)
-    line = f"{facts.vm.state}, {_count(len(facts.snapshots), 'snapshot')}"
+    line = f"{facts.vm.power}, {_count(len(facts.snapshots), 'snapshot')}"
     if "storage" not in facts.vm.untold:
         line += f", deepest chain {_count(deepest, 'layer')}"
     if facts.vm.operation:
@@ -108,7 +109,8 @@ def _at_work(operation: Operation) -> str:
             "vm_snapshot_prune on this VM finishes or undoes it first"
         )
     percent = "" if operation.percent is None else f", {operation.percent} %"
-    return f"{_DOING[operation.kind]} snapshot {operation.snapshot!r}{percent}"
+    later = ". QEMU merges without a task; the next one on this VM finishes the removal" if operation.goes_on else ""
+    return f"{_DOING[operation.kind]} snapshot {operation.snapshot!r}{percent}{later}"
 
 
 def _summary(vms: Sequence[VmInfo]) -> str:

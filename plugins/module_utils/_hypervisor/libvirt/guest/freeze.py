@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import libvirt, parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
+    libvirt,
+    parse,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import Freeze, thaw_failed
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 _BLOCK = -2  # VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK: wait for ever, libvirt's own default
-_SILENT = (86, 97, 112)  # virterror.h: agent unresponsive, unsynced, command timeout (since 11.2)
+SILENT = (86, 97, 112)  # virterror.h: agent unresponsive, unsynced, command timeout (since 11.2)
 _PROBE_SECONDS = 5
 _STATUS = "/run/libvirt/qemu/{}.xml"
 _THAW_TRIES = 3
@@ -30,12 +33,12 @@ def frozen(domain: Any, name: str, guard: ThawGuard, seconds: int) -> Iterator[F
     afterwards, whether it lasted: a guest that thawed by itself meanwhile (Windows after 10 s) was not quiesced.
     """
     freeze = Freeze()
-    agent_timeout = _agent_timeout(name)
+    own_timeout = agent_timeout(name)
     uuid = domain.UUIDString()
     started = time.monotonic()
     ours = True
     try:
-        guard.arm(uuid, seconds, agent_timeout)
+        guard.arm(uuid, seconds, own_timeout)
     except OSError as error:
         freeze.reason = str(error)
         yield freeze
@@ -48,7 +51,7 @@ def frozen(domain: Any, name: str, guard: ThawGuard, seconds: int) -> Iterator[F
             _thaw(domain, freeze)
         if freeze.held and time.monotonic() - started > seconds:
             _lose(freeze, f"the freeze reached its limit of {seconds} seconds")
-        _put_back(domain, agent_timeout)
+        put_back_timeout(domain, own_timeout)
         if not freeze.still_frozen:
             guard.disarm(uuid)
 
@@ -62,7 +65,7 @@ def _answers(domain: Any, seconds: int, freeze: Freeze) -> bool:
         domain.agentSetResponseTimeout(min(seconds, _PROBE_SECONDS), 0)
         domain.getTime(0)
     except libvirt.libvirtError as error:
-        if error.get_error_code() in _SILENT:
+        if error.get_error_code() in SILENT:
             freeze.reason = f"the guest agent does not answer: {error.get_error_message()}"
             return False
     return True
@@ -104,7 +107,7 @@ def _lose(freeze: Freeze, reason: str) -> None:
     freeze.reason = reason
 
 
-def _agent_timeout(name: str) -> int:
+def agent_timeout(name: str) -> int:
     """Return the domain's agent time limit: no call reads it, libvirt's status file has it (where it is readable)."""
     try:
         with open(_STATUS.format(name), encoding="utf-8") as file:
@@ -114,9 +117,10 @@ def _agent_timeout(name: str) -> int:
     return int(found) if found else _BLOCK
 
 
-def _put_back(domain: Any, agent_timeout: int) -> None:
+def put_back_timeout(domain: Any, seconds: int) -> None:
+    """Give a domain its own agent time limit again."""
     with suppress(libvirt.libvirtError):  # the VM has ended, or libvirtd is restarting
-        domain.agentSetResponseTimeout(agent_timeout, 0)
+        domain.agentSetResponseTimeout(seconds, 0)
 
 
 def guest_still_frozen(vm: str) -> KvmError:

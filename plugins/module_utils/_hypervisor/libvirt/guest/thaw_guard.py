@@ -1,10 +1,11 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A process of its own that thaws guests when the module cannot: killed, hung, or past the freeze's deadline.
+"""A process of its own that thaws and resumes guests when the module cannot: killed, hung, or past the deadline.
 
 The module starts one before its first freeze and speaks to it in lines: ``freeze UUID SECONDS TIMEOUT`` is answered
-``armed`` and gives the guest until then; ``thawed UUID`` disarms it. At end of file whatever is still armed is thawed.
+``armed`` and gives the guest until then; ``thawed UUID`` disarms it. ``hold UUID SECONDS`` and ``resumed UUID`` do the same for
+a VM that is suspended. At end of file whatever is still armed is thawed and resumed.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 _PERSIST = 600.0  # seconds after a deadline for which thawing is tried again
+_PERSIST_RESUMING = 86400.0  # a VM that is suspended does nothing at all: libvirtd may need somebody to start it
 _PAUSE = 0.5
+PAUSED = 3  # virDomainState
+_NO_DOMAIN = 42  # virterror.h
 _AGAIN = 5.0
 _START = (
     "import json, sys; uri, sys.path[:] = json.loads(sys.argv[1]); "
@@ -41,22 +46,34 @@ class ThawGuard:
 
         ``agent_timeout`` is the domain's own agent time limit, to be put back.
         """
-        with self._talk:
-            if self._process is None:
-                self._process = self._start()
-            if self._ask(f"freeze {uuid} {seconds} {agent_timeout}") != "armed":
-                raise OSError("the process that would thaw the guest in an emergency did not start")
+        self._arm(f"freeze {uuid} {seconds} {agent_timeout}")
 
     def disarm(self, uuid: str) -> None:
         """Tell it that the guest is thawed."""
         with self._talk, suppress(OSError):  # it died: the guest is thawed all the same
             self._ask(f"thawed {uuid}")
 
+    def arm_hold(self, uuid: str, seconds: float) -> None:
+        """Have a VM resumed ``seconds`` from now where it is suspended then; raises `OSError` unless the guard stands ready."""
+        self._arm(f"hold {uuid} {seconds}")
+
+    def disarm_hold(self, uuid: str) -> None:
+        """Tell it that the VM runs again."""
+        with self._talk, suppress(OSError):  # it died: the VM runs all the same
+            self._ask(f"resumed {uuid}")
+
     def close(self) -> None:
         """Let the guard end; it first thaws what is still armed."""
         with self._talk:
             if self._process and self._process.stdin:
                 self._process.stdin.close()
+
+    def _arm(self, line: str) -> None:
+        with self._talk:
+            if self._process is None:
+                self._process = self._start()
+            if self._ask(line) != "armed":
+                raise OSError("the process that would thaw the guest in an emergency did not start")
 
     def _ask(self, line: str) -> str:
         process = self._process
@@ -80,50 +97,53 @@ class ThawGuard:
         )
 
 
-class _Armed:
-    """Guests to thaw and when; each is thawed by a thread of its own, since one agent may not answer for seconds.
+_Rescue = tuple[Callable[..., None], tuple[Any, ...]]  # what lets a guest go on, and its arguments
 
-    A guest stays armed until the module says that it is thawed: a freeze that was held up may come after its deadline.
+
+class _Armed:
+    """Guests to let go on and when; a thread of its own does that for each, since one agent may not answer for seconds.
+
+    A guest stays armed until the module says that it goes on: a freeze that was held up may come after its deadline.
     """
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-        self._armed: dict[str, tuple[float, int]] = {}
+    def __init__(self) -> None:
+        self._armed: dict[str, tuple[float, _Rescue]] = {}
         self._threads: dict[str, threading.Thread] = {}
 
-    def add(self, uuid: str, deadline: float, agent_timeout: int) -> None:
-        self._armed[uuid] = (deadline, agent_timeout)
+    def add(self, key: str, deadline: float, rescue: _Rescue) -> None:
+        self._armed[key] = (deadline, rescue)
 
-    def remove(self, uuid: str) -> None:
-        self._armed.pop(uuid, None)
+    def remove(self, key: str) -> None:
+        self._armed.pop(key, None)
 
     def wait_time(self) -> float | None:
         if not self._armed:
             return None
-        return max(0.0, min(deadline for deadline, _timeout in self._armed.values()) - time.monotonic())
+        return max(0.0, min(deadline for deadline, _rescue in self._armed.values()) - time.monotonic())
 
-    def thaw_overdue(self) -> None:
+    def rescue_overdue(self) -> None:
         now = time.monotonic()
-        for uuid, (deadline, agent_timeout) in self._armed.items():
+        for key, (deadline, rescue) in self._armed.items():
             if deadline <= now:
-                self._armed[uuid] = (now + _AGAIN, agent_timeout)
-                self._thaw(uuid, agent_timeout)
+                self._armed[key] = (now + _AGAIN, rescue)
+                self._begin(key, rescue)
 
     def finish(self) -> None:
-        """Thaw what is still armed, and wait for every thaw."""
+        """Let go on what is still armed, and wait for that."""
         for thread in list(self._threads.values()):
             thread.join()
-        for uuid, (_deadline, agent_timeout) in self._armed.items():
-            self._thaw(uuid, agent_timeout)
+        for key, (_deadline, rescue) in self._armed.items():
+            self._begin(key, rescue)
         for thread in self._threads.values():
             thread.join()
 
-    def _thaw(self, uuid: str, agent_timeout: int) -> None:
-        running = self._threads.get(uuid)
+    def _begin(self, key: str, rescue: _Rescue) -> None:
+        running = self._threads.get(key)
         if running is None or not running.is_alive():
-            thread = threading.Thread(target=thaw_persistently, args=(self._uri, uuid, agent_timeout))
+            work, arguments = rescue
+            thread = threading.Thread(target=work, args=arguments)
             thread.start()
-            self._threads[uuid] = thread
+            self._threads[key] = thread
 
 
 def thaw_persistently(uri: str, uuid: str, agent_timeout: int) -> None:
@@ -144,30 +164,52 @@ def thaw_persistently(uri: str, uuid: str, agent_timeout: int) -> None:
             time.sleep(_PAUSE)
 
 
+def resume_persistently(uri: str, uuid: str) -> None:
+    """Resume until the VM is not suspended any more, or gone."""
+    import libvirt  # the guard's process has checked that it is there
+
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    end = time.monotonic() + _PERSIST_RESUMING
+    while time.monotonic() < end:
+        try:
+            domain: Any = libvirt.open(uri).lookupByUUIDString(uuid)
+            if domain.state()[0] != PAUSED:
+                return
+            domain.resume()
+            return
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == _NO_DOMAIN:
+                return
+            time.sleep(_PAUSE)
+
+
 def main(uri: str) -> None:
     """Be the guard: obey lines from standard input until its end."""
-    armed = _Armed(uri)
+    armed = _Armed()
     stdin, buffer = sys.stdin.fileno(), b""
     while True:
         ready, _writable, _failed = select.select([stdin], [], [], armed.wait_time())
         if not ready:
-            armed.thaw_overdue()
+            armed.rescue_overdue()
             continue
         chunk = os.read(stdin, 4096)
         if not chunk:
             break
         *lines, buffer = (buffer + chunk).split(b"\n")
         for line in lines:
-            _obey(armed, line.decode().split())
+            _obey(armed, uri, line.decode().split())
     armed.finish()
 
 
-def _obey(armed: _Armed, words: list[str]) -> None:
+def _obey(armed: _Armed, uri: str, words: list[str]) -> None:
+    answer, uuid = "armed", words[1]
     if words[0] == "freeze":
-        armed.add(words[1], time.monotonic() + float(words[2]), int(words[3]))
-        answer = "armed"
+        rescue: _Rescue = (thaw_persistently, (uri, uuid, int(words[3])))
+        armed.add(f"frozen {uuid}", time.monotonic() + float(words[2]), rescue)
+    elif words[0] == "hold":
+        armed.add(f"held {uuid}", time.monotonic() + float(words[2]), (resume_persistently, (uri, uuid)))
     else:
-        armed.remove(words[1])
+        armed.remove(f"{'frozen' if words[0] == 'thawed' else 'held'} {uuid}")
         answer = "disarmed"
     # The module may have been killed meanwhile; its end of file comes next.
     with suppress(BrokenPipeError):

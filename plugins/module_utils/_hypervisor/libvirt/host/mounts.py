@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+import select
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Optional, TypeVar
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import within
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import FileSystem
 
 _T = TypeVar("_T")
 
@@ -31,6 +35,7 @@ _SHARED = (
     "virtiofs",
     "beegfs",
 )
+_TABLE = "/proc/self/mountinfo"
 _ANSWER_SECONDS = 3.0
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -71,14 +76,84 @@ class Mounts:
             self._answers[mount.point] = _answers(mount.point)
         return self._answers[mount.point]
 
+    def nearby(self, directories: Iterable[str]) -> set[str]:
+        """Return the folders in directories, above them and beside them: where people put what they base on an image.
+
+        Of their own file systems only: a look into another one may mount it, or wait for it.
+        """
+        found: set[str] = set()
+        for directory in {one for path in directories for one in (path, os.path.dirname(path)) if one != "/"}:
+            mount = self.of(directory)
+            if self.answers(directory):
+                folders = {directory, *_folders(directory)}
+                found.update(folder for folder in folders if self.of(folder) == mount)
+        return found
+
     def mounted(self, device: str) -> str | None:
         """Return where a block device (MAJOR:MINOR) is mounted."""
         return next((mount.point for mount in self._by_point.values() if mount.device == device), None)
 
 
+class _Current:
+    """The mounts of this moment: read again where the kernel says that there was a change since (proc_pid_mountinfo(5))."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changes: Optional[select.poll] = None
+        self._mounts: Optional[Mounts] = None
+
+    def __call__(self) -> Mounts:
+        """Return them."""
+        with self._lock:
+            if self._have_changed() or self._mounts is None:
+                self._mounts = Mounts()
+            return self._mounts
+
+    def _have_changed(self) -> bool:
+        """Whether they have since this was asked last; so it was, where nobody can tell."""
+        if self._changes is not None:
+            return bool(self._changes.poll(0))
+        with suppress(OSError):
+            table = os.open(_TABLE, os.O_RDONLY)  # open as long as this process lives
+            self._changes = select.poll()
+            self._changes.register(table, select.POLLPRI)
+        return True
+
+
+current_mounts = _Current()
+
+
 def in_time(ask: Callable[[], _T]) -> _T:
     """Return what a function finds on a file system or device; raise `TimeoutError` where that does not answer."""
     return within(_ANSWER_SECONDS, ask)
+
+
+def filesystems(files: Collection[str], mounts: Mounts) -> tuple[FileSystem, ...]:
+    """Return the file systems with these images; one that does not answer, or whose image is gone, is known by its path only."""
+    held: dict[str, list[str]] = {}
+    directories: dict[str, str] = {}
+    for file in sorted(file for file in files if not file.startswith("/dev/")):
+        directory = os.path.dirname(file)
+        if directory not in directories:
+            directories[directory] = mounts.of(_real(directory)).point
+        held.setdefault(directories[directory], []).append(file)
+    return tuple(FileSystem(point, *_room(point), tuple(held[point])) for point in sorted(held))
+
+
+def _real(directory: str) -> str:
+    try:
+        return in_time(lambda: os.path.realpath(directory))
+    except OSError:
+        return os.path.normpath(directory)
+
+
+def _room(point: str) -> tuple[int | None, int | None]:
+    """Return how large a file system is, and what is free of it for everybody."""
+    try:
+        status = in_time(lambda: os.statvfs(point))
+    except OSError:
+        return None, None
+    return status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
 
 
 def _answers(point: str) -> bool:
@@ -89,10 +164,17 @@ def _answers(point: str) -> bool:
     return True
 
 
+def _folders(directory: str) -> list[str]:
+    try:
+        return [entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
 def _read() -> Iterator[Mount]:
     # Fields: id, parent, device, root, mount point, options, …, "-", type, source, options (proc_pid_mountinfo(5)).
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        with open(_TABLE, encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
                 before, _separator, after = line.partition(" - ")
                 fields = before.split()

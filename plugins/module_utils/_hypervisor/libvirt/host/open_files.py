@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import stat
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Optional
 
-_CLOSING_SECONDS = 5.0  # QEMU lets go of a merged layer a moment after libvirt has told so
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
+
+_CLOSING_SECONDS = 5.0  # QEMU lets go of a merged layer a moment after libvirt has told so; other tasks read headers
 _PAUSE = 0.1
 _GET_LOCK = 36  # F_OFD_GETLK, fcntl(2)
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64 bits: type, whence, start, length, process
@@ -23,10 +26,23 @@ _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64 bits: type, whence, sta
 def still_open(files: Iterable[str]) -> dict[str, int]:
     """Return those of the files that stay open, with the process that has them; what is being closed is waited for."""
     wanted = list(files)
-    end = time.monotonic() + _CLOSING_SECONDS
-    while (found := open_now(wanted)) and time.monotonic() < end:
-        time.sleep(_PAUSE)
-    return found
+    return _lasting(lambda: open_now(file for file in wanted if not _is_open_nowhere(file)))
+
+
+def _is_open_nowhere(file: str) -> bool:
+    """Whether the kernel is sure that no process has the file open; where it cannot tell, all processes are looked at.
+
+    It gives a lease to write only for a file that nobody else has open, mapped ones included (fcntl(2), F_SETLEASE). Who opens
+    it at this very moment waits until the lease is given back, and its holder gets a signal: by default one that ends it.
+    """
+    try:
+        with open(file, "rb") as stream:
+            fcntl.fcntl(stream, fcntl.F_SETSIG, signal.SIGURG)  # that one is ignored
+            fcntl.fcntl(stream, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            fcntl.fcntl(stream, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
+        return False
+    return True
 
 
 def writers(files: Iterable[str]) -> dict[str, int]:
@@ -39,38 +55,25 @@ def writers(files: Iterable[str]) -> dict[str, int]:
     return open_now(wanted, writing=True) if suspicious else {}
 
 
-def is_device(file: str) -> bool:
-    """Whether a path leads to a block device."""
-    try:
-        return stat.S_ISBLK(os.stat(file).st_mode)
-    except OSError:
-        return False
-
-
 def identity(status: os.stat_result) -> tuple[int, int]:
     """Return what is the same for two names of one file. QEMU opens devices by nodes of its own, in a /dev of its own."""
     return (-1, status.st_rdev) if stat.S_ISBLK(status.st_mode) else (status.st_dev, status.st_ino)
 
 
-def known_as(path: str) -> str:
-    """Return one name for an image however it is spelled: the real path of a file, the number of a device."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return os.path.realpath(path)
-    return f"device {status.st_rdev}" if stat.S_ISBLK(status.st_mode) else os.path.realpath(path)
-
-
-def noted_as(path: str) -> str:
-    """Return the name by which an image is found again after a reboot: of a device that is how people call it, not what
-    the kernel numbered it this time.
-    """
-    return path if is_device(path) else os.path.realpath(path)
-
-
 def locked(files: Iterable[str], but: Optional[int] = None) -> dict[str, int]:
-    """Return those images that a process other than ``but`` has open with a lock, as all of QEMU's programs do."""
-    return open_now(filter(_is_locked, files), but=but)
+    """Return those images with locks of QEMU's programs that a process other than ``but`` keeps open.
+
+    The locks may be those of ``but``. Another task on the same VM reads headers before it has the VM's lock: that is waited for.
+    """
+    wanted = list(files)
+    return _lasting(lambda: open_now(filter(_is_locked, wanted), but=but))
+
+
+def _lasting(ask: Callable[[], dict[str, int]]) -> dict[str, int]:
+    end = time.monotonic() + _CLOSING_SECONDS
+    while (found := ask()) and time.monotonic() < end:
+        time.sleep(_PAUSE)
+    return found
 
 
 def _is_locked(file: str) -> bool:

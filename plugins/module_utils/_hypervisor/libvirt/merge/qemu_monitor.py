@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
-    is_for_writing,
-    known_as,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
+    translated,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import read_image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import known_as
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import is_for_writing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 _PID_FILES = ("/run/libvirt/qemu/{}.pid", os.path.expandvars("$XDG_RUNTIME_DIR/libvirt/qemu/run/{}.pid"))
@@ -56,9 +56,10 @@ def qemu_pid(vm: str) -> int | None:
 def _open_for_writing(pid: str) -> Iterator[str]:
     for descriptor in os.listdir(f"/proc/{pid}/fd"):
         with suppress(OSError):  # closed meanwhile
-            if is_for_writing(pid, descriptor):
-                link = f"/proc/{pid}/fd/{descriptor}"
-                yield from {os.path.realpath(os.readlink(link)), known_as(link)}
+            link = f"/proc/{pid}/fd/{descriptor}"
+            file = os.readlink(link)
+            if file.startswith("/") and is_for_writing(pid, descriptor):  # most are sockets, events and pipes
+                yield from {os.path.realpath(file), known_as(link)}
 
 
 def is_on(native: Any, file: str) -> bool:

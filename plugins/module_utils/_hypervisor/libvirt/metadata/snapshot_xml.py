@@ -8,18 +8,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import etree
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
-    SnapshotNote,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import etree
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
+    Saved,
+    SavedDisk,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
+    SnapshotRecord,
     snapshot_key,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import Past
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import Past
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.coverage import (
     NOT_CHOSEN,
     beside_disks,
     why_left_out,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.uefi_copy import without_nvram
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import LeftOut, Snapshot, SnapshotDisk
 
@@ -47,14 +51,14 @@ def to_xml(plan: SnapshotPlan, targets: Sequence[str]) -> str:
     return str(etree.tostring(root, encoding="unicode"))
 
 
-def from_saved(one: Saved, notes: Mapping[str, SnapshotNote], past: Past) -> Snapshot:
+def from_saved(one: Saved, notes: Mapping[str, SnapshotRecord], past: Past) -> Snapshot:
     """Return a snapshot; ``notes`` is what our own record knows of some. ``current`` is left False."""
-    note = notes.get(snapshot_key(one.name, one.created_at), SnapshotNote(owned=False))
+    note = notes.get(snapshot_key(one.name, one.created_at), SnapshotRecord(owned=False))
     # The overlay of a leaf goes with a revert to elsewhere; what the snapshot holds is below it.
-    needed = [disk.state for disk in one.disks] + ([one.memory_file] if one.memory_file else [])
+    needed = [disk.frozen for disk in one.disks] + ([one.memory_file] if one.memory_file else [])
     return Snapshot(
         name=one.name,
-        description=one.xml.findtext("description", ""),
+        description=_description(one.description, note),
         created_at=one.created_at,
         parent=one.parent,
         state=one.state,
@@ -62,15 +66,21 @@ def from_saved(one: Saved, notes: Mapping[str, SnapshotNote], past: Past) -> Sna
         include_memory=one.memory != "no",
         quiesced=note.quiesced,
         disks=tuple(_disk(part) for part in one.disks),
-        left_out=_left_out(one),
+        left_out=_left_out(one, note),
         memory_file=one.memory_file,
+        nvram=note.nvram.file if note.nvram else None,
         missing_files=tuple(file for file in needed if not os.path.exists(file)),
         owned=note.owned,
         protected=note.protected,
         labels=note.labels,
+        expires=note.expires,
         past=past.past,
         past_reasons=past.reasons,
     )
+
+
+def _description(by_libvirt: str, note: SnapshotRecord) -> str:
+    return by_libvirt if note.description is None or note.instead_of != by_libvirt else note.description
 
 
 def _disk(part: SavedDisk) -> SnapshotDisk:
@@ -78,11 +88,11 @@ def _disk(part: SavedDisk) -> SnapshotDisk:
         size = os.stat(part.overlay).st_blocks * 512 if part.overlay else None
     except OSError:
         size = None
-    return SnapshotDisk(part.target, part.overlay, "qcow2" if part.overlay else part.format, size, part.state)
+    return SnapshotDisk(part.target, part.overlay, "qcow2" if part.overlay else part.format, size, part.frozen)
 
 
-def _left_out(one: Saved) -> tuple[LeftOut, ...]:
-    known = {disk.target: disk for disk in one.domain_disks}
+def _left_out(one: Saved, note: SnapshotRecord) -> tuple[LeftOut, ...]:
+    known = {disk.target: disk for disk in one.vm_disks}
     left_out = []
     for element in one.xml.iterfind("disks/disk"):
         if element.get("snapshot") in ("no", "manual"):
@@ -90,4 +100,5 @@ def _left_out(one: Saved) -> tuple[LeftOut, ...]:
             reason = why_left_out(known[target]) if target in known else ""
             left_out.append(LeftOut(target, reason or NOT_CHOSEN))
     domain = one.xml.find("domain")
-    return (*left_out, *(() if domain is None else beside_disks(domain)))
+    beside = () if domain is None else beside_disks(domain)
+    return (*left_out, *(without_nvram(beside) if note.nvram or one.memory == "external" else beside))

@@ -16,7 +16,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Inspected,
     as_inspected,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine

@@ -15,32 +15,52 @@ import os
 from dataclasses import replace
 from typing import Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.chain_checks import (
     check_chains,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.forest import Forest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.noting import looked_at
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import is_based_on
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.note_frozen_images import (
+    looked_at,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
+    is_ours,
+    noted_copy,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
+    is_based_on,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected, inspected
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import refuse_writers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live import abort_commit
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import (
+    abort_commit,
+    follow_commit,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.merge_layers import (
     carry_out,
     see_merged,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.rewrite import forget
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.moved_disks import refuse_older
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_rewrite import (
+    forget,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import Operation
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove_plan import (
     PlannedRemoval,
     RemoveWish,
     plan_remove,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import refuse_writers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RemoveJournal, now
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import snapshot_key
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Layers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import being_written
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.made_overlays import still_there
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
+    SnapshotRecord,
+    snapshot_key,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import being_written
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Layers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import changed_meanwhile
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, RemovalPlan
@@ -50,7 +70,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
     """The removal of one snapshot of a VM; a later run may go on with it."""
 
     kind = RemoveJournal.kind
-    _begun = False
+    _begun = _forgotten = False
 
     def _plan(self, vm: Inspected, wish: RemoveWish) -> RemovalPlan:
         """Decide the removal of one or several. Raises as `Hypervisor.plan_remove` says."""
@@ -66,10 +86,11 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         before, record, forest = handle.keep_record(), looked_at(plan.record, plan.every), plan.forest
         if going and going[0].kind == "internal":
             self._remove_internal(snapshot.name)
-            inside = {os.path.realpath(part.state) for part in going[0].disks}
+            inside = {os.path.realpath(part.frozen) for part in going[0].disks}
             record, forest = replace(record, images=being_written(record.images, inside)), None
         files = tuple(one.memory_file for one in going if one.memory_file)
-        journal = RemoveJournal(snapshot.name, snapshot.created_at, now(), files)
+        begun, was = (snapshot.name, snapshot.created_at, now()), dict(plan.tops)
+        journal = RemoveJournal(*begun, memory_files=files, may_adjust=handle.may_adjust, was=was)
         handle.write(replace(record, journal=journal, active={}), durable=True)  # it is on other files when it ends
         try:
             after = self._go_on(journal, forest)
@@ -92,23 +113,34 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
     def _is_built_upon(self, layers: Layers) -> bool:
         """Whether an overlay is based on a state that may be merged into, and was not when the removal was planned."""
         files = self._handle.around().files
-        files.look_into({os.path.dirname(file) for file in layers.former})
+        files.look_into({os.path.dirname(file) for file in layers.released})
         return any(
-            one not in layers.backing and is_based_on(one, file) for file in layers.former for one in files.above(file)
+            one not in layers.backing and is_based_on(one, file)
+            for file in layers.released
+            for one in files.above(file)
         )
 
     def _resume(self, journal: RemoveJournal) -> Recovery:
         """Go on where an interrupted run ended."""
         handle = self._handle
-        for target in list(handle.survey().tops):
-            if handle.active():
-                abort_commit(handle, target)
+        handle.may_adjust = handle.may_adjust or journal.may_adjust
+        refuse_older(handle, journal)
+        self._let_end(journal)
         if journal.merging:
             see_merged(handle, handle.survey(without=(journal.snapshot,)), *map(os.path.realpath, journal.merging))
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
         self._go_on(journal, None)
         return Recovery(f"Finished the interrupted removal of snapshot {journal.snapshot!r}.")
+
+    def _let_end(self, journal: RemoveJournal) -> None:
+        """Wait for a merge that goes on since an earlier run; end what is none of ours to wait for."""
+        merged = os.path.realpath(journal.merging[0]) if journal.merging else None
+        for target, top in dict(self._handle.survey().tops).items():
+            if self._handle.active() and merged:
+                follow_commit(self._handle, target, top == merged, self._pace.deadline)
+            elif self._handle.active():
+                abort_commit(self._handle, target)
 
     def _go_on(self, journal: RemoveJournal, forest: Optional[Forest]) -> Inspected:
         """Merge and drop what is not needed without the snapshot; return the VM as it is then.
@@ -122,14 +154,18 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         with handle.seen_once() as seen:
             handle.agree(forest, {})
             handle.unlink(file for file in journal.memory_files if not self._is_named(file))
+            copy = noted_copy(handle.record(), journal.snapshot, journal.created_at)
+            handle.unlink([copy.file] if copy and is_ours(copy) else ())
             check_chains(handle)
             close_record(handle)
             return inspected(handle, seen)
 
     def _forget(self, name: str) -> None:
         self._begun = True
-        with translated(self._handle.name, "removing libvirt's metadata of the snapshot"):
-            forget(self._handle.native, name)
+        if not self._forgotten:
+            with translated(self._handle.name, "removing libvirt's metadata of the snapshot"):
+                forget(self._handle.native, name)
+            self._forgotten = True
 
     def _is_named(self, file: str) -> bool:
         return any(one.memory_file == file for one in self._handle.saved())
@@ -143,16 +179,19 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
 
 
 def close_record(handle: VmHandle) -> None:
-    """End the operation under way, and forget of layers and snapshots what is of no use any more."""
+    """End the operation under way, and forget of layers and snapshots what is of no use any more.
+
+    A snapshot that others removed is noted as long as there is its copy of the UEFI variables: that is an orphan now.
+    """
     forest, record = handle.survey(), handle.record()
     known = forest.layers.backing
     saved = handle.saved()
     keys = {snapshot_key(one.name, one.created_at) for one in saved}
     kept = replace(
         looked_at(record, saved),
-        snapshots={key: note for key, note in record.snapshots.items() if key in keys},
+        snapshots={key: note for key, note in record.snapshots.items() if key in keys or _has_copy(note)},
         overlays=tuple(file for file in record.overlays if known.get(file) is not None),
-        made={file: made for file, made in record.made.items() if os.path.lexists(file)},
+        made=still_there(record.made),
         kept=tuple(file for file in forest.unneeded() if file in forest.detached),
         active={target: top for target, top in forest.tops.items() if top in record.made},
         former=tuple(
@@ -163,3 +202,7 @@ def close_record(handle: VmHandle) -> None:
         journal=None,
     )
     handle.write(kept)
+
+
+def _has_copy(note: SnapshotRecord) -> bool:
+    return note.nvram is not None and is_ours(note.nvram)

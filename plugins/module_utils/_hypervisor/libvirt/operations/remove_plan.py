@@ -6,38 +6,66 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.chain_checks import (
     check_chains,
     check_frozen,
     refuse_spoiling,
     refuse_unresolved,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
     require_qemu_img,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.forest import Forest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import read_image
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import leftovers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.merge_room import require_room
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.holders import mounted_from
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_files import UNREADABLE
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import read_image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.judge_frozen_images import (
+    leads_elsewhere,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.merge_space import (
+    merges,
+    require_room,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import leftovers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
+    is_ours,
+    noted_copy,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
+    UNREADABLE,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
     is_device,
-    locked,
     noted_as,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import check_idle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.kernel_holders import (
+    mounted_from,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
+    locked,
+    still_open,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.confinement import (
+    below_the_tops,
+    foresee,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import qemu_pid
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved, SavedDisk
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.neighbours import set_aside
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
+    Saved,
+    SavedDisk,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.read_only_files import (
+    refuse_read_only,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import in_use
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import Drop, Merge, Step, gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import check_idle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.storage_findings import set_aside
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Drop, Merge, Step, gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.merged import cost, in_turn
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import mixed_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
@@ -82,7 +110,7 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
     forest = handle.survey(names, record, set(wish.orphans))
     for orphan in forest.layers.backing.keys() & set(wish.orphans):
         forest.layers.done(Drop(orphan))
-    notes = _notes(forest, going)
+    notes = (*_notes(forest, going), *_elsewhere(record, going))
     after = forest.copy()
     in_qemu = {file for top in forest.tops.values() for file in forest.chain(top)} if forest.running else set()
     found = steps(after.layers)
@@ -92,19 +120,41 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
     require_room(handle.name, forest.images, found)
     _refuse_open(handle, found)
     memory = tuple(one.memory_file for one in going if one.memory_file and os.path.exists(one.memory_file))
+    copies, told = _copies(handle.record(), going)
+    merged = {file for step in found if isinstance(step, Merge) for file in (*_written(step), *step.above)}
+    refuse_read_only(handle.name, merged, (*gone(found), *memory, *copies), handle.around().files.mounts)
+    adjusted = foresee(handle, below_the_tops(forest, found))
     files = tuple(forest.spelled.get(file, file) for file in gone(found) if not is_device(file))
     kept = _kept(handle.name, after, every, names)
+    copied, needs = cost(merges(forest.images, in_turn(forest.layers, _states(snapshots, every))))
     return PlannedRemoval(
         vm=vm,
         snapshots=snapshots,
-        dropped=(*files, *memory),
-        notes=(*notes, *map(str, kept)),
+        dropped=(*files, *memory, *copies),
+        notes=(*notes, *told, *adjusted, *map(str, kept)),
         kept=kept,
+        copied=copied,
+        needs=needs,
         every=tuple(every),
         tops=tuple(handle.tops()),
         forest=None if wish.orphans else forest,  # they are on the disks still
         record=record,
     )
+
+
+def _copies(record: Record, going: Sequence[Saved]) -> tuple[list[str], list[str]]:
+    """Return the copies of UEFI variables that go with their snapshots, and what is told of others of their names."""
+    noted = [copy for one in going if (copy := noted_copy(record, one.name, one.created_at))]
+    ours = [copy.file for copy in noted if is_ours(copy)]
+    others = [copy.file for copy in noted if copy.file not in ours and os.path.lexists(copy.file)]
+    why = "because somebody put it in place of the copy of the UEFI variables that this collection had made there"
+    return ours, [f"{file} stays, {why}" for file in others]
+
+
+def _states(snapshots: Sequence[Snapshot], every: Sequence[Saved]) -> list[set[str]]:
+    """Return the images of each snapshot that goes, in their order."""
+    found = {one.name: {os.path.realpath(part.frozen) for part in one.disks if part.overlay} for one in every}
+    return [found.get(one.name, set()) for one in snapshots]
 
 
 def _kept(vm: str, forest: Forest, every: list[Saved], names: Collection[str]) -> tuple[Leftover, ...]:
@@ -119,13 +169,14 @@ def _written(step: Step) -> tuple[str, ...]:
 def noted(record: Record, going: list[Saved], every: list[Saved]) -> Record:
     """Return the record with the layers of snapshots that go; ``every`` are all that there are.
 
-    Their overlays may be deleted from now on, and their states merged into; no other image ever is.
+    Their overlays may be deleted from now on, and their states merged into; no other image ever is, nor what took their place.
     """
     overlays = {os.path.realpath(overlay) for one in going for overlay in one.overlays}
-    below = {os.path.realpath(part.state) for one in every for part in one.disks}
+    below = {os.path.realpath(part.frozen) for one in every for part in one.disks}
     below.update(map(os.path.realpath, record.former))
-    overlays |= {os.path.realpath(part.state) for one in going for part in one.disks if _is_since(part, below)}
-    former = {noted_as(part.state) for one in going for part in one.disks if part.overlay}
+    overlays |= {os.path.realpath(part.frozen) for one in going for part in one.disks if _is_since(part, below)}
+    there = [one for one in going if not leads_elsewhere(record, one)]
+    former = {noted_as(part.frozen) for one in there for part in one.disks if part.overlay}
     return replace(
         record,
         overlays=tuple(sorted({*record.overlays, *overlays})),
@@ -139,7 +190,7 @@ def _is_since(part: SavedDisk, states: Collection[str]) -> bool:
     Libvirt's own revert makes such, and no snapshot names one any more that another overlay has taken the place of.
     """
     try:
-        backing = read_image(part.state, part.format).backing_file
+        backing = read_image(part.frozen, part.format).backing_file
     except UNREADABLE:
         return False
     return backing is not None and os.path.realpath(backing) in states
@@ -152,11 +203,17 @@ def _notes(forest: Forest, going: list[Saved]) -> tuple[str, ...]:
             state = f"its frozen image is of type '{disk.type}'"
             notes.append(f"the overlay of {disk.target} stays, because {state}, and such an image is never written to")
         for part in one.disks:
-            state = os.path.realpath(part.state)
+            state = os.path.realpath(part.frozen)
             why = forest.why.get(state, "it holds snapshots inside")
             if part.overlay and state in forest.layers.fixed and state not in forest.detached:
-                notes.append(f"{part.state} stays a layer of its own, because {why}")
+                notes.append(f"{part.frozen} stays a layer of its own, because {why}")
     return tuple(notes)
+
+
+def _elsewhere(record: Record, going: list[Saved]) -> Iterator[str]:
+    for one in going:
+        for file in leads_elsewhere(record, one):
+            yield f"{file} holds snapshot {one.name!r}, and its name leads to another file now, which is not written to"
 
 
 def _refuse_open(handle: VmHandle, found: list[Step]) -> None:
@@ -164,7 +221,12 @@ def _refuse_open(handle: VmHandle, found: list[Step]) -> None:
     running = handle.active()
     own = qemu_pid(handle.name) if running else None
     files = {file for step in found for file in _written(step)}
-    for file, pid in locked(files, but=own).items() if own or not running else ():
+    users: dict[str, int] = {}
+    if own:
+        users = locked(files, but=own)
+    elif not running:  # who reads an image without QEMU's locks, to back it up, is to read one that stands still
+        users = still_open(files)
+    for file, pid in users.items():
         raise in_use(handle.name, file, f"process {pid} has it open", f"Find out which process it is: ps -fp {pid}.")
     for file in sorted(files):
         point = mounted_from(file, handle.around().files.mounts)

@@ -18,24 +18,27 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
-    translated,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
     etree,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.volumes import unresolved
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
-    create_overlay,
-    read_image,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
+    translated,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.noting import made_of
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import read_image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.new_overlay import (
+    create_overlay,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.note_frozen_images import (
+    made_of,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import close
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.clock import clock_set
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     of_unlabelled,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.steps import carry_out
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.merge_layers import carry_out
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import (
@@ -43,31 +46,35 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     remove_unused,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove import close_record
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.restart import (
-    go_back,
-    is_on,
-    start,
-    start_failed,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.revert_plan import (
     RevertWish,
     keeping,
     plan_revert,
-    unreadable,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.start_or_go_back import (
+    go_back,
+    is_on,
+    put_variables_back,
+    revert_internal,
+    start,
+    start_failed,
+    variables_back,
+    was_used,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import unreadable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import (
     RevertJournal,
     RevertPhase,
     now,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
+    image_disks,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, RevertPlan
 
-_SAVE_SECURE = 1  # virDomainSaveImageXMLFlags
-_REVERT_RUNNING, _REVERT_PAUSED, _REVERT_FORCE = 1, 2, 4  # virDomainSnapshotRevertFlags
 _STOP_SECONDS = 30.0
-_RUNNING, _PAUSED, _OFF = "running", "paused", "shutoff"
+_OFF = "shutoff"
 
 
 class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
@@ -86,9 +93,9 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         handle, name = self._handle, plan.snapshot.name
         target = handle.snapshot(name)
         if target.kind == "internal":
-            self._revert_internal(target, plan.power)
+            revert_internal(handle, target, plan.power)
             return Done(plan.notes)
-        journal = self._journal(plan)
+        journal = self._journal(plan, target)
         kept = keeping(handle, handle.saved(), plan.snapshot).kept
         self._kept = (handle.keep_record(),)
         try:
@@ -102,11 +109,15 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
                 self._forget(journal)
             raise
         self._finish(journal, target)
-        return Done(plan.notes)
+        if target.memory_file is None or plan.power == _OFF:
+            return Done(plan.notes)
+        clock = clock_set(handle.name, handle.native, handle.definition(), target.created_at, plan.power)
+        return Done((*plan.notes, *clock))
 
-    def _journal(self, plan: RevertPlan) -> RevertJournal:
+    def _journal(self, plan: RevertPlan, target: Saved) -> RevertJournal:
         overlays = {part.target: str(part.file) for part in plan.overlays}
-        before = {disk.target: (str(disk.source), disk.format) for disk in image_disks(self._handle.definition())}
+        definition = self._handle.definition()
+        before = {disk.target: (str(disk.source), disk.format) for disk in image_disks(definition)}
         return RevertJournal(
             plan.snapshot.name,
             plan.snapshot.created_at,
@@ -114,7 +125,8 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             overlays=overlays,
             power=plan.power,
             was={target: before[target] for target in overlays if target in before},
-            was_power=plan.vm.state if plan.vm.active else _OFF,
+            was_power=plan.vm.power if plan.vm.active else _OFF,
+            nvram=variables_back(self._handle, definition, target, plan.power)[0],
         )
 
     def _begin(self, journal: RevertJournal, target: Saved, kept: tuple[str, ...]) -> None:
@@ -128,7 +140,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             users = of_unlabelled(handle.connection, handle.definition())
         for part in target.disks:
             try:
-                image = read_image(part.state, part.format)
+                image = read_image(part.frozen, part.format)
             except (OSError, ValueError) as error:
                 raise unreadable(handle.name, target.name, part, error) from error
             user = users.get(part.target)
@@ -159,7 +171,8 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         handle = self._handle
         target = next((one for one in handle.saved() if one.name == journal.snapshot), None)
         on_new = is_on(handle, journal)
-        if target is None or journal.phase is RevertPhase.PREPARING or (handle.active() and not on_new):
+        started = handle.active() or (journal.phase is RevertPhase.SWITCHING and was_used(handle, journal))
+        if target is None or journal.phase is RevertPhase.PREPARING or (started and not on_new):
             # Not stopped yet, or somebody has started it again since: what it is on is what counts.
             self._drop()
             return Recovery(f"Undid the interrupted revert to snapshot {journal.snapshot!r}.", finished=False)
@@ -181,12 +194,16 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             self._stop()
             self._define(journal)
         self._verify(journal)
-        failed = None if handle.active() or journal.power == _OFF else start(handle, journal, target)
+        failed = put_variables_back(handle, journal) if journal.phase is RevertPhase.SWITCHING else None
+        if not (failed or handle.active() or journal.power == _OFF):
+            failed = start(handle, journal, target)
         if failed and journal.was and journal.phase is not RevertPhase.DROPPING:
             error = go_back(handle, journal, failed, self._definition)
             self._forget(journal)
             raise error
         self._note(replace(journal, phase=RevertPhase.DROPPING))
+        if journal.nvram:
+            close(journal.nvram)
         self._drop()
         if failed:
             raise start_failed(handle.name, failed)
@@ -224,15 +241,3 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
                 f"{self._handle.name} is not on its new overlays after the revert.",
                 "Do not delete any file. Look with vm_snapshot_info and at libvirt's log.",
             )
-
-    def _revert_internal(self, target: Saved, power: str) -> None:
-        """Let libvirt revert to what is inside the images; the definition stays as it is."""
-        handle = self._handle
-        definition = unresolved(handle.definition())
-        handle.agree(handle.survey(), {})
-        flags = {_RUNNING: _REVERT_RUNNING, _PAUSED: _REVERT_PAUSED}.get(power, 0) | _REVERT_FORCE
-        with translated(handle.name, "reverting to the snapshot inside its images"):
-            handle.native.revertToSnapshot(handle.native.snapshotLookupByName(target.name, 0), flags)
-            if power == _OFF and handle.native.isActive():
-                handle.native.destroy()
-            handle.connection.defineXML(definition)

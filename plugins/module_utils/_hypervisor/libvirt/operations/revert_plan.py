@@ -7,71 +7,88 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.can_start import (
+    check_images,
+    check_overlay_directory,
+    check_ready,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.chain_checks import (
     check_chains,
     frozen_written,
     refuse_spoiling,
     refuse_unresolved,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
-    translated,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
     parse,
     require_qemu_img,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.forest import Forest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
-    Image,
-    is_empty,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import (
+    adds_nothing,
     read_chain,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.leftovers import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import (
     left_whole,
     leftovers,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import is_device
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import differs
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
+    noted_copy,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     QemuUser,
     keeps_owner,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import check_idle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
     SavedDisk,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.neighbours import set_aside
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
+    check_internal,
     check_same_disks,
+    resizes,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.start_or_go_back import (
+    power_afterwards,
+    variables_back,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
     unused_path,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.ready import (
-    check_images,
-    check_overlay_directory,
-    check_ready,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.read_only_files import (
+    refuse_read_only,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, image_disks
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import gone, steps
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.names import file_name
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import CHANGED
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import unreadable
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import check_idle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.storage_findings import set_aside
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
+    has_agent_channel,
+    image_disks,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.guest_clock import clock_foreseen
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import CHANGED
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     file_missing,
     mixed_chain,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.snapshot_names import file_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize, RevertPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RevertPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
 _SAVE_SECURE = 1  # virDomainSaveImageXMLFlags
-_RUNNING, _PAUSED, _OFF = "running", "paused", "shutoff"
+_OFF = "shutoff"
 
 
 @dataclass(frozen=True)
@@ -89,14 +106,15 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     target = handle.snapshot(snapshot.name)
     every = handle.saved()
     refuse_unresolved(vm.name, every)
-    final = _final(vm, wish.power)
+    final = power_afterwards(handle, vm, wish.power)
     if target.kind == "mixed":
         raise mixed_chain(vm.name, f"snapshot {target.name!r} is partly inside its images and partly not")
-    disks = {disk.target: disk for disk in image_disks(handle.xml())}
+    defined = {disk.target for disk in image_disks(handle.definition())}  # it is stopped, and starts with these
+    disks = {disk.target: disk for disk in image_disks(handle.xml()) if disk.target in defined}
     made = {os.path.realpath(file) for one in every for file in one.overlays}
     check_same_disks(vm.name, target, disks, made.union(handle.record().overlays, handle.record().made))
     if target.kind == "internal":
-        _check_internal(handle, target, disks)
+        check_internal(handle, target, disks)
         return RevertPlan(vm, snapshot, (), (), final)
     require_qemu_img(vm.name)
     states = _check_states(handle, target)
@@ -105,11 +123,15 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     under = {os.path.realpath(image.file) for chain in states.values() for image in chain}
     refuse_spoiling(vm.name, forest.images, every, under)
     overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
-    resized = tuple(_resized(forest, states))
-    notes = (*_memory_notes(vm.name, target, final), *map(str, resized))
-    if not resized and not _is_needed(vm, snapshot, forest, target, final):
+    resized = tuple(resizes(forest, states))
+    variables, told = variables_back(handle, handle.definition(), target, final)
+    notes = (*_memory_notes(handle, target, final), *told, *map(str, resized))
+    changes = bool(resized) or differs(variables, noted_copy(handle.record(), target.name, target.created_at))
+    if not changes and not _is_needed(vm, snapshot, forest, target, final):
         return RevertPlan(vm, snapshot, (), (), final, False, notes)
-    dropped = _dropped(forest, target)
+    going = forest.go_back({part.target: os.path.realpath(part.frozen) for part in target.disks}, record)
+    dropped = tuple(file for file in going if not is_device(file))
+    refuse_read_only(vm.name, (), dropped, handle.around().files.mounts)
     kept = (
         *left_whole(vm.name, forest, record, overlays),
         *(
@@ -139,13 +161,6 @@ def keeping(handle: VmHandle, every: Sequence[Saved], snapshot: Snapshot) -> Rec
     return replace(record, kept=tuple(sorted({*record.kept, *aside})))
 
 
-def _resized(forest: Forest, states: Mapping[str, Sequence[Image]]) -> Iterator[Resize]:
-    for target, chain in states.items():
-        now_on = forest.images.get(forest.tops.get(target, ""))
-        if now_on and now_on.virtual_size != chain[0].virtual_size:
-            yield Resize(target, now_on.virtual_size, chain[0].virtual_size)
-
-
 def _check_ready(handle: VmHandle, target: Saved, final: str, overlays: tuple[SnapshotDisk, ...]) -> None:
     """Raise where the VM could not start on the snapshot: all that its next start needs is looked for before it is stopped."""
     definition = handle.definition()
@@ -162,14 +177,8 @@ def _check_ready(handle: VmHandle, target: Saved, final: str, overlays: tuple[Sn
     on_others = {overlay.target for overlay in overlays}
     check_ready(handle.name, handle.connection, definition, user, replaced=on_others, cold=cold)
     for part in target.disks:
-        states = [image.file for image in read_chain(part.state, part.format)]
+        states = [image.file for image in read_chain(part.frozen, part.format)]
         check_images(handle.name, part.target, states, user, relabelled=not keeps_owner(definition, part.target))
-
-
-def _final(vm: VirtualMachine, power: str) -> str:
-    if power != "restore":
-        return power
-    return vm.state if vm.state in (_RUNNING, _PAUSED) else _OFF
 
 
 def _check_states(handle: VmHandle, target: Saved) -> dict[str, list[Image]]:
@@ -178,46 +187,33 @@ def _check_states(handle: VmHandle, target: Saved) -> dict[str, list[Image]]:
     states = {}
     for part in target.disks:
         try:
-            states[part.target] = read_chain(part.state, part.format)
+            states[part.target] = read_chain(part.frozen, part.format)
         except (OSError, ValueError) as error:
             raise unreadable(handle.name, target.name, part, error) from error
     return states
 
 
-def unreadable(vm: str, name: str, part: SavedDisk, error: Exception) -> KvmError:
-    return file_missing(vm, name, f"the state of disk {part.target} cannot be read: {error}", [part.state])
-
-
-def _check_internal(handle: VmHandle, target: Saved, disks: dict[str, Disk]) -> None:
-    layers = handle.survey().layers
-    for part in target.disks:
-        state, top = os.path.realpath(part.state), os.path.realpath(str(disks[part.target].source))
-        if state != top:
-            raise mixed_chain(handle.name, f"{target.name!r} is inside {part.state}, and the VM is on {top} now")
-        if layers.above(state) or state in layers.frozen - layers.fixed:
-            raise mixed_chain(handle.name, f"{target.name!r} is inside {part.state}, which overlays are based on")
-
-
-def _memory_notes(vm: str, target: Saved, final: str) -> tuple[str, ...]:
+def _memory_notes(handle: VmHandle, target: Saved, final: str) -> tuple[str, ...]:
     if target.memory_file is None:
         return ()
     if final == _OFF:
         return ("its memory is not loaded, since the VM stays off",)
     if not os.path.exists(target.memory_file):
-        raise file_missing(vm, target.name, f"its memory file {target.memory_file} is gone", [target.memory_file])
-    return ()
+        raise file_missing(
+            handle.name, target.name, f"its memory file {target.memory_file} is gone", [target.memory_file]
+        )
+    return clock_foreseen(handle.name, target.created_at, final, has_agent_channel(handle.definition()))
 
 
 def _overlay(handle: VmHandle, name: str, part: SavedDisk) -> SnapshotDisk:
-    directory = os.path.dirname(os.path.realpath(part.overlay or part.state))
-    if not os.path.isdir(directory) and not is_device(part.state):
-        directory = os.path.dirname(os.path.realpath(part.state))
+    directory = os.path.dirname(os.path.realpath(part.overlay or part.frozen))
+    if not os.path.isdir(directory) and not is_device(part.frozen):
+        directory = os.path.dirname(os.path.realpath(part.frozen))
+    reason = remedy = ""
     if not os.path.isdir(directory):
         reason, remedy = "is not there", f"Create it: mkdir -p {shlex.quote(directory)}."
     elif not os.access(directory, os.W_OK | os.X_OK) or os.statvfs(directory).f_flag & os.ST_RDONLY:
         reason, remedy = "cannot be written", "Make the directory writable."
-    else:
-        reason = remedy = ""
     if reason:
         raise KvmError(
             "overlay_dir_unusable",
@@ -226,21 +222,15 @@ def _overlay(handle: VmHandle, name: str, part: SavedDisk) -> SnapshotDisk:
             directory=directory,
         )
     path = unused_path((), directory, file_name(handle.name, part.target, name), ".qcow2")
-    return SnapshotDisk(part.target, path, "qcow2", None, part.state)
+    return SnapshotDisk(part.target, path, "qcow2", None, part.frozen)
 
 
 def _is_needed(vm: VirtualMachine, snapshot: Snapshot, forest: Forest, target: Saved, final: str) -> bool:
     if vm.active or final != _OFF or not snapshot.current:
         return True
+    layers = forest.layers
     return not all(
-        forest.layers.backing.get(top) == os.path.realpath(part.state) and top in forest.layers.ours and is_empty(top)
+        layers.backing.get(top) == os.path.realpath(part.frozen) and top in layers.ours and adds_nothing(top)
         for part in target.disks
         if (top := forest.tops.get(part.target))
     )
-
-
-def _dropped(forest: Forest, target: Saved) -> tuple[str, ...]:
-    layers = forest.layers
-    layers.active -= {forest.tops[part.target] for part in target.disks if part.target in forest.tops}
-    dropped = gone(steps(layers, merging=False))
-    return tuple(forest.spelled.get(file, file) for file in dropped if not is_device(file))

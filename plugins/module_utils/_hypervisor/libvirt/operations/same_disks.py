@@ -6,38 +6,63 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image import (
-    read_chain,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import real_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     disk_replaced,
     disks_changed,
+    mixed_chain,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize
 
 
 def check_same_disks(vm: str, target: Saved, disks: dict[str, Disk], overlays: Collection[str]) -> None:
     """Raise ``disks_changed`` where the VM has not the disks that it had; ``overlays`` are all that were made of its disks."""
-    then = {disk.target for disk in target.domain_disks if disk.source and disk.device in ("disk", "lun")}
+    then = {disk.target for disk in target.vm_disks if disk.source and disk.device in ("disk", "lun")}
     covered = {part.target for part in target.disks}
     removed = sorted(covered - disks.keys())
     added = [name for name in sorted(disks.keys() - then) if not disks[name].readonly]
     if removed or added:
         raise disks_changed(vm, target.name, removed, added)
     for part in target.disks:
-        before, now = _chain(part.state, part.format), _chain(str(disks[part.target].source), disks[part.target].format)
+        before, now = (
+            _chain(part.frozen, part.format),
+            _chain(str(disks[part.target].source), disks[part.target].format),
+        )
         # A pull leaves the overlay and nothing under it: that is the same disk still.
         if before and now and before[-1] != now[-1] and not set(now).intersection(overlays):
-            raise disk_replaced(vm, target.name, part.target, (now[-1], before[-1]), (part.state, part.format))
+            raise disk_replaced(vm, target.name, part.target, (now[-1], before[-1]), (part.frozen, part.format))
+
+
+def resizes(forest: Forest, states: Mapping[str, Sequence[Image]]) -> Iterator[Resize]:
+    """Yield the disks that become another size: ``states`` are the chains of a snapshot."""
+    for target, chain in states.items():
+        now_on = forest.images.get(forest.tops.get(target, ""))
+        if now_on and now_on.virtual_size != chain[0].virtual_size:
+            yield Resize(target, now_on.virtual_size, chain[0].virtual_size)
+
+
+def check_internal(handle: VmHandle, target: Saved, disks: dict[str, Disk]) -> None:
+    """Raise ``mixed_chain`` where the VM has left the images that hold a snapshot inside, or something is based on them."""
+    layers = handle.survey().layers
+    for part in target.disks:
+        state, top = os.path.realpath(part.frozen), os.path.realpath(str(disks[part.target].source))
+        if state != top:
+            raise mixed_chain(handle.name, f"{target.name!r} is inside {part.frozen}, and the VM is on {top} now")
+        if layers.above(state) or state in layers.frozen - layers.fixed:
+            raise mixed_chain(handle.name, f"{target.name!r} is inside {part.frozen}, which overlays are based on")
 
 
 def _chain(file: str, image_format: str) -> list[str]:
     try:
-        return [os.path.realpath(image.file) for image in read_chain(file, image_format)]
+        return real_chain(file, image_format)
     except (OSError, ValueError):
         return []  # said where chains are checked

@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     translated,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.noting import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.note_frozen_images import (
     is_soon,
     made_of,
     states_of,
     with_left,
     with_taken,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.take_copy import late_note
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.hold import resume
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import open_now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     of_unlabelled,
@@ -30,19 +33,23 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import (
     leave_overlays,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import Saved
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.follow import follow
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.define_overlays import (
+    follow,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import (
     Operation,
     remove_unused,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import plan_take
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.taking import Taking
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_steps import Taking
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meeting import Meeting
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import TakeJournal
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.uefi_notes import UefiCopy
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
     Record,
-    SnapshotNote,
+    SnapshotRecord,
     snapshot_key,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks
@@ -54,6 +61,7 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
     """Taking a planned snapshot of a VM."""
 
     kind = TakeJournal.kind
+    meeting: Optional[Meeting] = None  # of the members of a group on this host, where it is one
 
     def _plan(self, vm: Inspected, wish: SnapshotRequest) -> SnapshotPlan:
         """Decide disks and files. Raises as `Hypervisor.plan_take` says."""
@@ -64,13 +72,14 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
         handle, xml = self._handle, of_libvirt(plan.vm).xml
         with translated(handle.name, "asking which user QEMU runs as"):
             users = of_unlabelled(handle.connection, xml)
-        return Taking(handle, self._tools, plan, {disk.target: disk for disk in disks(xml)}, users).run(
-            self._pace.deadline
-        )
+        before = {disk.target: disk for disk in disks(xml)}
+        return Taking(handle, self._tools, plan, before, users, meeting=self.meeting).run(self._pace.deadline)
 
     def _resume(self, journal: TakeJournal) -> Recovery:
         """Bring an interrupted take to its end: the snapshot is there and stays, or what was made for it goes."""
         handle = self._handle
+        if journal.held:
+            resume(handle.native, handle.name)
         taken = next((one for one in handle.saved() if one.name == journal.snapshot), None)
         if taken is None or not set(journal.files).issuperset(taken.overlays):
             _leave_unknown(handle, journal)
@@ -78,11 +87,18 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
             handle.write(replace(handle.record(), journal=None))
             return Recovery(f"Removed what an interrupted run had left of taking snapshot {journal.snapshot!r}.", False)
         follow(handle, taken)
-        handle.write(replace(_with_late_note(handle.record(), taken, handle.saved()), journal=None))
+        nvram = late_note(journal)
+        noted = _with_late_note(handle.record(), taken, handle.saved(), journal.group_labels, nvram)
+        handle.write(replace(noted, journal=journal))
+        if journal.nvram and not nvram:
+            remove_unused(handle, [journal.nvram.file])
+        handle.write(replace(noted, journal=None))
         return Recovery(f"An interrupted run had taken snapshot {journal.snapshot!r}, and it is complete.")
 
 
-def _with_late_note(record: Record, taken: Saved, every: Iterable[Saved]) -> Record:
+def _with_late_note(
+    record: Record, taken: Saved, every: Iterable[Saved], labels: dict[str, str], nvram: Optional[UefiCopy]
+) -> Record:
     """Return the record with a note of a snapshot that a killed run took; whether the guest was frozen is not known."""
     key = snapshot_key(taken.name, taken.created_at)
     if key in record.snapshots:
@@ -93,7 +109,7 @@ def _with_late_note(record: Record, taken: Saved, every: Iterable[Saved]) -> Rec
     record = replace(record, made=made, active=active, kept=kept)
     soon = is_soon(taken)  # else somebody may have written to its images meanwhile
     record = with_taken(record, taken, states_of(every)) if soon else record
-    note = SnapshotNote(serial=record.serial if soon else 0)
+    note = SnapshotRecord(serial=record.serial if soon else 0, labels=labels, nvram=nvram)
     return replace(record, snapshots={**record.snapshots, key: note})
 
 

@@ -11,32 +11,49 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.checks import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.can_start import (
+    check_overlay_directory,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.chain_checks import (
     check_frozen,
     check_written,
     checked_chain,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import translated
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
     require_qemu_img,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.chain import peculiarity
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.noting import foreseen
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage import StorageReader
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import peculiarity
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.note_frozen_images import (
+    foreseen,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage_report import (
+    StorageReader,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
+    obstacle,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.jobs import refuse_jobs
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.ready import check_overlay_directory
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm import VmHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layers import MOST_LAYERS
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.confinement import foresee
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
+    frozen_image_written,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import refuse_jobs
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.coverage import cover
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import decide_freeze
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.plan import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.files_plan import (
     check_depth,
-    check_domain,
+    check_vm,
     files_plan,
     overlay_directory,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import decide_freeze
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.uefi_copy import uefi_copy
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -50,13 +67,30 @@ def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> Snap
     with translated(vm.name, "asking for its jobs"):
         refuse_jobs(vm, handle.native, vm.xml)
         check_written(vm.name, handle.native, vm.xml)
-    if not vm.active or decide_freeze(vm, request)[0]:  # else QEMU makes the overlays
+    if not vm.active or request.undoable or decide_freeze(vm, request)[0]:  # else QEMU makes the overlays
         require_qemu_img(vm.name)
     if vm.snapshots or handle.record().active:
         check_frozen(handle, handle.saved())
     plan = _plan(vm, vm.xml, request, handle.version, handle.record().making)
+    _check_alone(handle, plan)
+    if plan.snapshot.nvram:
+        require_qemu_img(vm.name)  # its overlays are there before it is suspended
     _check_directories(handle, vm.xml, plan)
+    if request.undoable and vm.active:
+        targets = {disk.target for disk in plan.snapshot.disks}
+        tops = [os.path.realpath(str(disk.source)) for disk in disks(vm.xml) if disk.target in targets]
+        plan = replace(plan, notes=(*plan.notes, *foresee(handle, tops)))
     return plan if vm.snapshots else replace(plan, notes=(*plan.notes, *_left_by_others(handle, vm)))
+
+
+def _check_alone(handle: VmHandle, plan: SnapshotPlan) -> None:
+    """Raise ``frozen_image_written`` where another VM is defined to write to what the snapshot would freeze."""
+    around = handle.around()
+    for overlay in plan.snapshot.disks:
+        image = os.path.realpath(str(overlay.base))
+        for user in around.users.of(image, around.owner):
+            if user.writes:
+                raise frozen_image_written(handle.name, image, plan.snapshot.name, user, "would hold")
 
 
 def _check_directories(handle: VmHandle, xml: Any, plan: SnapshotPlan) -> None:
@@ -76,7 +110,7 @@ def _plan(
     vm: VirtualMachine, domain: Any, request: SnapshotRequest, libvirt_version: int, leftovers: Collection[str]
 ) -> SnapshotPlan:
     """Return the plan; ``leftovers`` of a killed run will be gone before it begins."""
-    check_domain(vm)
+    check_vm(vm)
     covered, left_out = cover(vm.name, domain, request.disks, request.leaves_out, peculiarity)
     shallow = _SHALLOW_LIBVIRT[0] <= libvirt_version < _SHALLOW_LIBVIRT[1]
     files: list[str] = []
@@ -88,7 +122,10 @@ def _plan(
         (disk, overlay_directory(vm.name, disk, os.path.realpath(str(disk.source)), request.overlay_dir))
         for disk in covered
     ]
-    plan = files_plan(vm, request, directories, left_out, partial(unused_path, leftovers))
+    unused = partial(unused_path, leftovers)
+    active = partial(obstacle, active=vm.active)
+    nvram, left_out = uefi_copy(vm.name, domain, request, left_out, obstacle=active, unused=unused)
+    plan = files_plan(vm, request, directories, left_out, unused, nvram=nvram)
     past = foreseen(files, os.path.dirname(plan.snapshot.memory_file or ""))
     return replace(plan, snapshot=replace(plan.snapshot, past=past.past, past_reasons=past.reasons))
 

@@ -1,0 +1,188 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All layers of one VM as they were read off the disks, and why some of them stay as they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import (
+    Image,
+    read_image,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
+    UNREADABLE,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_same
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User, Users
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_rewrite import (
+    OnDisk,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Made, Record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import MOST_LAYERS, Layers, gone, steps
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is there beside a VM: ``files`` of its host, who ``users`` are of them; ``owner`` is the VM's UUID."""
+
+    files: HostFiles
+    users: Users
+    owner: str
+
+    def why_unknown(self, file: str) -> Optional[str]:
+        """Return why nobody can tell who needs a file; None where it can be told."""
+        return self.users.why_unknown(file) or self.files.why_unknown(file)
+
+
+@dataclass
+class Forest:
+    """All layers of one VM, by real paths. ``tops`` has the active layer of each disk, ``running`` whether QEMU has them.
+
+    ``why`` says of a layer why it stays as it is or is not deleted; ``detached`` are overlays of disks that the VM no longer
+    has, with the disk's target; ``pulled`` are such into which others took all that was below; ``shared`` lie where other
+    hosts may use them, ``others`` have users beside the VM.
+    """
+
+    layers: Layers
+    tops: dict[str, str]
+    running: bool
+    images: dict[str, Image] = field(default_factory=dict)
+    spelled: dict[str, str] = field(default_factory=dict)
+    why: dict[str, str] = field(default_factory=dict)
+    detached: dict[str, str] = field(default_factory=dict)
+    pulled: set[str] = field(default_factory=set)
+    shared: set[str] = field(default_factory=set)
+    others: set[str] = field(default_factory=set)
+
+    def copy(self) -> Forest:
+        """Return the same once more, to see what steps would make of it."""
+        return replace(self, layers=self.layers.copy())
+
+    def chain(self, file: str) -> list[str]:
+        """Return an image and all it is backed by."""
+        return chain_of(self.layers.backing, file)
+
+    def format(self, file: str) -> str:
+        """Return an image's format."""
+        return self.images[file].format
+
+    def on_disk(self, moved: Mapping[str, tuple[str, str]]) -> OnDisk:
+        """Return what snapshots' metadata have to agree with."""
+        return OnDisk(
+            chains={target: self.chain(top) for target, top in self.tops.items()},
+            based_on={file: self.layers.above(file) for file in self.layers.backing},
+            spelled=self.spelled,
+            moved=moved,
+            ours=self.layers.ours,
+        )
+
+    def leave_to_others(self, own: Collection[str], snapshots: Iterable[Saved], around: Surroundings) -> None:
+        """Fix every layer that somebody else uses or builds upon, and all that is under it."""
+        reasons = {file: f"{_listed(users)} uses it" for file in own if (users := around.users.of(file, around.owner))}
+        for file in own:
+            unknown = around.why_unknown(file)
+            if unknown:
+                reasons.setdefault(file, f"nobody can tell who uses it: {unknown}")
+        for snapshot in snapshots:
+            for file in snapshot.also_defined:
+                reasons.setdefault(os.path.realpath(file), f"the definition in snapshot {snapshot.name!r} names it")
+        self.others = set(reasons)
+        strangers = self.layers.backing.keys() - set(own) - self.layers.ours
+        for file in sorted(strangers | reasons.keys() & self.layers.backing.keys()):
+            if file in reasons:
+                self._fix(file, reasons[file])
+            why = f"{file} is based on it" if file in strangers else f"{file} is based on it, and {reasons[file]}"
+            for below in self.chain(file)[1:]:
+                self._fix(below, why)
+
+    def _fix(self, file: str, why: str) -> None:
+        self.layers.fixed.add(file)
+        self.why.setdefault(file, why)
+
+    def keep(self, record: Record, around: Surroundings) -> None:
+        """Keep overlays that are not to be deleted: of a disk the VM no longer has, another file by now, on shared storage."""
+        # Others put the VM elsewhere: only this file may have what was written last. What was said to be kept is there.
+        for file in {*record.kept, *record.active.values()}.intersection(self.unneeded()):
+            self._detach(file, record)
+        self.keep_detached(record)
+        for file in sorted(self.layers.ours - self.layers.active):
+            made = record.made.get(file)
+            mount = around.files.mounts.of(file)
+            if made and not is_same(made.identity, file):
+                self._keep(file, "another file has this name now: it is not the overlay that was made")
+            elif mount.shared:
+                self.shared.add(file)
+                self._keep(file, f"it is on shared storage ({mount.kind} at {mount.point}), which another host may use")
+        for file, made in record.made.items():
+            if self._is_pulled(file, made, around):
+                self.pulled.add(file)
+                self._detach(file, record)
+
+    def keep_detached(self, record: Record, under: Collection[str] = ()) -> None:
+        """Keep the overlays of disks that the VM does not have; it is on images that are based on those ``under`` it too."""
+        known = self.layers.frozen | self.layers.released | self.layers.ours
+        current = {layer for top in (*self.layers.active, *under) for layer in self.chain(top)} & known
+        for file in sorted(self.layers.ours - self.layers.active):
+            if not current.intersection(self.chain(file)):
+                self._detach(file, record)
+
+    def go_back(self, states: Mapping[str, str], record: Record) -> list[str]:
+        """Put disks, by target, on new overlays on ``states``; return the files that go with that."""
+        self.layers.active -= {self.tops[target] for target in states if target in self.tops}
+        self.keep_detached(record, states.values())
+        return [self.spelled.get(file, file) for file in gone(steps(self.layers, merging=False))]
+
+    def _detach(self, file: str, record: Record) -> None:
+        made = record.made.get(file)
+        self.detached[file] = made.target if made else ""
+        self._fix(file, "it has the data of a disk that the VM no longer has")
+
+    def _is_pulled(self, file: str, made: Made, around: Surroundings) -> bool:
+        """Whether an overlay of ours is based on nothing any more (``virsh blockpull``), and nobody is on it.
+
+        No chain leads to it or from it, so that only the record knows of the data in it.
+        """
+        layers, below = self.layers, self.layers.backing
+        if below.get(file) is not None or file in layers.frozen | layers.active or layers.above(file):
+            return False
+        if around.users.of(file, around.owner) or around.files.above(file) or not around.files.mounts.answers(file):
+            return False
+        try:
+            return is_same(made.identity, file) and read_image(file, "qcow2").backing_file is None
+        except UNREADABLE:
+            return False
+
+    def unneeded(self) -> list[str]:
+        """Return the overlays of ours on which nothing of the VM is, or is based; somebody else's may be based on them."""
+        layers = self.layers
+        own = layers.ours | layers.frozen | layers.active
+        alone = {one for one in layers.ours - layers.frozen - layers.active if own.isdisjoint(layers.above(one))}
+        return sorted(alone | self.pulled)
+
+    def used_by_others(self, file: str) -> bool:
+        """Whether somebody beside the VM uses a layer, or nobody can tell."""
+        return file in self.others
+
+    def _keep(self, file: str, why: str) -> None:
+        self.layers.kept.add(file)
+        self.why.setdefault(file, why)
+
+
+def _listed(users: Iterable[User]) -> str:
+    return " and ".join(sorted({str(user) for user in users}))
+
+
+def chain_of(backing: Mapping[str, str | None], file: str) -> list[str]:
+    chain: list[str] = []
+    following: str | None = file
+    while following is not None and len(chain) <= MOST_LAYERS:
+        chain.append(following)
+        following = backing.get(following)
+    return chain

@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A VM's image layers, read off the disks: what is based on what, and what each is to the VM.
+
+The headers of all images count, in every directory that holds a file of the VM or of another domain of the host: whatever
+is based on a layer protects it, whoever made it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import walk_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import (
+    Forest,
+    Surroundings,
+    chain_of,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
+    UNREADABLE,
+    is_based_on,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Layers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import chain_mismatch
+
+
+def survey(
+    vm: str,
+    domains: Sequence[Any],
+    snapshots: Sequence[Saved],
+    record: Record,
+    *,
+    around: Surroundings,
+    running: bool,
+    going: Collection[str] = (),
+) -> Forest:
+    """Read a VM's layers.
+
+    ``domains`` are its live XML, if it is running, and its definition; ``record`` says what snapshots and reverts made
+    before, ``going`` are overlays that will be deleted first. Raises ``chain_mismatch`` where a layer of the VM's present
+    cannot be read, of a disk that snapshots are of.
+    """
+    reader = _Reader(vm, around.files.mounts)
+    snapshots, of_snapshots = list(snapshots), targets_of(snapshots, record)
+    present = {target: reader.top(disk, target in of_snapshots) for target, disk in _disks_of(domains[:1])}
+    defined = [reader.top(disk, target in of_snapshots) for target, disk in _disks_of(domains[1:])]
+    states: set[str] = set()
+    ours = set(record.overlays)
+    for snapshot in snapshots:
+        for part in snapshot.disks:
+            states.add(reader.walk_path(part.frozen, part.format))
+        for overlay in snapshot.overlays:
+            ours.add(reader.walk_path(overlay, "qcow2"))
+    for overlay in record.overlays:
+        reader.walk_path(overlay, "qcow2")
+    own = set(reader.backing)
+    reader.add_based_on(around, going)
+    backing = reader.backing
+    # What libvirt believes to be in a chain is left alone, be it so or not.
+    believed = {
+        os.path.realpath(file) for _target, disk in _disks_of(domains[:1]) for file in disk.backing or () if file
+    }
+    believed -= {layer for top in present.values() for layer in reader.chain(top)}
+    layers = Layers(
+        backing=backing,
+        frozen=states & backing.keys(),
+        active={*present.values(), *defined} & backing.keys(),
+        ours={file for file in ours & backing.keys() if backing[file] is not None},
+        released={os.path.realpath(file) for file in record.former} & backing.keys(),
+        # Whether libvirt knows of the snapshots inside or not.
+        fixed={file for file, image in reader.images.items() if image.snapshots} | believed | reader.beyond(),
+    )
+    forest = Forest(layers, present, running, reader.images, reader.spelled)
+    forest.leave_to_others(own, snapshots, around)
+    forest.keep(record, around)
+    return forest
+
+
+def targets_of(snapshots: Iterable[Saved], record: Record) -> set[str]:
+    """Return the disks that snapshots are or were of: what goes wrong with another one is no reason to refuse anything."""
+    return {part.target for one in snapshots for part in one.disks} | {made.target for made in record.made.values()}
+
+
+def _disks_of(domains: Sequence[Any]) -> list[tuple[str, Disk]]:
+    return [(disk.target, disk) for domain in domains for disk in image_disks(domain)]
+
+
+class _Reader:
+    def __init__(self, vm: str, mounts: Mounts) -> None:
+        self._vm = vm
+        self._mounts = mounts
+        self.backing: dict[str, str | None] = {}
+        self.images: dict[str, Image] = {}
+        self.spelled: dict[str, str] = {}
+
+    def top(self, disk: Disk, of_snapshots: bool) -> str:
+        """Read a disk's chain and return the real path of its active layer.
+
+        Raises ``chain_mismatch`` for a disk that snapshots are of; what can be read of another one will do.
+        """
+        if not of_snapshots:
+            return self.walk_path(str(disk.source), disk.format)
+        try:
+            return self._walk(str(disk.source), disk.format)
+        except UNREADABLE as error:
+            raise chain_mismatch(self._vm, disk.target, f"its backing chain cannot be read: {error}") from error
+
+    def walk_path(self, path: str, image_format: str) -> str:
+        """Read an image and what it is backed by, as far as that is there; return its real path."""
+        try:
+            return self._walk(path, image_format)
+        except UNREADABLE:
+            return os.path.realpath(path) if self._mounts.answers(path) else path
+
+    def _walk(self, path: str, image_format: str) -> str:
+        if not self._mounts.answers(path):
+            raise OSError(errno.ETIMEDOUT, "its file system does not answer", path)
+        top = os.path.realpath(path)
+        for image in walk_chain(path, image_format) if top not in self.backing else ():
+            real = os.path.realpath(image.file)
+            if real in self.backing:
+                break
+            self.spelled[real] = image.file
+            self.images[real] = image
+            self.backing[real] = None if image.below is None else os.path.realpath(image.below)
+        return top
+
+    def beyond(self) -> set[str]:
+        """Return the files in which chains end in a way of their own: read in part, or decrypted."""
+        return {os.path.realpath(file) for image in self.images.values() if image.end for file in image.named}
+
+    def chain(self, file: str) -> list[str]:
+        """Return an image and all it is backed by, as far as that was read."""
+        return chain_of(self.backing, file)
+
+    def add_based_on(self, around: Surroundings, going: Collection[str]) -> None:
+        """Add what is based, directly or not, on a layer that is known, wherever that lies, less what is ``going``."""
+        around.files.look_around({os.path.dirname(file) for file in self.backing} | around.users.directories)
+        waiting = list(self.backing)
+        while waiting:
+            file = waiting.pop()
+            for overlay in around.files.above(file):
+                if overlay not in self.backing and overlay not in going and is_based_on(overlay, file):
+                    self.backing[overlay] = file
+                    waiting.append(overlay)

@@ -1,0 +1,77 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Overlays that are of no use to their VM any more and that are kept, because their data may be somebody's."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from typing import Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import SnapshotDisk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
+
+
+def leftovers(vm: str, forest: Forest, snapshots: Iterable[Saved]) -> Iterator[Leftover]:
+    """Yield what nothing of the VM needs, with the reason why it stays; ``snapshots`` are all there were."""
+    named = {os.path.realpath(str(part.overlay)): (one.name, part.target) for one in snapshots for part in one.disks}
+    for file in forest.unneeded():
+        if file not in forest.why:
+            continue
+        snapshot, target = named.get(file, (None, None))
+        target = forest.detached.get(file) or target
+        if file in forest.detached and not forest.used_by_others(file):
+            now_on = forest.tops.get(target or "")
+            yield _detached(vm, file, target, snapshot, forest.spelled.get(str(now_on), now_on))
+        else:
+            why = "shared" if file in forest.shared else "other"
+            yield Leftover(file, why, forest.why[file], target, _last_written(file), snapshot)
+
+
+def left_whole(vm: str, forest: Forest, record: Record, overlays: Iterable[SnapshotDisk]) -> Iterator[Leftover]:
+    """Yield the overlays of ours that a VM leaves for new ones, and that are whole disks: others took all below into them.
+
+    They have no base (``virsh blockpull``), so that no header tells whose they are once the VM has left them.
+    """
+    for overlay in overlays:
+        top = forest.tops.get(overlay.target)
+        if top in record.made and forest.layers.backing.get(top, "") is None and top not in forest.layers.frozen:
+            yield _detached(vm, top, overlay.target, None, overlay.file)
+
+
+def _detached(vm: str, file: str, target: Optional[str], snapshot: Optional[str], now_on: Optional[str]) -> Leftover:
+    """Return the leftover that was the disk ``target`` of a VM, which is on ``now_on`` there, or has no such disk now."""
+    written, disk = _last_written(file), target or "a disk"
+    attach = [
+        "virsh",
+        "attach-disk",
+        vm,
+        file,
+        target or "TARGET",
+        "--driver",
+        "qemu",
+        "--subdriver",
+        "qcow2",
+        "--config",
+    ]
+    command = shlex.join(attach)
+    if now_on and target:
+        reason = f"it was {disk} of {vm}, which has {now_on} as that disk now; it was last written {written}"
+        command = f"{shlex.join(['virsh', 'detach-disk', vm, target, '--config'])} && {command}"
+    else:
+        reason = f"it was {disk} of {vm}, which no longer has that disk; it was last written {written}"
+    return Leftover(file, "detached", reason, target, written, snapshot, command)
+
+
+def _last_written(file: str) -> Optional[str]:
+    try:
+        written = os.stat(file).st_mtime
+    except OSError:
+        return None
+    return datetime.fromtimestamp(int(written), timezone.utc).isoformat()

@@ -1,0 +1,81 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Deleting files that nothing needs any more, each looked at once more right before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Surroundings
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
+    is_based_on,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import still_open
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import needed
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+
+
+def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str], deleted: list[str]) -> None:
+    """Delete files of a VM, add each to those ``deleted`` as it goes, and tell the storage pools.
+
+    Raises ``file_in_use`` or ``file_not_removed``.
+    """
+    going = _in_order(vm, around, files)
+    for file, pid in still_open(going.values()).items():
+        raise KvmError(
+            "file_in_use",
+            f"Process {pid} has {file} of {vm} open, although neither libvirt nor another image needs it.",
+            f"No file was deleted. See what the process has open: ls -l /proc/{pid}/fd. If it is the VM's "
+            "QEMU, libvirt was killed while it switched disks: do not start or stop the VM before you "
+            "know which file it writes to.",
+            file=file,
+            pid=pid,
+        )
+    directories = set()
+    for real, file in going.items():
+        if is_device(real):
+            continue  # what is on it is needed no more, and whose it is to be next is not for us to say
+        try:
+            os.unlink(real)  # a link of somebody's stays
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise KvmError(
+                "file_not_removed",
+                f"{file}, which {vm} does not need any more, cannot be deleted: {error.strerror}.",
+                "The VM is as it should be. Make the file deletable, and run the task again.",
+            ) from error
+        deleted.append(file)
+        directories.add(os.path.dirname(file))
+    for directory in directories:
+        with suppress(libvirt.libvirtError):  # no pool there, or one that is busy and will refresh itself
+            connection.storagePoolLookupByTargetPath(directory).refresh(0)
+
+
+def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> dict[str, str]:
+    """Return what is about to be deleted, an overlay before what it is based on, by real paths; looked at for the last time.
+
+    Raises ``file_in_use`` where anybody else needs one of them.
+    """
+    going = {os.path.realpath(file): file for file in files}
+    around.files.look_into({os.path.dirname(file) for file in going})
+    above = {file: [one for one in around.files.above(file) if is_based_on(one, file)] for file in going}
+    for file in going:
+        users = [str(user) for user in around.users.of(file, around.owner)]
+        users += [one for one in above[file] if one not in going]
+        unknown = around.why_unknown(file)
+        users += [f"nobody can tell who needs it ({unknown})"] if unknown else []
+        if users:
+            raise needed(vm, file, list(dict.fromkeys(users)))
+    ordered: list[str] = []
+    while len(ordered) < len(going):
+        left = [file for file in going if file not in ordered]
+        # Headers that name each other in a circle are none of ours, and must not hold up anything.
+        ordered += [file for file in left if set(above[file]).issubset(ordered)] or left
+    return {file: going[file] for file in ordered}

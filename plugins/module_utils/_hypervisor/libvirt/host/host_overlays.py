@@ -1,0 +1,235 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Image files of a host beyond one VM: which overlay is based on which file, and who uses what.
+
+Read once in a run of a module, for all its threads, and looked at again as it gets old: new files are seen at once where
+they may matter, anything else within a second or, on a large host, within some times what the reading takes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
+    UNREADABLE,
+    backing_files,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import file_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import (
+    NO_IMAGES_IN,
+    Users,
+    read_users,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import (
+    Mounts,
+    in_time,
+)
+
+# Beside disks, /dev has links to what is no storage (core, to /proc/kcore), and drives that a look would set in motion.
+_NO_STORAGE = ("proc", "sysfs")
+_FLOPPY, _CDROM = 2, 11  # majors, as the kernel's admin-guide/devices.txt has them
+# A link to nothing, links in a circle, a device that nothing is behind.
+_NOTHING_THERE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOMEDIUM)
+
+_TRUSTED_SECONDS = 1.0
+_TIMES_THE_READING = 10
+# A directory's time has the kernel's tick: what came within it of our look may be missing.
+_TICK = 50_000_000  # ns
+
+
+@dataclass
+class _Header:
+    inode: int
+    changed: Optional[int]  # ns; None of a block device
+    backing: tuple[str, ...]  # the files that the header names, by their real paths
+    based_on: tuple[Any, ...]  # those paths and, as a file may be moved, those files' keys when last looked at
+
+
+@dataclass
+class _Directory:
+    changed: int = -1
+    read_at: float = 0.0
+    headers: dict[str, _Header] = field(default_factory=dict)
+    # Overlays by the path, and by the file, that they are based on.
+    above: dict[Any, set[str]] = field(default_factory=dict)
+    unknown: str = ""  # why not all that lies here could be looked at
+
+    def renew(self, stale: Iterable[str], read: dict[str, _Header]) -> None:
+        """Take what was ``read`` now in place of what is ``stale``: beside thousands that are as before, often one."""
+        for overlay in {*stale, *read}:
+            before, now = self.headers.pop(overlay, None), read.get(overlay)
+            if before is not now:
+                for name in before.based_on if before else ():
+                    self.above[name].discard(overlay)
+                for name in now.based_on if now else ():
+                    self.above.setdefault(name, set()).add(overlay)
+            if now:
+                self.headers[overlay] = now
+
+
+def _named(backing: tuple[str, ...]) -> tuple[Any, ...]:
+    return (*backing, *filter(None, map(file_key, backing)))
+
+
+class HostFiles:
+    """What one run has read so far. Paths in and out are real paths, so that two names of a file are one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._directories: dict[str, _Directory] = {}
+        self._users: Optional[Users] = None
+        self._users_until = 0.0
+        self._dead_devices: set[str] = set()
+        self._led_to: set[str] = set()  # the directories of all that headers name
+        self.mounts = Mounts()
+
+    def users(self, connection: Any) -> Users:
+        """Return who uses what on this host. Raises `libvirtError`."""
+        with self._lock:
+            started = time.monotonic()
+            if self._users is None or started > self._users_until:
+                self._users = read_users(connection, self.mounts)
+                ended = time.monotonic()
+                self._users_until = ended + max(_TRUSTED_SECONDS, _TIMES_THE_READING * (ended - started))
+            return self._users
+
+    def look_into(self, directories: Iterable[str]) -> None:
+        """See what overlays lie in directories."""
+        with self._lock:
+            for directory in directories:
+                self._look_into(directory)
+
+    def look_around(self, directories: Iterable[str]) -> None:
+        """See what overlays lie in directories and where these lead: a layer between two may lie where no VM has a disk."""
+        seen, waiting = set[str](), set(directories)
+        with self._lock:
+            while waiting:
+                for directory in waiting:
+                    self._look_into(directory)
+                seen |= waiting
+                waiting = self._led_to - seen
+
+    def why_unknown(self, file: str) -> Optional[str]:
+        """Return why not all that lies beside a file could be looked at; None where it could, or nobody has looked."""
+        directory = os.path.dirname(file)
+        with self._lock:
+            found = self._directories.get(directory)
+            return f"in {directory} {found.unknown}" if found and found.unknown else None
+
+    def above(self, file: str) -> list[str]:
+        """Return the overlays that are based on a file, in the directories that were looked into, sorted."""
+        key = file_key(file)
+        with self._lock:
+            found = [one.above.get(name, ()) for one in self._directories.values() for name in (file, key)]
+        return sorted({overlay for overlays in found for overlay in overlays})
+
+    def strangers(self, own: Set[str], known: Set[str], users: Users) -> list[str]:
+        """Return overlays that lead into a VM's own files and that nothing on the host knows or uses."""
+
+        def is_known(file: str) -> bool:
+            return file in known or bool(users.of(file))
+
+        found, waiting = set(), [overlay for file in own for overlay in self.above(file)]
+        while waiting:
+            overlay = waiting.pop()
+            # The walk ends at what is known: an overlay above another VM's file is that VM's trouble.
+            if overlay not in found and not is_known(overlay):
+                found.add(overlay)
+                waiting.extend(self.above(overlay))
+        return sorted(overlay for overlay in found if not any(map(is_known, self.all_above(overlay))))
+
+    def all_above(self, file: str) -> set[str]:
+        """Return all that is based on a file, directly or not."""
+        seen: set[str] = set()
+        waiting = [file]
+        while waiting:
+            fresh = set(self.above(waiting.pop())) - seen
+            seen |= fresh
+            waiting.extend(fresh)
+        return seen
+
+    def _look_into(self, path: str) -> None:
+        """Read what is new in a directory; where that cannot be done, what was known of it stays, and it is unknown."""
+        known = self._directories.setdefault(path, _Directory())
+        if not self.mounts.answers(path):
+            known.unknown = "the file system does not answer"
+            return
+        now = time.monotonic()
+        thorough = now - known.read_at > _TRUSTED_SECONDS
+        try:
+            changed = os.stat(path).st_mtime_ns
+            if changed == known.changed and not thorough:
+                return
+            unread: list[str] = []
+            entries = {entry.path: entry for entry in os.scandir(path)}
+            inodes = {file: entry.inode() for file, entry in entries.items()}
+            stale = [file for file, one in known.headers.items() if thorough or inodes.get(file) != one.inode]
+            fresh = [entry for file, entry in entries.items() if file not in known.headers]
+            again = (entries[file] for file in stale if file in entries)
+            read = dict(self._headers((*fresh, *again), known.headers, unread))
+        except FileNotFoundError:
+            stale, read, changed, unread = list(known.headers), {}, -1, []
+        except OSError as error:
+            known.unknown = f"files cannot be listed: {error.strerror}"
+            return
+        known.unknown = f"{unread[0]} cannot be read" if unread else ""
+        known.renew(stale, read)
+        homes = {os.path.dirname(file) for one in read.values() for file in one.backing}
+        self._led_to.update(home for home in homes if not home.startswith(NO_IMAGES_IN))
+        known.read_at = now if thorough else known.read_at
+        known.changed = changed if time.time_ns() - changed > _TICK else -1
+
+    def _headers(
+        self, entries: Iterable[os.DirEntry[str]], known: dict[str, _Header], unread: list[str]
+    ) -> Iterator[tuple[str, _Header]]:
+        """Yield the images among what lies in a directory by their real paths.
+
+        ``unread`` is told of what is there and cannot be read: any of it may be an overlay.
+        No file that a header names is opened: a raw disk's first bytes are its guest's, which may write there what it likes.
+        """
+        for entry in entries:
+            before = known.get(entry.path)
+            try:
+                if self._may_be_image(entry):
+                    # What is written to a device changes no time of its node.
+                    device = stat.S_ISBLK(entry.stat().st_mode)
+                    changed = None if device else entry.stat().st_mtime_ns
+                    if before and not device and (before.inode, before.changed) == (entry.inode(), changed):
+                        # The path may lead to another file by now.
+                        named = _named(before.backing)
+                        yield entry.path, before if named == before.based_on else replace(before, based_on=named)
+                    else:
+                        file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+                        read = self._backing_of_device(file) if device else backing_files(file)
+                        backing = tuple(map(os.path.realpath, read))
+                        yield file, _Header(entry.inode(), changed, backing, _named(backing))
+            except OSError as error:
+                if error.errno not in _NOTHING_THERE:
+                    unread.append(entry.name)
+            except UNREADABLE:
+                continue  # no header that QEMU would take
+
+    def _may_be_image(self, entry: os.DirEntry[str]) -> bool:
+        if entry.is_symlink() and self.mounts.of(os.path.realpath(entry.path)).kind in _NO_STORAGE:
+            return False
+        found = entry.stat()
+        if stat.S_ISBLK(found.st_mode):
+            return os.major(found.st_rdev) not in (_FLOPPY, _CDROM)
+        return stat.S_ISREG(found.st_mode)
+
+    def _backing_of_device(self, device: str) -> list[str]:
+        """Read a block device's header; one that is dead (a lost LUN) would block whoever reads it."""
+        if device not in self._dead_devices:
+            self._dead_devices.add(device)
+            backing = in_time(lambda: backing_files(device))
+            self._dead_devices.remove(device)
+            return backing
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

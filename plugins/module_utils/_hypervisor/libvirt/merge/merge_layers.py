@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Doing what a VM's layers need (`_rules/layer_steps.py`): merging and dropping until only needed ones are left.
+
+Every step may be repeated, and each leaves libvirt's word and the files in agreement before the next begins.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Callable
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import (
+    catch_up,
+    commit_block,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.moved_disks import note_moving
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.offline_commit import (
+    commit_image,
+    merge_failed,
+    rebase_unsafe,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import (
+    is_on,
+    written,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Drop, Merge
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+
+
+def carry_out(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, started: Callable[[], None]) -> None:
+    """Do all that is to do. ``started`` is called, perhaps often, when an image is about to become another one.
+
+    Raises as `Hypervisor.remove` says.
+    """
+    try:
+        while (step := forest.layers.next_step(merging)) is not None:
+            if isinstance(step, Drop):
+                started()
+                handle.forget_layers(step.file)
+                handle.unlink([forest.spelled.get(step.file, step.file)])
+                forest.layers.done(step)
+            else:
+                _merge(handle, forest, step, pace, started)
+        if not handle.removed:
+            handle.forget_layers()  # of a version before this one
+    finally:
+        handle.note_percent(None)
+
+
+def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: Callable[[], None]) -> None:
+    open_in = [target for target, top in forest.tops.items() if step.top in forest.chain(top)] if forest.running else []
+    base = (forest.spelled[step.base], forest.format(step.base))
+    used = bool(step.above) or step.top in forest.tops.values()
+    handle.note_merging(step, used)
+    if open_in:
+        commit_block(handle, open_in[0], step, pace, started)
+    else:
+        started()
+        commit_image(handle.name, forest.images[step.top], pace, handle.note_percent)
+        note_moving(handle, [target for target, top in forest.tops.items() if top == step.top])
+    in_chain = {file for target in open_in for file in forest.chain(forest.tops[target])}
+    for overlay in step.above:
+        if overlay not in in_chain:  # QEMU has rewritten what it has open
+            rebase_unsafe(handle.name, forest.spelled[overlay], *base)
+    forest.layers.done(step)
+    moved_tops = {target: base for target, top in forest.tops.items() if top == step.top}
+    forest.tops.update(dict.fromkeys(moved_tops, step.base))
+    if moved_tops:
+        # Libvirt has done so for a running VM, unless it was killed just then.
+        _define(handle, moved_tops, (forest.spelled[step.top], forest.format(step.top)), step.top)
+    else:
+        handle.forget_layers(step.top)
+    with handle.seen_once():
+        handle.agree(forest, {step.top: base})
+        _require_unused(handle, step.top)
+    handle.unlink([forest.spelled[step.top]])
+
+
+def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[str, str], merged: str) -> None:
+    """Define disks on the image that took over; undo that where somebody has started the VM on the other meanwhile.
+
+    A disk that somebody has defined on a third image, for the VM's next start, stays there.
+    """
+    defined = {disk.target: os.path.realpath(str(disk.source)) for disk in image_disks(handle.definition())}
+    images = {
+        target: image for target, image in images.items() if defined.get(target) in (merged, os.path.realpath(image[0]))
+    }
+    handle.define(images, merged)
+    if handle.active() and any(handle.disk(target).source == before[0] for target in images):
+        handle.define(dict.fromkeys(images, before))
+        raise merge_failed(handle.name, "somebody started the VM while its layers were being merged")
+
+
+def see_merged(handle: VmHandle, forest: Forest, top: str, base: str) -> None:
+    """Draw the conclusions from a merge that has ended while nobody, perhaps not even libvirt, was there to see it."""
+    _see_pivot(handle, forest, top, base)
+    if base not in forest.images or forest.layers.above(top) or top in forest.tops.values():
+        return  # it has not ended, and is begun anew
+    if forest.running:
+        catch_up(handle)
+    image = (forest.spelled[base], forest.format(base))
+    handle.define({target: image for target, file in forest.tops.items() if file == base})
+    handle.forget_layers(top)
+    handle.agree(forest, {top: image})
+
+
+def _see_pivot(handle: VmHandle, forest: Forest, top: str, base: str) -> None:
+    """Raise ``pivot_unseen`` where QEMU has left the merged layer and libvirt, killed just then, does not know.
+
+    At the VM's next start it would go on from that layer, as old as it is then: its definition is put right. Libvirt 11.3
+    "drops" a job that it finds ended, keeps the layer open and believes for ever that the disk is being merged. Where
+    libvirt has lost the VM altogether, the definition is all that can be put right (see `refuse_writers`).
+    """
+    targets = [target for target, file in forest.tops.items() if file == top]
+    if not targets or base not in forest.images:
+        return
+    with translated(handle.name, "asking where it writes"):
+        files = written(handle.name, handle.native) if forest.running else set(writers((top, base)))
+        if files is None or base not in files:
+            return
+        if top in files and not (forest.running and is_on(handle.native, base)):
+            return
+    image = (forest.spelled[base], forest.format(base))
+    handle.define(dict.fromkeys(targets, image))
+    if not forest.running:
+        return
+    raise KvmError(
+        "pivot_unseen",
+        f"{handle.name} runs on {base}, into which its layer was merged, but libvirt was killed at that "
+        f"moment and says that it is on {top}.",
+        "Its data is safe, and its definition is right for the next start. Shut it down and start it, "
+        "then run the task again.",
+    )
+
+
+def _require_unused(handle: VmHandle, file: str) -> None:
+    """Read everything once more before a file that held data is deleted."""
+    layers = handle.survey().layers
+    if file in layers.active or file in layers.frozen or layers.above(file):
+        raise KvmError(
+            "verification_failed",
+            f"{file} of {handle.name} is still in use by {layers.above(file) or 'the VM'} after its data was merged.",
+            "No file was deleted. Look with vm_snapshot_info and at libvirt's log.",
+        )

@@ -1,0 +1,214 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Starting a VM on the overlays of its revert, and putting it back where it was when it does not start there."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
+    etree,
+    libvirt,
+    parse,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
+    from_libvirt,
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import unresolved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import (
+    adds_nothing,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage_report import (
+    paused_by_disks,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import (
+    plan_return,
+    put_back,
+    undo,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
+    noted_copy,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
+    Saved,
+    point_to,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
+    unused_path,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RevertJournal
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.uefi_notes import UefiReturn
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
+
+_REVERT_RUNNING, _REVERT_PAUSED, _REVERT_FORCE = 1, 2, 4  # virDomainSnapshotRevertFlags
+_START_PAUSED = 1  # VIR_DOMAIN_START_PAUSED
+_SAVE_SECURE, _SAVE_RUNNING, _SAVE_PAUSED = 1, 2, 4  # virDomainSaveImageXMLFlags, virDomainSaveRestoreFlags
+_SOON, _STOP_MOST = 2, 120  # seconds: within these a revert itself may have stopped the VM, which writes last then
+_RUNNING, _PAUSED, _OFF = "running", "paused", "shutoff"
+
+
+def power_afterwards(handle: VmHandle, vm: VirtualMachine, power: str) -> str:
+    """Return the power that a VM is to have after a revert: what was asked for, or what it has now."""
+    if power != "restore":
+        return power
+    with translated(handle.name, "asking why it is paused"):
+        meant = _RUNNING if paused_by_disks(vm, handle.native) else vm.power  # nobody meant that pause
+    return meant if meant in (_RUNNING, _PAUSED) else _OFF
+
+
+def variables_back(
+    handle: VmHandle, definition: Any, target: Saved, power: str
+) -> tuple[UefiReturn | None, tuple[str, ...]]:
+    """Return how a VM of this definition gets the UEFI variables of a snapshot back, where it does, and what is told of that."""
+    return plan_return(
+        definition,
+        noted_copy(handle.record(), target.name, target.created_at),
+        loads_memory=target.memory_file is not None and power != _OFF,
+        unused=lambda directory, name: unused_path((), directory, name, ""),
+    )
+
+
+def put_variables_back(handle: VmHandle, journal: RevertJournal) -> KvmError | None:
+    """Give a VM that is off the UEFI variables of its snapshot; return why that fails."""
+    if journal.nvram is None or handle.active():
+        return None
+    return put_back(handle.name, journal.nvram, noted_copy(handle.record(), journal.snapshot, journal.created_at))
+
+
+def is_on(handle: VmHandle, journal: RevertJournal) -> bool:
+    """Whether the VM is on the new overlays of a revert, with those of its disks that it still has."""
+    now_on = {disk.target: str(disk.source) for disk in image_disks(handle.xml())}
+    return all(now_on.get(disk, overlay) == overlay for disk, overlay in journal.overlays.items())
+
+
+def was_used(handle: VmHandle, journal: RevertJournal) -> bool:
+    """Whether somebody has written to the disks that the VM was to leave after the run was killed, and has stopped it again.
+
+    Where both those and the new overlays were used, none is thrown away.
+    """
+    if not journal.started_at:
+        return False
+    until = datetime.fromisoformat(journal.started_at).timestamp() + (
+        _STOP_MOST if journal.was_power != _OFF else _SOON
+    )
+    now_on = {disk.target: str(disk.source) for disk in image_disks(handle.definition())}
+    left = [
+        image for disk, (image, _format) in journal.was.items() if now_on.get(disk) == image and os.path.exists(image)
+    ]
+    if not any(os.stat(image).st_mtime > until for image in left):
+        return False
+    record = handle.record()
+    used = {os.path.realpath(one) for one in journal.making if os.path.exists(one) and not adds_nothing(one)}
+    handle.write(replace(record, kept=tuple(sorted({*record.kept, *used}))))
+    return True
+
+
+def start(handle: VmHandle, journal: RevertJournal, target: Saved) -> KvmError | None:
+    """Start it as it shall be; return why it does not start. Raises ``connection_lost``: the next run goes on."""
+    paused = journal.power == _PAUSED
+    try:
+        if target.memory_file and target.memory == "external":
+            _load_memory(handle, target.memory_file, journal, paused)
+        else:
+            handle.native.createWithFlags(_START_PAUSED if paused else 0)
+    except libvirt.libvirtError as error:
+        reason = _reason(handle, error)
+        # Somebody else may have been quicker, on the new overlays too.
+        return None if handle.active() and is_on(handle, journal) else reason
+    return None
+
+
+def _reason(handle: VmHandle, error: Exception) -> KvmError:
+    reason = from_libvirt(error, handle.name, "starting it")
+    if reason.error_code == "connection_lost":
+        raise reason from error
+    return reason
+
+
+def _load_memory(handle: VmHandle, file: str, journal: RevertJournal, paused: bool) -> None:
+    """Go on from the saved moment, on the new overlays."""
+    root = parse(handle.connection.saveImageGetXMLDesc(file, _SAVE_SECURE))
+    for disk in root.iterfind("devices/disk"):
+        overlay = journal.overlays.get(disk.find("target").get("dev"))
+        if overlay:
+            point_to(disk, overlay, "qcow2")
+    flags = _SAVE_PAUSED if paused else _SAVE_RUNNING
+    handle.connection.restoreFlags(file, etree.tostring(root, encoding="unicode"), flags)
+
+
+def go_back(handle: VmHandle, journal: RevertJournal, failed: KvmError, definition: str) -> KvmError:
+    """Put a VM that does not start where it was, and return the error that says so.
+
+    ``definition`` is the one it had, "" where another run had put it on the new overlays. Whoever is killed in here is
+    followed by one who begins with the start anew, or finds the VM running as it was.
+    """
+    _variables_as_before(handle, journal, failed)
+    if definition:
+        with translated(handle.name, "defining it as it was"):
+            handle.connection.defineXML(definition)
+    else:
+        handle.define(journal.was)
+    again = None
+    if journal.was_power != _OFF:
+        try:
+            handle.native.createWithFlags(_START_PAUSED if journal.was_power == _PAUSED else 0)
+        except libvirt.libvirtError as error:
+            again = _reason(handle, error)
+    return _went_back(handle.name, journal, failed, again)
+
+
+def _variables_as_before(handle: VmHandle, journal: RevertJournal, failed: KvmError) -> None:
+    """Give a VM the UEFI variables that it had, before it is where it was. Raises ``start_failed``: the next run tries again."""
+    back = journal.nvram
+    try:
+        if back:
+            undo(back, noted_copy(handle.record(), journal.snapshot, journal.created_at))
+    except OSError as error:
+        why = f"{failed.message} The UEFI variables that it had cannot be put back either: {error}."
+        message = f"{handle.name} does not start on snapshot {journal.snapshot!r}: {why}"
+        remedy = "It is off. Remove the cause and run the task again: it tries once more, and goes back if it has to."
+        raise KvmError("start_failed", message, remedy, **failed.details) from error
+
+
+def _went_back(vm: str, journal: RevertJournal, failed: KvmError, again: KvmError | None) -> KvmError:
+    if again:
+        back = f"It is back where it was, but does not start there either, so it is off: {again.message}"
+        remedy = f"No data of its disks is lost. Remove the cause and start it: virsh start {vm}."
+    else:
+        booted = (
+            "" if journal.was_power == _OFF else f", and {journal.was_power}: it has booted, because it was stopped"
+        )
+        back = f"It is back where it was{booted}."
+        remedy = "No snapshot and no data of its disks was changed. Remove the cause and run the task again."
+    message = f"{vm} does not start on snapshot {journal.snapshot!r}: {failed.message} {back}"
+    return KvmError("start_failed", message, remedy, **failed.details)
+
+
+def start_failed(vm: str, reason: KvmError) -> KvmError:
+    """Return the error of a VM that has no way back, since what it had was dropped by then."""
+    return KvmError(
+        "start_failed",
+        f"{vm} is reverted, but off, because it does not start: {reason.message}",
+        f"Remove the cause and start it: virsh start {vm}.",
+        **reason.details,
+    )
+
+
+def revert_internal(handle: VmHandle, target: Saved, power: str) -> None:
+    """Let libvirt revert to what is inside the images; the definition stays as it is."""
+    definition = unresolved(handle.definition())
+    handle.agree(handle.survey(), {})
+    flags = {_RUNNING: _REVERT_RUNNING, _PAUSED: _REVERT_PAUSED}.get(power, 0) | _REVERT_FORCE
+    with translated(handle.name, "reverting to the snapshot inside its images"):
+        handle.native.revertToSnapshot(handle.native.snapshotLookupByName(target.name, 0), flags)
+        if power == _OFF and handle.native.isActive():
+            handle.native.destroy()
+        handle.connection.defineXML(definition)

@@ -1,0 +1,60 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What others on the host have to do with a VM's storage: its neighbours, disks it once had, definitions it once had."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.chain_checks import frozen_written
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import leftovers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.definition_chains import (
+    gone_layers,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
+
+
+def with_neighbours(handle: VmHandle, found: Storage) -> Storage:
+    """Add to a VM's storage what is known of it beyond its own chains."""
+    with handle.seen_once():
+        every = handle.saved()
+        errors = list(frozen_written(handle, every))
+        with suppress(KvmError):  # a chain that cannot be read is told of already
+            found = replace(
+                found, leftovers=tuple(leftovers(handle.name, handle.survey(record=set_aside(handle, every)), every))
+            )
+        gone = [
+            f"its definition names {file}, which is gone, so {handle.name} would not start: remove any "
+            "snapshot of it, and the definition is repaired"
+            for file in gone_layers(handle.definition())
+        ]
+    if errors:  # half of what a run, or virsh, was just doing is no trouble: looked at once more, anew
+        errors = [] if handle.records.held(handle.id) else list(frozen_written(handle, handle.saved()))
+    return replace(
+        found,
+        problems=(*found.problems, *(error.message for error in errors), *gone),
+        definition_changed=tuple(one.details["disk"] for one in errors if one.error_code == "definition_changed"),
+    )
+
+
+def set_aside(handle: VmHandle, every: Iterable[Saved]) -> Record:
+    """Return a VM's record with the overlays kept that others made it leave, and no longer with one that it is on again.
+
+    What a VM was on last is noted of our own overlays only: of one that another tool made it is enough that nothing needs it.
+    """
+    record = handle.record()
+    foreign = {os.path.realpath(file) for one in every for file in one.overlays}.difference(
+        record.made, record.overlays
+    )
+    left = foreign.union(record.kept, record.active.values())
+    left.difference_update(os.path.realpath(top) for _target, top in handle.tops())
+    aside = left.intersection(handle.survey(record=record).unneeded()) if left else ()
+    return replace(record, kept=tuple(sorted(aside)))

@@ -1,0 +1,122 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is at work on the VMs of a fleet, from what vm_snapshot_info told on every host now and at earlier polls.
+
+Pure: no clock. A host or VM that tells nothing is unknown, and never one where nothing runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.limiquantix.kvm.plugins.plugin_utils.fleet_report import DOING, when
+
+Entry = Mapping[str, Any]
+# A merge's first percent since it last began to rise, and when that was seen: the longer ago, the better the estimate.
+Seen = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """An operation that a VM has at this moment, and what it is told apart by from poll to poll."""
+
+    where: str
+    key: str
+    operation: Entry
+
+
+def progress(found: Mapping[str, Entry], before: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Return what is at work; ``before`` is what this returned at the last poll, ``now`` seconds of any clock that only rises."""
+    works = list(_works(found))
+    # Also where no run waits for it: QEMU goes on with a merge that took a task too long.
+    running = [work for work in works if not work.operation["interrupted"]]
+    unknown = list(_unknown(found))
+    seen = {work.key: _first(work, before.get("seen", {}), now) for work in running}
+    started = before.get("started", now)
+    return {
+        "started": started,
+        "seconds": now - started,
+        "seen": seen,
+        "lines": [*(_line(work, seen[work.key], now) for work in running), *unknown],
+        "running": [work.where for work in running],
+        "unknown": unknown,
+        "interrupted": [work.where for work in works if work.operation["interrupted"]],
+    }
+
+
+def _works(found: Mapping[str, Entry]) -> Iterator[Work]:
+    for host in sorted(found):
+        for vm in found[host].get("vms") or ():
+            if not vm["failed"] and vm["operation"]:
+                operation = vm["operation"]
+                key = "/".join((host, vm["uuid"], operation["kind"], operation["snapshot"], operation["started_at"]))
+                yield Work(f"{host}: {vm['vm']}", key, operation)
+
+
+def _unknown(found: Mapping[str, Entry]) -> Iterator[str]:
+    for host in sorted(found):
+        result = found[host]
+        vms = result.get("vms")
+        if vms is None or (result.get("error_code") and not vms):
+            yield f"{host}: unknown. {result.get('msg') or 'The host was not asked.'}"
+        for vm in vms or ():
+            if vm["failed"]:
+                yield f"{host}: {vm['vm']}: unknown. {vm['msg']}"
+            elif vm["problems"] is None:
+                yield f"{host}: {vm['vm']}: unknown. qx-node does not tell what runs."
+    yield from (f"{name}: unknown. No host that answered has such a VM." for name in _nowhere(found))
+
+
+def _nowhere(found: Mapping[str, Entry]) -> list[str]:
+    """Return what was asked for by name or UUID and is on no host: a slip, or a VM of a host that does not answer."""
+    there = {name for one in found.values() for vm in one.get("vms") or () for name in (vm["vm"], vm["uuid"])}
+    return sorted({name for one in found.values() for name in one.get("missing") or ()} - there)
+
+
+def _first(work: Work, seen: Seen, now: float) -> dict[str, float]:
+    """Return where this merge's estimate begins: anew with each layer, as the percent is that of one layer."""
+    percent = work.operation["percent"]
+    first = seen.get(work.key)
+    if percent is None:
+        return {}
+    if not first or percent < first["last"]:
+        return {"percent": percent, "at": now, "last": percent}
+    return {**first, "last": percent}
+
+
+def _line(work: Work, first: Mapping[str, float], now: float) -> str:
+    operation = work.operation
+    what = f"{work.where}: {DOING[operation['kind']]} snapshot {operation['snapshot']}"
+    if not first:
+        return f"{what}, since {when(operation['started_at'])}"
+    return f"{what}, {operation['percent']} % of a layer, {_left(first, now)}"
+
+
+def _left(first: Mapping[str, float], now: float) -> str:
+    risen, passed = first["last"] - first["percent"], now - first["at"]
+    if risen <= 0 or passed <= 0:
+        return "time left not known yet"
+    return f"about {duration((100 - first['last']) * passed / risen)} left"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people read it, in one unit."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def told(result: Mapping[str, Any]) -> str:
+    """Return in one line what is left."""
+    running, unknown, interrupted = result["running"], result["unknown"], result["interrupted"]
+    if running:
+        said = f"Still at work: {', '.join(running)}."
+    else:
+        said = "Nothing is at work on the hosts that answered." if unknown else "Nothing is at work any more."
+    if interrupted:
+        said += f" Interrupted, and finished or undone by the next run on the VM: {', '.join(interrupted)}."
+    return f"{said} Unknown: {len(unknown)}, see above." if unknown else said
