@@ -9,10 +9,13 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from lab.api import hosts
+from lab.api import host_named
 from lab.host_table import FLEET
 
-from contract.world import AgentWorld, LibvirtWorld, MockWorld, World
+from contract.agent_world import AgentWorld
+from contract.libvirt_world import LibvirtWorld
+from contract.mock_world import MockWorld
+from contract.world import World
 
 
 @pytest.fixture(scope="session", params=["mock", *(spec.name for spec in FLEET)])
@@ -40,4 +43,5 @@ def qx_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentWorld]:
 def _world(name: str, folders: pytest.TempPathFactory) -> World | None:
     if name == "mock":
         return MockWorld(folders.mktemp("mock"))
-    return next((LibvirtWorld(host) for host in hosts() if host.name == name), None)
+    host = host_named(name)
+    return LibvirtWorld(host) if host else None

@@ -16,6 +16,7 @@ DETAILS: dict[str, frozenset[str]] = {
     code: frozenset(keys.split())
     for code, keys in {
         "agent_unavailable": "",
+        "appointment_missed": "",
         "bad_name": "",
         "bad_request": "",
         "bad_state": "",
@@ -28,11 +29,13 @@ DETAILS: dict[str, frozenset[str]] = {
         "disk_not_found": "disks",
         "disks_changed": "removed added replaced",
         "file_missing": "files",
+        "group_undecided": "",
         "internal_error": "traceback",
         "libvirt_error": "libvirt_code libvirt_message",
         "locked": "pid",
         "managed_save": "",
         "memory_blocked": "blockers",
+        "missing_library": "missing",
         "mixed_chain": "",
         "no_space": "directory free_bytes wanted_bytes reserve_bytes",
         "overlay_dir_unusable": "directory",

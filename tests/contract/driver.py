@@ -14,20 +14,26 @@ import sys
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meeting import boot_id, boot_time
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open import open_hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import from_json, now
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Records, record_directory
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
+    Records,
+    record_directory,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import Retention
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.gather import gather
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.group.steps import group_step
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.filesystems import filesystems
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.read_vms import gather
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.result import result as info_result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome, Wording, outcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.prune import Prune
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.prune import result as prune_result
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, every, named
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, carrying, every, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.run import Limits, run
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
@@ -72,11 +78,15 @@ def remove(
     children: bool = False,
     all_snapshots: bool = False,
     bandwidth: int = 0,
+    labels: Optional[dict[str, str]] = None,
+    apparmor: str = "respect",
 ) -> dict[str, Any]:
     """Do what it does with state absent."""
-    action = Absent(every if all_snapshots else named(name, children), bandwidth)
+    action = Absent(
+        (carrying(labels) if labels else every) if all_snapshots else named(name, children, labels), bandwidth
+    )
     return _run(
-        {**where, "children": children, "bandwidth": bandwidth},
+        {**where, "children": children, "bandwidth": bandwidth, "labels": labels, "apparmor": apparmor},
         vms,
         action,
         Wording("removal", "removed"),
@@ -86,11 +96,31 @@ def remove(
 
 
 def prune(
-    where: dict[str, Any], vms: list[str], check: bool, limits: dict[str, Any], *, names: list[str], orphans: bool
+    where: dict[str, Any], vms: list[str], check: bool, limits: dict[str, Any], *, at: str = "", **wish: Any
 ) -> dict[str, Any]:
-    """Do what vm_snapshot_prune does."""
-    action = Prune(Retention(names=tuple(names), orphans=orphans), datetime.now(timezone.utc))
+    """Do what vm_snapshot_prune does, as if it was ``at`` that time."""
+    wish = {key: tuple(value) if isinstance(value, list) else value for key, value in wish.items()}
+    now = datetime.fromisoformat(at) if at else datetime.now(timezone.utc)
+    action = Prune(Retention(**wish), now)
     return prune_result(_done(where, vms, action, check, Limits(**limits)), check)
+
+
+def group(
+    where: dict[str, Any], vms: list[str], check: bool, limits: dict[str, Any], *, name: str = "", **appointment: Any
+) -> dict[str, Any]:
+    """Do what vm_snapshot does for a group's members on one host; the times are seconds ``from`` now on."""
+    moments = dict.fromkeys(("begin", "cut", "release", "hard_end"), 0.0)
+    soon = {key: boot_time() + appointment.pop(key) for key in moments if key in appointment}
+    nothing = {"group": "g1", "members": [], "late": False, "boot_id": boot_id()}
+    asked = {"appointment": {**nothing, **moments, **appointment, **soon}}
+    with open_hypervisor({**where, "parallel": 1, "timeout": 60}) as hypervisor:
+        named_here = {vm.name: vm.uuid for vm in hypervisor.vms()}
+    uuids = [named_here[vm] for vm in vms]
+    asked["appointment"]["members"] = asked["appointment"]["members"] or uuids
+    given = {"vms": uuids, "parallel": 4, "timeout": 60, **limits, **asked}
+    step = group_step(given, SnapshotRequest(name, quiesce=where.get("quiesce", "auto")))
+    found = _done({**where, **asked}, uuids, step.action, check or step.only_looks, step.limits)
+    return {**outcome(step.wording, found, check), "group": step.to_result(asked["appointment"]["group"])}
 
 
 def _run(
@@ -105,10 +135,13 @@ def _done(where: dict[str, Any], vms: list[str], action: Action[Any], check: boo
         return run(hypervisor, vms, action, limits, check)
 
 
-def info(where: dict[str, Any], vms: list[str], missing: str = "fail") -> dict[str, Any]:
+def info(
+    where: dict[str, Any], vms: list[str], missing: str = "fail", labels: Optional[dict[str, str]] = None
+) -> dict[str, Any]:
     """Do what vm_snapshot_info does."""
-    with open_hypervisor({**where, "parallel": 4, "timeout": 60}) as hypervisor:
-        return info_result(gather(hypervisor, vms, None, 4, 60, missing=missing))
+    with open_hypervisor({**where, "parallel": 4, "timeout": 60, "labels": labels}) as hypervisor:
+        found = gather(hypervisor, vms, None, 4, 60, missing=missing, labels=labels)
+        return info_result(found, filesystems(hypervisor, found))
 
 
 def hold(where: dict[str, Any], vm: str) -> dict[str, Any]:
@@ -149,6 +182,7 @@ def main() -> None:
         "remove": remove,
         "prune": prune,
         "info": info,
+        "group": group,
         "hold": hold,
         "plant": plant,
     }

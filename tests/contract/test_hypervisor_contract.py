@@ -1,27 +1,22 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every backend must do, told once. `pytest tests/contract -k mock` needs no lab; `-k hv-bookworm` is one host."""
+"""Taking a snapshot, on every backend."""
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
 from contract.results import knowable, names, only, refused, taken
-from contract.world import World
+from contract.taking import name
+from contract.world import IMAGES, World
+
+__all__ = ("name",)
 
 VMS = ("db01", "files01", "off01", "tsc01", "web01")
-FILES01_LEFT_OUT = [{"target": "sda", "reason": "a cdrom"}]
-
-
-@pytest.fixture
-def name() -> str:
-    """A snapshot name that no VM has yet: most tests need no VM made anew."""
-    return f"t-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.mark.parametrize(
@@ -92,55 +87,10 @@ def test_everything_at_once_and_one_failure_stops_nobody(world: World, name: str
     assert (other["changed"], other["failed"]) == (True, True)
 
 
-@pytest.mark.parametrize(("first", "second"), [(True, False), (False, True)])
-def test_other_memory_is_a_mismatch(world: World, name: str, first: bool, second: bool) -> None:
-    snapshot = taken(world.snapshot("files01", name, include_memory=first))
-    assert snapshot["include_memory"] is first
-    for check in (True, False):
-        entry = refused(world.snapshot("files01", name, include_memory=second, check=check), "snapshot_mismatch")
-        assert entry["details"]["existing"]["name"] == name
-
-
 def test_other_disks_are_a_mismatch(world: World, name: str) -> None:
     taken(world.snapshot("files01", name, disks=["vda", "vdb"]))
     refused(world.snapshot("files01", name, disks=["vda"]), "snapshot_mismatch")
     assert not world.snapshot("files01", name, disks=["vdb", "vda"])["changed"]
-
-
-def test_memory_is_saved_and_the_vm_goes_on(world: World, name: str) -> None:
-    snapshot = taken(world.snapshot("files01", name, include_memory=True))
-    assert (snapshot["include_memory"], snapshot["state"], snapshot["quiesced"]) == (True, "running", False)
-    assert snapshot["memory_file"] in world.files("files01")
-    assert world.state("files01") == "running"
-
-
-@pytest.mark.parametrize("check", [True, False])
-def test_memory_of_an_invtsc_vm_is_refused(world: World, name: str, check: bool) -> None:
-    if not world.invtsc:
-        pytest.skip(f"{world.name}: no KVM that runs tsc01")
-    files = world.files("tsc01")
-    entry = refused(world.snapshot("tsc01", name, include_memory=True, check=check), "memory_blocked")
-    assert any("invtsc" in blocker for blocker in entry["details"]["blockers"])
-    assert "TSC frequency" in entry["msg"]
-    assert "on_memory_blocked" in entry["msg"]
-    assert world.files("tsc01") == files
-    assert world.info("tsc01")["memory"]["can_be_saved"] is False
-
-
-def test_memory_of_an_invtsc_vm_may_be_left_out(world: World, name: str) -> None:
-    if not world.invtsc:
-        pytest.skip(f"{world.name}: no KVM that runs tsc01")
-    result = world.snapshot("tsc01", name, include_memory=True, on_memory_blocked="disk_only")
-    assert taken(result)["include_memory"] is False
-    assert (result["disk_only"], only(result)["disk_only"]) == (True, True)
-    assert any(note.startswith("memory left out: ") and "invtsc" in note for note in only(result)["notes"])
-
-
-def test_a_vm_that_is_off_has_no_memory(world: World, name: str) -> None:
-    result = world.snapshot("off01", name, include_memory=True)
-    assert (taken(result)["include_memory"], taken(result)["state"]) == (False, "shutoff")
-    assert "off01 is shutoff and has no memory to save" in only(result)["notes"]
-    assert not world.snapshot("off01", name, include_memory=False)["changed"]
 
 
 @pytest.mark.parametrize(
@@ -168,55 +118,6 @@ def test_disks_and_what_is_left_out(world: World, name: str, disks: list[str] | 
 def test_disks_that_cannot_be(world: World, name: str, disks: list[str], error_code: str, says: str) -> None:
     entry = refused(world.snapshot("files01", name, disks=disks), error_code)
     assert says in entry["msg"]
-
-
-@pytest.mark.parametrize(
-    ("vm", "quiesce", "quiesced", "note"),
-    [
-        ("web01", "never", False, ""),
-        ("web01", "auto", True, ""),
-        ("web01", "required", True, ""),
-        ("db01", "auto", False, "not quiesced: no guest agent answers"),
-        ("off01", "required", False, "there is nothing to freeze"),
-    ],
-)
-def test_a_guest_is_frozen_where_its_agent_answers(
-    world: World, name: str, *, vm: str, quiesce: str, quiesced: bool, note: str
-) -> None:
-    result = world.snapshot(vm, name, quiesce=quiesce)
-    assert (taken(result)["quiesced"], only(result)["quiesced"]) == (quiesced, quiesced)
-    assert [note in given for given in only(result)["notes"]] == ([True] if note else [])
-    assert ("quiesced" in only(result)["msg"]) is (quiesced or bool(note))
-    again = world.snapshot(vm, name, quiesce=quiesce)
-    assert only(again)["quiesced"] is quiesced
-
-
-def test_a_freeze_is_not_claimed_for_a_snapshot_others_took(world: World, name: str) -> None:
-    assert taken(world.snapshot("web01", name))["quiesced"] is True
-    world.take_anew("web01", name)
-    again = only(world.snapshot("web01", name))["snapshot"]
-    assert (again["description"], again["quiesced"]) == ("by hand", None)
-
-
-@pytest.mark.parametrize("check", [True, False])
-def test_required_without_an_agent_changes_nothing(world: World, name: str, check: bool) -> None:
-    files = world.files("db01")
-    refused(world.snapshot("db01", name, quiesce="required", check=check), "agent_unavailable")
-    assert world.files("db01") == files
-    assert name not in names(world, "db01")
-
-
-def test_a_paused_vm_stays_paused(world: World, name: str) -> None:
-    world.reset("files01")
-    world.pause("files01")
-    try:
-        refused(world.snapshot("files01", name, quiesce="required"), "agent_unavailable")
-        assert "the guest is paused" in str(only(world.snapshot("files01", name))["notes"])
-        memory = taken(world.snapshot("files01", f"{name}-memory", include_memory=True))
-        assert (memory["state"], memory["include_memory"]) == ("paused", True)
-        assert world.state("files01") == "paused"
-    finally:
-        world.reset("files01")
 
 
 def test_siblings_stand_under_their_parent(world: World, name: str) -> None:
@@ -248,126 +149,6 @@ def test_the_diff_draws_the_tree(world: World) -> None:
     assert [(one["before"], one["after"]) for one in diff] == [
         ("s1: disk-only, vda, current\n", "s1: disk-only, vda\n  s2: disk-only, vda, current\n")
     ]
-
-
-def test_a_vm_that_another_run_holds_is_locked(world: World, name: str) -> None:
-    other = world.driver()
-    try:
-        other.send("hold", vm="off01")
-        assert other.answer() == {}
-        refused(world.snapshot("off01", name, timeout=1), "locked")
-        assert taken(world.snapshot("files01", name, timeout=1))
-        assert world.snapshot("off01", name, timeout=1, check=True)["changed"]
-    finally:
-        other.end()
-    assert taken(world.snapshot("off01", name, timeout=1))  # the lock died with its holder
-
-
-def test_two_runs_at_once_take_one_snapshot(world: World, name: str) -> None:
-    before = world.files("files01")
-    runs = [world.driver() for _number in range(3)]
-    try:
-        for run in runs:
-            run.send("snapshot", vms=["files01"], name=name, check=False, limits={})
-        results = [run.answer() for run in runs]
-    finally:
-        for run in runs:
-            run.end()
-    assert sorted(result["changed"] for result in results) == [False, False, True]
-    assert [result["msg"] for result in results if result.get("failed")] == []
-    assert len(set(world.files("files01")) - set(before)) == 3  # an overlay for each of its disks
-    assert names(world, "files01").count(name) == 1
-
-
-NOBODY = "99999999-AAAA-4aaa-8aaa-999999999999"
-
-
-@pytest.mark.parametrize("patterns", [["nobody"], ["off01", "nobody"], [NOBODY, "off01"], ["nobody", "no-*", "!off01"]])
-@pytest.mark.parametrize("check", [True, False])
-def test_a_name_that_is_not_here(world: World, name: str, patterns: list[str], check: bool) -> None:
-    result = world.snapshot(patterns, name, check=check)
-    assert (result["failed"], result["error_code"], result["vms"]) == (True, "vm_not_found", [])
-    assert result["details"]["names"] == [one for one in patterns if one in ("nobody", NOBODY)]
-    assert name not in names(world, "off01")
-
-
-@pytest.mark.parametrize("patterns", [["no-*"], ["off01", "!off*"], ["!*"]])
-def test_nothing_that_is_meant_is_nothing_to_do(world: World, name: str, patterns: list[str]) -> None:
-    for result in (world.snapshot(patterns, name), world.revert(patterns, name), world.remove(patterns, name)):
-        assert "failed" not in result
-        assert (result["changed"], result["vms"], result["missing"]) == (False, [], [])
-        assert result["msg"].endswith(" of 0 VMs: nothing to do")
-    assert name not in names(world, "off01")
-
-
-def test_what_may_be_missing_is_told(world: World, name: str) -> None:
-    patterns = ["nobody", "off01", NOBODY, "no-*"]
-    for call, word in (
-        (world.snapshot, "taken"),
-        (world.snapshot, "unchanged"),
-        (world.revert, "unchanged"),
-        (world.remove, "removed"),
-    ):
-        result = call(patterns, name, missing="skip")
-        assert "failed" not in result, result["msg"]
-        assert ([vm["vm"] for vm in result["vms"]], result["missing"]) == (["off01"], ["nobody", NOBODY])
-        assert result["msg"].endswith(f"of 1 VM: 1 {word}. Not on this host: nobody, {NOBODY}")
-    alone = world.remove(["nobody"], name, missing="skip")
-    assert (alone["changed"], alone["vms"], alone["missing"]) == (False, [], ["nobody"])
-
-
-@pytest.mark.parametrize("patterns", [[""], ["off01", ""], ["*", "!"]])
-def test_what_an_empty_variable_becomes_is_not_every_vm(world: World, name: str, patterns: list[str]) -> None:
-    result = world.snapshot(patterns, name, missing="skip")
-    assert (result["failed"], result["error_code"], result["vms"]) == (True, "bad_request", [])
-    assert name not in names(world, "off01")
-
-
-def test_vms_by_uuid_glob_and_exclusion(world: World, name: str) -> None:
-    uuid_of_off01 = only(world.snapshot("off01", name, check=True))["uuid"]
-    for patterns, expected in (
-        ([uuid_of_off01.upper()], ["off01"]),
-        (["o?f*", "off01"], ["off01"]),
-        (["off01", uuid_of_off01, "off01", "of*"], ["off01"]),
-        (["*01", "!db01", "!web*", "!tsc01"], ["files01", "off01"]),
-    ):
-        result = world.snapshot(patterns, name, check=True)
-        assert [entry["vm"] for entry in result["vms"]] == expected
-
-
-@pytest.mark.parametrize("bad", ["", " ", " a", "a\n", "a/b", ".a", "-a", "a\tb", "a\x00b", "a\x85b", "x" * 252])
-def test_names_that_would_harm(world: World, bad: str) -> None:
-    result = world.snapshot("off01", bad)
-    assert (result["failed"], result["error_code"], result["vms"]) == (True, "bad_name", [])
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        {"description": "\x1b[31m"},
-        {"description": "a\ufffe"},
-        {"description": "x" * 65537},
-        {"description": "a\rb"},
-    ],
-)
-def test_texts_that_would_not_be_kept(world: World, text: dict[str, Any]) -> None:
-    before = names(world, "off01")
-    for check in (True, False):
-        result = world.snapshot("off01", "s1", check=check, **text)
-        assert (result["failed"], result["error_code"], result["vms"]) == (True, "bad_request", [])
-    assert names(world, "off01") == before
-
-
-def test_a_name_too_long_beside_that_of_the_vm(world: World) -> None:
-    refused(world.snapshot("off01", "x" * 245), "bad_name")
-
-
-@pytest.mark.parametrize("good", ["a b", "<&\"'>", "$(touch x)`;", "größe-数", "a,b=c", "%s{0}{{ x }}", "x" * 230])
-def test_names_that_survive(world: World, good: str) -> None:
-    world.reset("off01")
-    assert taken(world.snapshot("off01", good))["name"] == good
-    assert names(world, "off01") == [good]
-    assert not world.snapshot("off01", good)["changed"]
 
 
 @pytest.mark.parametrize(
@@ -411,12 +192,6 @@ def test_a_vm_with_a_block_job_is_refused(world: World, name: str, check: bool) 
         world.reset("files01")
 
 
-def test_only_running_vms(world: World, name: str) -> None:
-    result = world.snapshot(["off01", "files01"], name, running_only=True)
-    assert {entry["vm"]: entry["changed"] for entry in result["vms"]} == {"files01": True, "off01": False}
-    assert name not in names(world, "off01")
-
-
 def test_a_lost_overlay_is_told_and_not_built_upon(world: World, name: str) -> None:
     world.reset("off01")
     taken(world.snapshot("off01", "s1"))
@@ -440,6 +215,12 @@ def test_limits_that_make_no_sense(world: World, name: str, limits: dict[str, An
     assert (result["failed"], result["error_code"]) == (True, "bad_request")
 
 
-def test_one_at_a_time_is_the_same(world: World, name: str) -> None:
-    result = world.snapshot(["off01", "files01"], name, parallel=1)
-    assert [(entry["vm"], entry["changed"]) for entry in result["vms"]] == [("files01", True), ("off01", True)]
+def test_file_systems_with_images_are_told_once_with_their_room(world: World) -> None:
+    """Two VMs with images in one directory are on one file system, and it has room for what the tests do."""
+    world.reset("off01", "files01")
+    (found,) = world.filesystems("off01", "files01")
+    assert set(found) == {"path", "total", "free", "vms"}
+    assert IMAGES.startswith(found["path"])
+    assert 0 < found["free"] <= found["total"]
+    assert found["vms"] == ["files01", "off01"]
+    assert world.filesystems("nobody-*") == []

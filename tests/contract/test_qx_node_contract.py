@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from contract.agent_world import AgentWorld
 from contract.results import done, knowable, only, refused, taken, unchanged
-from contract.world import AgentWorld
 
 
 @pytest.fixture
@@ -53,6 +53,21 @@ def test_memory_of_an_invtsc_vm(agent: AgentWorld) -> None:
     result = agent.ask("snapshot", "tsc01", name="s", include_memory=True, on_memory_blocked="disk_only")
     assert taken(result)["include_memory"] is False
     assert names(agent, "tsc01") == ["s"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_memory_of_a_vm_that_has_snapshots_is_refused_or_left_out(agent: AgentWorld, check: bool) -> None:
+    taken(agent.ask("snapshot", "web01", name="s1"))
+    entry = refused(agent.ask("snapshot", "web01", check, name="m1", include_memory=True), "not_supported")
+    assert "backend: libvirt" in entry["msg"]
+    assert names(agent, "web01") == ["s1"]
+    less = {"include_memory": True, "on_memory_blocked": "disk_only"}
+    result = agent.ask("snapshot", "web01", check, name="m1", **less)
+    entry = only(result)
+    assert entry["snapshot"]["include_memory"] is False
+    assert "memory left out: qx-node loses saved memory" in " ".join(entry["notes"])
+    assert not [note for note in entry["notes"] if "the saved memory holds" in note]
+    assert names(agent, "web01") == (["s1"] if check else ["s1", "m1"])
 
 
 def test_a_libvirt_that_cannot_revert_by_itself_is_told_with_what_can(qx_node: AgentWorld) -> None:
@@ -132,16 +147,30 @@ def test_two_runs_at_once_take_one_snapshot(agent: AgentWorld) -> None:
         ("snapshot", {"overlay_dir": "/srv"}),
         ("snapshot", {"protected": True}),
         ("snapshot", {"labels": {"by": "us"}}),
+        ("snapshot", {"expires": "14d"}),
         ("snapshot", {"quiesce": "required"}),
         ("revert", {"power": "running"}),
         ("remove", {"children": True}),
         ("remove", {"bandwidth": 10}),
+        ("remove", {"labels": {"by": "us"}}),
+        ("remove", {"apparmor": "adjust"}),
     ],
 )
 def test_what_the_others_can_and_the_agent_cannot(agent: AgentWorld, call: str, wish: dict[str, Any]) -> None:
     taken(agent.ask("snapshot", "web01", name="s"))
     result = agent.ask(call, "web01", name="s", **wish)
     assert (result["failed"], result["error_code"], result["vms"]) == (True, "not_supported", [])
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_another_description_of_one_that_is_there(agent: AgentWorld, check: bool) -> None:
+    """This agent tells none, so nobody knows whether it is another one: that is said, and nothing is claimed to change."""
+    taken(agent.ask("snapshot", "web01", name="s", description="before"))
+    entry = only(agent.ask("snapshot", "web01", name="s", description="after", check=check))
+    assert (entry["changed"], entry["failed"]) == (False, False)
+    assert "does not tell its description, which stays as it is" in entry["msg"]
+    assert any("description" in note for note in entry["notes"])
+    assert "description" not in only(agent.ask("snapshot", "web01", name="s", check=check))["msg"]
 
 
 def test_a_connection_that_is_cut(agent: AgentWorld) -> None:
@@ -156,3 +185,7 @@ def test_an_agent_that_misbehaves(agent: AgentWorld, how: str, error_code: str) 
     agent.reset(how)
     result = agent.ask("snapshot", "web01", name="s")
     assert (result["failed"], result["error_code"]) == (True, error_code)
+
+
+def test_file_systems_are_not_told_rather_than_none(agent: AgentWorld) -> None:
+    assert agent.filesystems() is None

@@ -5,34 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
 
 from contract.results import as_checked, base, chain, done, only, refused, sound, taken, tree, unchanged
+from contract.reverting import off, on, take
 from contract.world import World
 
-
-@pytest.fixture
-def off(world: World) -> Iterator[str]:
-    """A pristine VM that is shut off."""
-    world.reset("off01")
-    yield "off01"
-    world.reset("off01")
-
-
-@pytest.fixture
-def on(world: World) -> Iterator[str]:
-    """A pristine VM that runs, with two qcow2 disks, a raw one and a cdrom."""
-    world.reset("files01")
-    yield "files01"
-    world.reset("files01")
-
-
-def take(world: World, vm: str, *names: str) -> None:
-    for name in names:
-        taken(world.snapshot(vm, name, quiesce="never"))
+__all__ = ("off", "on")
 
 
 @pytest.mark.parametrize(
@@ -51,12 +32,15 @@ def test_of_a_vm_that_is_off(world: World, off: str, name: str, left: list[tuple
     real = world.remove(off, name)
     as_checked(real, predicted)
     assert done(real)["removed"] == [name]
+    assert only(predicted)["copied_bytes"] == only(real)["copied_bytes"] > 0
     assert set(files) - set(world.files(off)) == set(only(real)["files_removed"])
     assert (tree(world, off), world.state(off)) == (left, "shutoff")
     assert (len(chain(world, off)), chain(world, off)[-1]) == (3, image)
     sound(world, off)
     for check in (True, False):
-        unchanged(world.remove(off, name, check=check))
+        again = world.remove(off, name, check=check)
+        unchanged(again)
+        assert only(again)["copied_bytes"] == 0
     for one, _parent, _current in left:  # what is left can still be reverted to
         done(world.revert(off, one, power="shutoff") if one == left[0][0] else world.revert(off, one))
 

@@ -1,37 +1,17 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What reverting is with every backend."""
+"""Reverting, on every backend."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 
 from contract.results import as_checked, base, chain, done, only, refused, sound, taken, tree, unchanged
+from contract.reverting import off, on, take
 from contract.world import World
 
-
-@pytest.fixture
-def off(world: World) -> Iterator[str]:
-    """A pristine VM that is shut off."""
-    world.reset("off01")
-    yield "off01"
-    world.reset("off01")
-
-
-@pytest.fixture
-def on(world: World) -> Iterator[str]:
-    """A pristine VM that runs, with two qcow2 disks, a raw one and a cdrom."""
-    world.reset("files01")
-    yield "files01"
-    world.reset("files01")
-
-
-def take(world: World, vm: str, *names: str) -> None:
-    for name in names:
-        taken(world.snapshot(vm, name, quiesce="never"))
+__all__ = ("off", "on")
 
 
 def test_to_a_leaf_and_again(world: World, off: str) -> None:
@@ -158,57 +138,12 @@ def test_only_the_disks_of_the_snapshot_go_back(world: World, on: str) -> None:
     }
 
 
-@pytest.mark.parametrize("check", [True, False])
-def test_an_unknown_snapshot_is_refused_and_the_known_are_named(world: World, on: str, check: bool) -> None:
-    take(world, on, "s1")
-    files = world.files(on)
-    entry = refused(world.revert(on, "s2", check=check, keep_current=True), "snapshot_not_found")
-    assert "s1" in entry["msg"]
-    assert (world.files(on), world.state(on), tree(world, on)) == (files, "running", [("s1", None, True)])
-
-
-def test_a_state_that_is_gone(world: World, on: str) -> None:
-    take(world, on, "s1", "s2")
-    done(world.revert(on, "s1"))
-    world.remove_file(base(world, on, "s2"))
-    files = world.files(on)
-    for check in (True, False):
-        refused(world.revert(on, "s2", check=check), "file_missing")
-    assert (world.files(on), world.state(on)) == (files, "running")
-
-
-def test_a_disk_that_was_added_since(world: World, on: str) -> None:
-    take(world, on, "s1")
-    world.attach_disk(on, "vdd")
-    files = world.files(on)
-    for check in (True, False):
-        assert "vdd" in refused(world.revert(on, "s1", check=check), "disks_changed")["msg"]
-    assert (world.files(on), world.state(on)) == (files, "running")
-
-
-def test_a_disk_that_was_removed_since(world: World, on: str) -> None:
-    take(world, on, "s1")
-    world.power_off(on)
-    world.detach_disk(on, "vdb")
-    assert "vdb" in refused(world.revert(on, "s1"), "disks_changed")["msg"]
-    assert world.state(on) == "shutoff"
-
-
 def test_what_goes_on_with_the_vm(world: World, on: str) -> None:
     take(world, on, "s1")
     world.start_block_job(on, "vdb")
     refused(world.revert(on, "s1"), "block_job_active")
     refused(world.remove(on, "s1"), "block_job_active")
     assert world.state(on) == "running"
-
-
-def test_a_vm_with_saved_memory_is_refused(world: World, on: str) -> None:
-    take(world, on, "s1")
-    world.save_memory(on)
-    refused(world.revert(on, "s1", power="running"), "managed_save")
-    refused(world.remove(on, "s1"), "managed_save")
-    refused(world.snapshot(on, "s2"), "managed_save")
-    assert world.state(on) == "shutoff"
 
 
 def test_one_that_others_took(world: World, on: str) -> None:
@@ -222,33 +157,3 @@ def test_one_that_others_took(world: World, on: str) -> None:
     assert [one[0] for one in tree(world, on)] == ["ours"]
     assert chain(world, on)[1:] == image
     sound(world, on)
-
-
-def test_one_inside_the_image(world: World, off: str) -> None:
-    files = world.files(off)
-    world.take_inside(off, "i1")
-    world.take_inside(off, "i2")
-    done(world.revert(off, "i1"))
-    assert tree(world, off) == [("i1", None, True), ("i2", "i1", False)]
-    assert done(world.remove(off, "i2"))["files_removed"] == []
-    take(world, off, "s1")
-    for name in ("i1",):  # an overlay is based on its image now
-        refused(world.revert(off, name), "mixed_chain")
-    done(world.revert(off, "s1", power="paused"))
-    done(world.remove(off, "s1"))
-    assert [one[0] for one in tree(world, off)] == ["i1"]
-    assert set(files) <= set(world.files(off))
-
-
-def test_a_vm_that_another_run_holds(world: World, off: str) -> None:
-    take(world, off, "s1")
-    world.write(chain(world, off)[0])
-    other = world.driver()
-    try:
-        other.send("hold", vm=off)
-        assert other.answer() == {}
-        refused(world.revert(off, "s1", timeout=1), "locked")
-        refused(world.remove(off, "s1", timeout=1), "locked")
-    finally:
-        other.end()
-    done(world.revert(off, "s1", timeout=60))

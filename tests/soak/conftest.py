@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from contract.world import Driver
-from lab.api import hosts
+from lab.api import host_named
 from lab.host_table import FLEET
 
 from .one_vm import working_on
@@ -56,7 +56,7 @@ def _case(item: pytest.Item, on: str) -> tuple[str, ...]:
 @pytest.fixture(scope="module", params=_NAMES)
 def soaked(request: pytest.FixtureRequest) -> Iterator[tuple[str, Driver]]:
     """A hypervisor's libvirt version, and what does the model's work there."""
-    host = next((up for up in hosts() if up.name == request.param), None)
+    host = host_named(request.param)
     if host is None:
         pytest.skip(f"{request.param} is not up; start it with: dev/lab/lab up")
     with working_on(host) as driver:

@@ -10,10 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from contract.world import Driver, LibvirtWorld
+from contract.libvirt_world import LibvirtWorld
+from contract.world import Driver
 from lab import ssh
 from lab.api import Host
 
+# What runs there: on_host.py and others.py, with all that the two import of these.
+_THERE = (
+    *("here.py", "faults.py", "contents.py", "kept_copies.py", "on_host.py"),
+    *("survey.py", "tasks.py", "by_hand.py", "others.py"),
+)
 TWO_DISKS = {"vda": "qcow2", "vdb": "raw"}
 _REGIONS = 3
 
@@ -23,7 +29,7 @@ def working_on(host: Host) -> Iterator[Driver]:
     """Give what works there, to be asked for the calls of on_host.py."""
     world = LibvirtWorld(host)
     try:
-        for name in ("on_host.py", "others.py"):
+        for name in _THERE:
             host.put(f"{world.home}/{name}", Path(__file__).with_name(name).read_text(encoding="utf-8"))
         command = f"PYTHONPATH={world.home} exec python3 {world.home}/others.py"
         driver = Driver([*ssh.command(host.name), command], {})

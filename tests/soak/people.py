@@ -90,6 +90,17 @@ class People(World):
         if "old definition" in self.standing:
             self.ask("redefine", xml=self.standing.pop("old definition"))
             self.tell("virsh define NEWEST")
+            self._have_disks_of_newest()
+
+    def _have_disks_of_newest(self) -> None:
+        """What was attached or detached meanwhile is as it was."""
+        now = self.survey()["live"]
+        for target in now.keys() - self.main:
+            self.main[target] = disk = self.others.pop(f"detached {target}")
+            disk.vm = self.vm
+        for target in self.main.keys() - now:
+            self.others[f"detached {target}"] = disk = self.main.pop(target)
+            disk.vm = ""
 
     def _say_which_is_newest(self, snapshot: str) -> None:
         if "old definition" in self.standing:
@@ -177,12 +188,29 @@ class People(World):
 
     def old_definition(self, choice: Choice) -> None:
         """A definition of before a snapshot is put back, from a backup or an editor that was left open."""
-        if self.plain and self.saved:
-            self.off()
-            newest = self.ask("definition", vm=self.vm)["xml"]
-            if self.ask("put_back", vm=self.vm, xml=self.saved)["done"]:
+        if not (self.plain and self.saved):
+            return
+        # What is kept is put back on purpose: nobody can tell that from a mistake, and both disks stay whole.
+        if any(one["file"] in self.saved for one in self.survey()["info"]["kept"]):
+            return
+        self.off()
+        newest = self.ask("definition", vm=self.vm)["xml"]
+        if self.ask("put_back", vm=self.vm, xml=self.saved)["done"]:
+            self.tell("virsh define OLD")
+            if self.snapshots or not self._holds_newest():
                 self.standing["old definition"] = newest
-                self.tell("virsh define OLD")
+
+    def _holds_newest(self) -> bool:
+        """Whether nothing was written since, so that the images it is defined on hold the same as the newest ones.
+
+        Of what was pulled into its overlay nobody can tell that.
+        """
+        found = self.survey()
+        return all(
+            found["contents"].get(found["defined"][target][0]) == disk.content
+            and any(found["defined"][target][0] == layer for layer, _kind in self.chains[disk.file])
+            for target, disk in self.main.items()
+        )
 
     def rename(self, choice: Choice) -> None:
         """It gets another name: as virsh does it, which it does not where there are snapshots, or by hand."""
@@ -332,6 +360,7 @@ class People(World):
             layers = {target: self.chains[disk.file] for target, disk in self.main.items()}
             self.tell(f"cp -a of the disks to {folder}, each on its copied base; virsh define")
             self.ask("point", vm=self.vm, disks=self.ask("copied", folder=folder, layers=layers)["disks"])
+            self.saved = None  # it names the originals: nothing on the host says which of the two are newer
 
     def resize(self, choice: Choice) -> None:
         """A disk grows."""

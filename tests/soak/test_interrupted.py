@@ -16,32 +16,37 @@ from .steps import Steps
 
 VM = "soak"
 _TAKE = (
-    "operations.taking:create_overlay",
-    "operations.taking:Taking._switch",
-    "operations.taking:saved",
-    "operations.taking:Taking._write_record",
-    "operations.taking:Taking._verify",
+    "operations.take_steps:create_overlay",
+    "operations.take_steps:Taking._switch",
+    "operations.take_steps:saved",
+    "operations.take_steps:Taking._write_record",
+    "operations.take_steps:Taking._verify",
 )
 _REMOVE = (
     "operations.remove:carry_out",
     "operations.remove:forget",
-    "vm:VmHandle.agree",
-    "vm:VmHandle.define",
-    "vm:VmHandle.unlink",
+    "vm_handle:VmHandle.agree",
+    "vm_handle:VmHandle.define",
+    "vm_handle:VmHandle.unlink",
     "operations.remove:close_record",
 )
 # Where the VM's present stays in the file it is in, it is not defined anew.
-_IN_PLACE = tuple(step for step in _REMOVE if step != "vm:VmHandle.define")
-_RUNNING = ("merge.steps:commit_block", "merge.live:_wait", "merge.live:_pivot", "merge.live:_verify")
-_OFF = ("merge.steps:commit_image", "merge.steps:rebase_unsafe")
+_IN_PLACE = tuple(step for step in _REMOVE if step != "vm_handle:VmHandle.define")
+_RUNNING = (
+    "merge.merge_layers:commit_block",
+    "merge.live_commit:_wait",
+    "merge.live_commit:_pivot",
+    "merge.live_commit:_verify",
+)
+_OFF = ("merge.merge_layers:commit_image", "merge.merge_layers:rebase_unsafe")
 _REVERT = (
     "operations.revert:create_overlay",
     "operations.revert:Revert._finish",
     "operations.revert:Revert._stop",
-    "vm:VmHandle.define",
+    "vm_handle:VmHandle.define",
     "operations.revert:carry_out",
-    "vm:VmHandle.agree",
-    "vm:VmHandle.unlink",
+    "vm_handle:VmHandle.agree",
+    "vm_handle:VmHandle.unlink",
     "operations.revert:close_record",
     "operations.revert:start",
 )
@@ -66,9 +71,9 @@ _CASES = [(work, step, "module") for work, (_options, steps, _on) in _WORK.items
 
 # From where on libvirt is asked to do something.
 _FIRST_CALLS = {
-    "take": "operations.taking:Taking._switch",
-    "removal of the newest": "merge.steps:commit_block",
-    "removal from the middle": "merge.steps:commit_block",
+    "take": "operations.take_steps:Taking._switch",
+    "removal of the newest": "merge.merge_layers:commit_block",
+    "removal from the middle": "merge.merge_layers:commit_block",
     "revert": "operations.revert:Revert._stop",
 }
 

@@ -24,19 +24,21 @@ _ENVIRONMENT = {
 
 
 def run_module(
-    host: Host, module: str, args: Mapping[str, Any], check: bool = False, timeout: float = 300
+    host: Host, module: str, args: Mapping[str, Any], check: bool = False, timeout: float = 300, *, python: str = ""
 ) -> dict[str, Any]:
     """Return the module's result as Ansible has it, `failed` always in it; a failed task is a result too."""
-    return run_module_on(host.name, module, args, check, timeout)[host.name]
+    return run_module_on(host.name, module, args, check, timeout, python=python)[host.name]
 
 
 def run_module_on(
-    pattern: str, module: str, args: Mapping[str, Any], check: bool = False, timeout: float = 300
+    pattern: str, module: str, args: Mapping[str, Any], check: bool = False, timeout: float = 300, *, python: str = ""
 ) -> dict[str, dict[str, Any]]:
-    """Run it on every host of an inventory pattern (`hypervisors`), and return the results by host."""
+    """Run it on every host of an inventory pattern (`hypervisors`), under a ``python`` of theirs; return the results by host."""
     command = ["ansible", pattern, "-i", str(INVENTORY), "-m", f"limiquantix.kvm.{module}"]
     if args:  # "{}" is no arguments to Ansible, but a text
         command += ["-a", json.dumps(args)]
+    if python:
+        command += ["-e", f"ansible_python_interpreter={python}"]
     done = subprocess.run(
         [*command, "--check"] if check else command,
         check=False,

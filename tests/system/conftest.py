@@ -9,17 +9,19 @@ from functools import partial
 from typing import Callable
 
 import pytest
-from lab.api import Host, hosts, reset_vm
+from lab.api import Host, host_named, reset_vm
 from lab.host_table import FLEET
+
+from .deployed import builds, kept
+
+# Of a session, not of each file: a build takes minutes.
+__all__ = ("builds", "kept")
 
 
 @pytest.fixture(scope="session", params=[spec.name for spec in FLEET])
 def host(request: pytest.FixtureRequest) -> Host:
     """Each hypervisor of the lab; skipped by name where it is not up."""
-    for up in hosts():
-        if up.name == request.param:
-            return up
-    pytest.skip(f"{request.param} is not up; start it with: dev/lab/lab up")
+    return host_named(request.param) or pytest.skip(f"{request.param} is not up; start it with: dev/lab/lab up")
 
 
 Fresh = Callable[..., None]

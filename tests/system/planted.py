@@ -10,19 +10,22 @@ import shlex
 from typing import Any
 
 import pytest
-from contract.world import LibvirtWorld
-from lab.api import Host, hosts
+from contract.libvirt_world import LibvirtWorld
+from lab.api import Host, host_named
 from lab.host_table import FLEET
 
 _WHERE = {"backend": "libvirt", "uri": "qemu:///system"}
 _PRELUDE = """
 import json, os, signal, subprocess, time
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge import live as block_commit
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge import steps as merge_steps
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt import vm as vm_handle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge import live_commit
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge import merge_layers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt import vm_handle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect import connection
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest import freeze as quiesce
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations import remove, revert, take, taking
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest import freeze, hold
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations import remove, revert, take
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations import take_steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations import create_snapshot as switch
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware import put_back, take_copy
 import driver
 
 def before(owner, name, fault):
@@ -47,6 +50,10 @@ class Planted:
     def snapshot(self, fault: str, vm: str, name: str, user: str = "root", **options: Any) -> dict[str, Any]:
         """Take a snapshot after running ``fault`` (Python); return the result, or what killed the run."""
         return self._call("snapshot", fault, [vm], user, name=name, **options)
+
+    def group(self, fault: str, *vms: str, name: str, step: str, **options: Any) -> dict[str, Any]:
+        """Do a step of a group's snapshot in the same way."""
+        return self._call("group", fault, list(vms), name=name, step=step, **options)
 
     def revert(self, fault: str, vm: str, name: str, **options: Any) -> dict[str, Any]:
         """Revert a VM in the same way."""
@@ -97,7 +104,7 @@ except driver.KvmError as error:
 @pytest.fixture(scope="session", params=[spec.name for spec in FLEET])
 def planted(request: pytest.FixtureRequest) -> Any:
     """Each hypervisor of the lab, with the collection's code on it."""
-    host = next((up for up in hosts() if up.name == request.param), None)
+    host = host_named(request.param)
     if host is None:
         pytest.skip(f"{request.param} is not up; start it with: dev/lab/lab up")
     world = LibvirtWorld(host)

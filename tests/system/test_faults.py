@@ -23,7 +23,9 @@ def fresh_guest(planted: Planted, vm: str = "web01") -> Host:
     return planted.host
 
 
-@pytest.mark.parametrize("step", ["taking, 'create_overlay'", "taking.Taking, '_switch'", "taking.Taking, '_verify'"])
+@pytest.mark.parametrize(
+    "step", ["take_steps, 'create_overlay'", "take_steps.Taking, '_switch'", "take_steps.Taking, '_verify'"]
+)
 def test_a_module_killed_at_any_step_leaves_a_thawed_guest_and_no_orphan(planted: Planted, step: str) -> None:
     host = fresh_guest(planted)
     assert "killed" in planted.snapshot(f"before({step}, die)", "web01", "killed")
@@ -39,7 +41,8 @@ def test_no_freeze_outlives_its_limit_and_none_is_reported_that_did_not_last(
     planted: Planted, quiesce: str, error_code: str | None
 ) -> None:
     host = fresh_guest(planted)
-    fault = "before(taking.Taking, '_switch', lambda: time.sleep(4))"
+    # The limit is a time: the switch begins when it is over.
+    fault = "before(take_steps.Taking, '_switch', lambda: time.sleep(4))"
     entry = only(planted.snapshot(fault, "web01", "slow", quiesce=quiesce, quiesce_timeout=2))
     assert entry["error_code"] == error_code
     assert entry["quiesced"] is False
@@ -51,7 +54,7 @@ def test_no_freeze_outlives_its_limit_and_none_is_reported_that_did_not_last(
 
 def test_libvirtd_killed_while_the_guest_is_frozen(planted: Planted) -> None:
     host = fresh_guest(planted)
-    fault = "before(taking.Taking, '_switch', lambda: subprocess.run(['pkill', '-KILL', '-x', 'libvirtd']))"
+    fault = "before(take_steps.Taking, '_switch', lambda: subprocess.run(['pkill', '-KILL', '-x', 'libvirtd']))"
     entry = only(planted.snapshot(fault, "web01", "lost"))
     assert entry["failed"]
     host.run("systemctl start libvirtd")
@@ -80,9 +83,9 @@ def test_an_agent_that_freezes_long_after_it_was_asked(planted: Planted) -> None
     host = fresh_guest(planted)
     at_nudges(host, "web01", "kill -STOP $agent", "kill -CONT $agent")
     # It answers, on a busy machine late, and is stopped just before it is asked to freeze.
-    patient = "answers = quiesce._answers; quiesce._answers = lambda domain, _few, freeze: answers(domain, 60, freeze)"
+    patient = "answers = freeze._answers; freeze._answers = lambda domain, _few, freeze: answers(domain, 60, freeze)"
     stop = f"lambda: subprocess.run({nudge('web01', 1)!r}, shell=True, check=True)"
-    fault = f"{patient}\nbefore(quiesce, '_freeze', {stop})"
+    fault = f"{patient}\nbefore(freeze, '_freeze', {stop})"
     entry = only(planted.snapshot(fault, "web01", "late", quiesce_timeout=2))
     assert entry["error_code"] == "thaw_failed"
     assert entry["quiesced"] is False
@@ -112,7 +115,7 @@ def test_the_agent_time_limit_is_put_back(planted: Planted) -> None:
 
 
 def test_memory_that_is_not_saved_in_time_is_given_up_cleanly(planted: Planted) -> None:
-    fault = "real = taking.alarm; taking.alarm = lambda seconds, ring: real(0, ring); taking._ABORT_AGAIN = 0.001"
+    fault = "real = switch.alarm; switch.alarm = lambda seconds, ring: real(0, ring); switch._ABORT_AGAIN = 0.001"
     for _attempt in range(5):  # a quick machine may have saved the memory before the abort comes
         host = fresh_guest(planted, "db01")
         entry = only(planted.snapshot(fault, "db01", "late", include_memory=True))
@@ -126,7 +129,7 @@ def test_memory_that_is_not_saved_in_time_is_given_up_cleanly(planted: Planted) 
 
 def test_a_refusal_of_libvirt_leaves_nothing_behind(planted: Planted) -> None:
     reset_vm(planted.host, "off01")
-    entry = only(planted.snapshot("taking.to_xml = lambda *_: '<domainsnapshot><disks><disk/>'", "off01", "bad"))
+    entry = only(planted.snapshot("switch.to_xml = lambda *_: '<domainsnapshot><disks><disk/>'", "off01", "bad"))
     assert entry["error_code"] == "libvirt_error"
     assert files_of(planted.host, "off01") == {"off01.qcow2"}
 

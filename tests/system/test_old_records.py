@@ -20,7 +20,8 @@ import pytest
 from contract.world import IMAGES, ROOT
 from lab.host_table import FLEET
 
-from .field import Disk, Entry, FieldVm
+from .field_disk import Disk
+from .field_vm import Entry, FieldVm
 from .planted import Planted, planted
 
 __all__ = ("planted",)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -38,7 +39,7 @@ def build(tmp_path: Path) -> Build:
 
     def build(tree: Path = FIXTURES, serial: int = 3, of_the_third: str = "", **inputs: Any) -> Run:
         hosts["hv-3"]["qx_node_target"] = of_the_third
-        inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+        inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": inputs.pop("inventory", {})}}))
         environment = {"CARGO_TARGET_DIR": str(tmp_path / "target"), **inputs.pop("environment", {})}
         inputs = {"qx_node_source": str(tree), "qx_node_build_environment": environment, **inputs}
         return run(words("all", tmp_path, "build", [("serial", serial)], **inputs), inventory)
@@ -203,6 +204,32 @@ def test_protoc_that_is_missing(build: Build, tree: Path) -> None:
     refused(build(tree), "protoc is missing on localhost", "protobuf-compiler")
 
 
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        (
+            "error: rustup could not choose a version of cargo to run, because one wasn't specified explicitly",
+            "rustup default stable",
+        ),
+        ("error: toolchain '1.70.0-x86_64-unknown-linux-gnu' is not installed", "rustup toolchain install"),
+    ],
+)
+def test_a_toolchain_that_rustup_does_not_have(build: Build, tmp_path: Path, said: str, means: str) -> None:
+    """In the words of rustup, of 1.24 and later."""
+    cargo = tmp_path / "cargo"
+    cargo.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 1\n')
+    cargo.chmod(0o755)
+    refused(build(qx_node_cargo=str(cargo)), means, said)
+
+
+def test_an_inventory_that_becomes_root_does_not_make_the_build_root(build: Build, tmp_path: Path) -> None:
+    become = {"ansible_become": True, "ansible_become_user": "nobody", "ansible_become_exe": "/bin/false"}
+    cargo = tmp_path / "cargo"
+    cargo.write_text('#!/bin/sh\necho "error: asked by $(id -un)" >&2\nexit 1\n')
+    cargo.chmod(0o755)
+    refused(build(qx_node_cargo=str(cargo), inventory=become), f"error: asked by {getpass.getuser()}")
+
+
 # --- what it documents --------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +245,6 @@ def test_the_readme_names_every_input_and_every_error() -> None:
     module = "".join(part.read_text("utf-8") for part in parts)
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text("utf-8"))
     assert [name for name in defaults if f"`{name}`" not in readme] == []
-    codes = set(re.findall(r'AgentError\(\s*"([a-z_]+)"', module))
+    codes = set(re.findall(r'DeployError\(\s*"([a-z_]+)"', module))
     assert "read_only" in codes
     assert sorted(code for code in codes if f"| `{code}` |" not in readme) == []

@@ -17,14 +17,14 @@ __all__ = ("make_vm", "planted")
 # The map of who uses what lists the snapshots of all VMs: that is counted apart.
 _COUNT = """
 import atexit, collections, libvirt, traceback
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt import vm as handle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt import vm_handle
 counts = collections.Counter()
 
 def listed():
     callers = [frame.filename.rpartition('/libvirt/')[2] for frame in traceback.extract_stack()]
-    counts.update(['map' if 'host/users.py' in callers else 'snapshots'])
+    counts.update(['map' if 'host/file_users.py' in callers else 'snapshots'])
 
-before(handle, 'survey', lambda: counts.update(['layers']))
+before(vm_handle, 'survey', lambda: counts.update(['layers']))
 before(libvirt.virDomain, 'listAllSnapshots', listed)
 atexit.register(lambda: open('/run/reading.json', 'w').write(json.dumps(counts)))
 """

@@ -20,6 +20,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
     "README.md",
+    "SECURITY.md",
+    "CODE_OF_CONDUCT.md",
     "docs/docsite/rst/*.rst",
     "playbooks/**/*.yml",
     "roles/*/README.md",
@@ -31,7 +33,8 @@ FOREIGN = re.compile(
     r"(migrate|no|get|find) domain|^domain not found|domain (snapshot|moment) "
     r"|limiquantix/agent|`agent`|(the-)?agent(-test| -->)|: agent$|agents?[_.]|_agent"
 )
-MEASURED = re.compile(r"<!-- (bench[\w-]*|table):start -->.*?<!-- \1:end -->", re.DOTALL)  # written by the benches
+# Written by the benches.
+MEASURED = re.compile(r"^\.\. (bench[\w-]*|table):start$.*?^\.\. \1:end$", re.DOTALL | re.MULTILINE)
 # What the vocabulary in CONTRIBUTING.md has another word for, and what a stranger cannot know.
 FORBIDDEN = {
     r"\bdomains?\b": "VM",
@@ -76,7 +79,7 @@ def is_prose(words: str) -> bool:
 
 def error_calls(tree: ast.AST) -> Iterator[ast.Call]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and re.search("^(Kvm|Agent|InDoubt)Error$", ast.unparse(node.func)):
+        if isinstance(node, ast.Call) and re.search("^(Kvm|Deploy|QxNode|InDoubt)Error$", ast.unparse(node.func)):
             yield node
 
 
@@ -161,3 +164,17 @@ def test_a_message_says_what_happened_and_a_remedy_what_to_do() -> None:
             assert re.search(r"[.?}]$", text.words.rstrip()), f"{text}: has no end"
         if text.kind == "message":
             assert not re.match(r"(Nothing|No VM) was|Look|Give|Run|Try", text.words), f"{text}: says what to do first"
+
+
+def test_no_text_sends_to_a_file_that_the_artifact_leaves_out() -> None:
+    """Whoever installed the collection has no `tests`. (A unit test of ansible-test has no galaxy.yml either.)"""
+    left_out = re.compile(
+        r"(?<![\w/.{}-])(tests|dev|changelogs/fragments|extensions/molecule)/\w|\bCONTRIBUTING\.md|\bMakefile\b"
+    )
+    assert [text for text in every_text() if left_out.search(text.words)] == []
+
+
+def test_the_changelog_has_no_markup_that_its_readers_would_see_as_it_is() -> None:
+    """antsibull-changelog knows RST only: O(name) and the like stay as they are in CHANGELOG.md."""
+    texts = {path.name: path.read_text("utf-8") for path in ROOT.glob("changelogs/fragments/*.yml")}
+    assert {name: found for name, text in texts.items() if (found := re.findall(r"\b[A-Z]{1,2}\([^()]*\)", text))} == {}

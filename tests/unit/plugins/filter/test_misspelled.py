@@ -13,10 +13,12 @@ KNOWN = [
     f"snapshot_{one}"
     for one in (
         *("backend", "bandwidth", "children", "confirm", "description", "hosts", "include_foreign", "keep_current"),
+        *("allow_keep_nothing", "expired", "expires", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly"),
+        *("keep_yearly", "labels", "timezone", "on_uncovered", "url"),
         *("keep_last", "memory", "mock_path", "name", "names", "older_than", "on_memory_blocked", "orphans"),
         *("overlay_dir", "parallel", "power", "protect", "quiesce", "running_only", "timeout", "uri", "vms"),
     )
-]
+] + ["watch_interval", "watch_timeout"]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,10 @@ KNOWN = [
         ("snapshot_kep_lsat", "snapshot_keep_last"),
         ("snapshot_older_then", "snapshot_older_than"),
         ("snapshot_confrim", "snapshot_confirm"),
+        ("snapshot_expirs", "snapshot_expires"),
+        ("snapshot_keep_dayly", "snapshot_keep_daily"),
+        ("snapshot_label", "snapshot_labels"),
+        ("snapshot_time_zone", "snapshot_timezone"),
         ("snapshot_run_only", ""),
         ("snapshot_runing_onyl", "snapshot_running_only"),
     ],
@@ -67,7 +73,10 @@ def test_a_slip_is_told_with_what_was_meant(name: str, meant: str) -> None:
             )
         ],
         # what this collection's playbooks set themselves
-        [f"snapshot_{one}" for one in ("elsewhere", "fleet", "found", "given", "here", "meant", "needed", "result")],
+        [
+            f"snapshot_{one}"
+            for one in ("elsewhere", "fleet", "found", "given", "here", "meant", "needed", "read", "result", "work")
+        ],
         [
             f"snapshot_{one}"
             for one in ("date", "dir", "id", "policy", "retention", "schedule", "size", "state", "time")

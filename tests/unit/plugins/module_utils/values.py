@@ -25,8 +25,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import 
 IMPORT_PATH = [str(Path(str(_errors.__file__)).parents[5]), *sys.path]
 
 
-def vm(name: str = "web01", state: str = "running", **values: Any) -> VirtualMachine:
-    return VirtualMachine(id=VmId(name, f"uuid-of-{name}"), state=state, **values)
+def vm(name: str = "web01", power: str = "running", **values: Any) -> VirtualMachine:
+    return VirtualMachine(id=VmId(name, f"uuid-of-{name}"), power=power, **values)
 
 
 def snapshot(name: str, parent: str | None = None, **values: Any) -> Snapshot:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a retention lets go and what it keeps: nothing of others, nothing protected, nothing that was not asked for."""
+"""Which snapshots a retention removes: those that everything given agrees on."""
 
 from __future__ import annotations
 
@@ -13,20 +13,10 @@ import pytest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import Retention, age, choose, retention
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, in_tree_order
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils._rules.retained import NOTHING
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
-NOTHING = {
-    "keep_last": None,
-    "older_than": None,
-    "names": None,
-    "protect": [],
-    "include_foreign": False,
-    "orphans": False,
-    "detached": False,
-    "exclusive_dirs": [],
-    "bandwidth": 0,
-}
 
 
 def taken(name: str, days: float | None, parent: str | None = None, **values: Any) -> Snapshot:
@@ -87,8 +77,19 @@ def test_others_and_protected_ones_stay() -> None:
     assert gone(snapshots, keep_last=1, include_foreign=True) == ["theirs", "old"]
     assert gone(snapshots, names=("*",), include_foreign=True) == ["new", "theirs", "old"]
     choice = choose(snapshots, Retention(keep_last=1), NOW)
-    assert choice.kept == {"golden": "protected", "new": "among the newest 1"}
+    assert choice.told == {"golden": ["protected"], "new": ["among the newest 1"]}
     assert choice.reasons == "1 protected, 1 among the newest 1"
+
+
+def test_a_group_that_nobody_has_confirmed_stays() -> None:
+    cut = {"group": "g1", "group_members": "a,b"}
+    pending = taken("cut", 9, labels={**cut, "group_pending": "boot 17.000"})
+    snapshots = (pending, taken("confirmed", 8, labels=cut), taken("new", 1))
+    for wish in ({"keep_last": 1}, {"keep_last": 1, "labels": {"group": "g1"}}, {"names": ("cut", "confirmed")}):
+        choice = choose(snapshots, Retention(**wish), NOW)
+        assert "cut" not in [one.name for one in choice.removed]
+        assert choice.told["cut"] == ["of a group that is not confirmed yet"]
+    assert gone(snapshots, keep_last=0) == ["new", "confirmed"]
 
 
 def test_an_unknown_age_is_never_old_and_never_new() -> None:
@@ -131,29 +132,73 @@ def test_an_age_is_read_with_its_unit(text: str, time: timedelta) -> None:
     assert age(text) == time
 
 
-@pytest.mark.parametrize(
-    "text", ["", "7", "d", "-7d", "7 d", "7days", "1.5h", "7D", "7d\n", "1d12h", "\u0667d", "9" * 30 + "w"]
-)
-def test_what_is_no_age(text: str) -> None:
-    with pytest.raises(KvmError) as caught:
-        age(text)
-    assert caught.value.error_code == "bad_request"
-    assert "7d for days" in caught.value.full_message
+def test_a_zone_is_asked_for_only_where_a_rule_needs_one() -> None:
+    assert retention({**NOTHING, "keep_last": 1, "keep_daily": 0}).zone is timezone.utc
+    with pytest.raises(KvmError, match="time zone of the controller is not known"):
+        retention({**NOTHING, "keep_daily": 1})
+    with pytest.raises(KvmError, match="'Europe/Berlim'"):  # a slip is told also where nothing needs it
+        retention({**NOTHING, "keep_last": 1, "timezone": "Europe/Berlim"})
 
 
-@pytest.mark.parametrize(
-    "wish",
-    [{}, {"protect": ["a"]}, {"include_foreign": True}, {"keep_last": -1}, {"names": ["*"], "bandwidth": -1}],
-)
-def test_what_would_be_everything_or_makes_no_sense_is_refused(wish: dict[str, Any]) -> None:
-    with pytest.raises(KvmError) as caught:
-        retention({**NOTHING, **wish})
-    assert caught.value.error_code == "bad_request"
-    assert "Nothing was changed." in caught.value.full_message
+def test_labels_choose_what_may_go() -> None:
+    snapshots = (
+        taken("a", 3, labels={"by": "me"}),
+        taken("b", 2, labels={"by": "me", "change": "1"}),
+        taken("c", 1, labels={"by": "you"}),
+    )
+    assert gone(snapshots, labels={"by": "me"}) == ["b", "a"]
+    assert gone(snapshots, labels={"by": "me"}, keep_last=1) == ["a"]
+    assert gone(snapshots, labels={"by": "me", "change": "2"}) == []
+    assert choose(snapshots, Retention(labels={"by": "me"}, keep_last=1), NOW).told == {"b": ["among the newest 1"]}
 
 
-@pytest.mark.parametrize(
-    "wish", [{"keep_last": 0}, {"older_than": "1d"}, {"names": []}, {"orphans": True}, {"detached": True}]
-)
-def test_any_one_of_these_is_enough(wish: dict[str, Any]) -> None:
-    assert retention({**NOTHING, **wish}).protect == ()
+def test_only_what_has_expired_goes_and_all_else_must_agree() -> None:
+    over, later = (NOW - timedelta(hours=1)).isoformat(), (NOW + timedelta(hours=1)).isoformat()
+    snapshots = (
+        taken("old", 9, expires=over),
+        taken("lost", None, expires=over),
+        taken("golden", 8, expires=over, protected=True),
+        taken("odd", 7, expires="soon"),
+        taken("ever", 6),
+        taken("late", 5, expires=later),
+        taken("new", 1, expires=over),
+    )
+    choice = choose(snapshots, Retention(expired=True), NOW)
+    assert [one.name for one in choice.removed] == ["new", "lost", "old"]  # how old it is does not matter then
+    assert choice.told == {
+        "golden": ["protected"],
+        "odd": ["not expired"],
+        "ever": ["not expired"],
+        "late": ["not expired"],
+    }
+    assert gone(snapshots, expired=True, older_than=timedelta(days=2)) == ["old"]
+    assert gone(snapshots, expired=True, keep_daily=1) == ["old"]
+    # Without a word of it an expiry keeps nothing and lets nothing go.
+    assert "late" in gone(snapshots, older_than=timedelta(days=4))
+    assert "new" not in gone(snapshots, older_than=timedelta(days=4))
+
+
+def test_what_is_from_the_future_stays_and_takes_no_place() -> None:
+    """A clock that was wrong for an hour must not be what all that is right goes for."""
+    snapshots = (taken("b", 2), taken("a", 1), taken("wrong", -3650))
+    assert gone(snapshots, keep_last=1) == ["b"]
+    assert gone(snapshots, keep_daily=1) == ["b"]
+    assert gone(snapshots, older_than=timedelta(days=1, hours=1)) == ["b"]
+    assert choose(snapshots, Retention(keep_daily=1), NOW).told == {
+        "a": ["daily 2026-11-22"],
+        "wrong": ["from the future"],
+    }
+    assert gone(snapshots, names=("wrong",)) == ["wrong"]  # by its name it goes
+    assert gone((taken("this second", 0),), keep_last=1) == []
+
+
+def test_rules_are_counted_once_for_each_snapshot() -> None:
+    snapshots = tuple(taken(f"day{days}", days) for days in range(9, 0, -1))
+    choice = choose(snapshots, Retention(keep_daily=3, keep_weekly=2, keep_last=1), NOW)
+    assert choice.told == {
+        "day8": ["weekly 2026-W46"],
+        "day3": ["daily 2026-11-20"],
+        "day2": ["daily 2026-11-21"],
+        "day1": ["among the newest 1", "daily 2026-11-22", "weekly 2026-W47"],
+    }
+    assert choice.reasons == "1 weekly, 2 daily, 1 among the newest 1 and daily and weekly"

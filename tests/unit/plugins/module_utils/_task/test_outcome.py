@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.drawn_tree import tree_text
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import (
     VmOutcome,
     Wording,
     outcome,
-    tree_text,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize
@@ -92,11 +92,12 @@ def test_a_result_sums_up_every_vm(check: bool, memory: bool, line: str) -> None
     assert "failed" not in result
     assert set(result["vms"][0]) == {
         "vm", "uuid", "changed", "failed", "error_code", "details", "msg", "notes", "recovered", "power", "disk_only",
-        "quiesced", "snapshot", "removed", "kept", "files_removed",
+        "quiesced", "snapshot", "removed", "kept", "files_removed", "merge", "copied_bytes",
     }  # fmt: skip
     assert set(result["vms"][0]["snapshot"]) == {
         "name", "description", "created_at", "parent", "current", "state", "kind", "include_memory", "quiesced", "disks",
-        "left_out", "memory_file", "missing_files", "owned", "protected", "labels", "past", "past_reasons",
+        "left_out", "memory_file", "nvram", "missing_files", "owned", "protected", "labels", "expires", "past",
+        "past_reasons",
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.hypervisor import MockHypervisor
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.existing import existing_snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.existing_snapshot import existing_snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, every, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.revert import Reverted

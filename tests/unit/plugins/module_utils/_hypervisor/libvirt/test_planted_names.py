@@ -23,7 +23,7 @@ def steps() -> list[tuple[str, str]]:
     """Return module and name of each, as the soak and the tests of faults write them down."""
     found = STEP.findall((TESTS / "soak" / "test_interrupted.py").read_text("utf-8"))
     prelude = (TESTS / "system" / "planted.py").read_text("utf-8")
-    known = {"vm_handle": "vm"}
+    known = {"vm_handle": "vm_handle"}
     for package, names in re.findall(rf"from {re.escape(BACKEND)}(\w+) import ([\w, ]+)", prelude):
         for name in names.split(", "):
             module, _as, alias = name.partition(" as ")

@@ -19,7 +19,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     RevertJournal,
     RevertPhase,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import Record, Records
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record, Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VmId
 

@@ -11,7 +11,7 @@ from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains
 
 pytest.importorskip("lxml")
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
     agent_connected,
     disks,

@@ -14,7 +14,7 @@ from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains
 
 pytest.importorskip("lxml")
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.library import parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.coverage import cover, why_left_out
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.existing import existing_snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.existing_snapshot import existing_snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import decide_freeze
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import resolve_memory
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -42,7 +42,7 @@ def test_a_snapshot_is_disk_only_unless_memory_is_asked_for() -> None:
 def test_memory_is_saved_where_there_is_any(
     wish: dict[str, Any], state: str, blockers: tuple[str, ...], *, memory: bool, note: str
 ) -> None:
-    resolved, notes = resolve_memory(vm(state=state, memory_blockers=blockers), SnapshotRequest("s", **wish))
+    resolved, notes = resolve_memory(vm(power=state, memory_blockers=blockers), SnapshotRequest("s", **wish))
     assert resolved.include_memory is memory
     assert notes == ((note,) if note else ())
 
@@ -122,7 +122,7 @@ def test_a_snapshot_that_holds_something_else_is_refused(
 def test_a_guest_is_frozen_only_where_it_helps(
     quiesce: str, state: str, wish: dict[str, Any], note: str, *, agent: bool, freeze: bool
 ) -> None:
-    decided, notes = decide_freeze(vm(state=state, guest_agent=agent), SnapshotRequest("s", quiesce=quiesce, **wish))
+    decided, notes = decide_freeze(vm(power=state, guest_agent=agent), SnapshotRequest("s", quiesce=quiesce, **wish))
     assert decided is freeze
     assert [note in one for one in notes] == ([True] if note else [])
 
@@ -130,5 +130,5 @@ def test_a_guest_is_frozen_only_where_it_helps(
 @pytest.mark.parametrize(("state", "agent", "says"), [("running", False, "no guest agent"), ("paused", True, "paused")])
 def test_a_required_freeze_that_cannot_be_is_refused(state: str, agent: bool, says: str) -> None:
     with pytest.raises(KvmError, match=says) as caught:
-        decide_freeze(vm(state=state, guest_agent=agent), SnapshotRequest("s", quiesce="required"))
+        decide_freeze(vm(power=state, guest_agent=agent), SnapshotRequest("s", quiesce="required"))
     assert caught.value.error_code == "agent_unavailable"

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("lxml")
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import mounts, sessions
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import mounts, user_sessions
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mount, Mounts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import FileSystem
 
 TABLE = [
     Mount("/", "ext4", "8:1"),
@@ -49,6 +52,18 @@ def test_what_lies_on_a_dead_server_is_not_touched(table: Mounts, path: str, ans
     assert table.answers(path) is answers
 
 
+def test_where_people_put_what_they_base_on_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its folder's folders, above and beside; not on other file systems, and not in the root of all."""
+    web, other = tmp_path / "vms" / "web", tmp_path / "vms" / "other"
+    for folder in (web / "old", web / "old" / "older", other, tmp_path / "vms" / "mounted", tmp_path / "far"):
+        folder.mkdir(parents=True)
+    (web / "vda.qcow2").touch()
+    mounted = Mount(str(tmp_path / "vms" / "mounted"), "xfs", "8:9")
+    monkeypatch.setattr(mounts, "_read", lambda: iter([Mount("/", "ext4", "8:1"), mounted]))
+    assert Mounts().nearby([str(web)]) == {str(one) for one in (web, web / "old", web.parent, other)}
+    assert "/" not in Mounts().nearby(["/vms"])
+
+
 def test_where_a_device_is_mounted(table: Mounts) -> None:
     assert table.mounted("8:2") == "/srv/images/local"
     assert table.mounted("9:9") is None
@@ -61,6 +76,33 @@ def test_a_server_that_does_not_answer_costs_seconds_and_no_more(monkeypatch: py
     monkeypatch.setattr(mounts, "_ANSWER_SECONDS", 0.05)
     monkeypatch.setattr(mounts.os, "statvfs", gone)
     assert not mounts._answers("/mnt/dead")
+
+
+def test_images_are_found_on_their_file_systems_with_the_room_there(
+    monkeypatch: pytest.MonkeyPatch, table: Mounts
+) -> None:
+    """A server that does not answer is told with null: it costs seconds, and hides nobody else."""
+    never = threading.Event()
+    room = SimpleNamespace(f_blocks=100, f_bavail=7, f_frsize=4096)
+    monkeypatch.setattr(mounts, "_ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(mounts.os, "statvfs", lambda point: never.wait() if point == "/mnt/dead" else room)
+    files = ["/srv/images/b.qcow2", "/srv/images/a.qcow2", "/mnt/dead/c.qcow2", "/dev/vg/lv"]
+    assert mounts.filesystems(files, table) == (
+        FileSystem("/mnt/dead", None, None, ("/mnt/dead/c.qcow2",)),
+        FileSystem("/srv/images", 409600, 28672, ("/srv/images/a.qcow2", "/srv/images/b.qcow2")),
+    )
+
+
+def test_an_image_behind_a_symbolic_link_is_where_it_really_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.mkdir()
+    link.symlink_to(real)
+    monkeypatch.setattr(mounts, "_read", lambda: iter([Mount(str(real), "xfs", "8:3")]))
+    (found,) = mounts.filesystems([f"{link}/a.qcow2"], Mounts())
+    assert (found.path, found.files) == (str(real), (f"{link}/a.qcow2",))
+    assert found.total
 
 
 def test_what_hangs_is_left_after_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,10 +120,10 @@ def test_what_was_asked_in_time_answers_or_raises_as_if_asked_directly() -> None
         mounts.in_time(broken)
 
 
-def saved_texts(monkeypatch: pytest.MonkeyPatch, home: Path) -> list[sessions.SavedText]:
-    monkeypatch.setattr(sessions, "_homes", lambda: {str(home)})
-    monkeypatch.setattr(sessions, "_RUNNING", "/nowhere/*")
-    return list(sessions.saved_texts(system=True))
+def saved_texts(monkeypatch: pytest.MonkeyPatch, home: Path) -> list[user_sessions.SavedText]:
+    monkeypatch.setattr(user_sessions, "_homes", lambda: {str(home)})
+    monkeypatch.setattr(user_sessions, "_RUNNING", "/nowhere/*")
+    return list(user_sessions.saved_texts(system=True))
 
 
 def test_what_a_users_daemon_has_saved_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -110,5 +152,27 @@ def test_a_home_that_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPatch, 
         onerror(PermissionError())
         return []
 
-    monkeypatch.setattr(sessions.os, "walk", denied)
+    monkeypatch.setattr(user_sessions.os, "walk", denied)
     assert [(one.home, one.text) for one in saved_texts(monkeypatch, tmp_path)] == [(str(tmp_path), None)]
+
+
+def test_the_mounts_of_this_moment_are_read_again_after_a_change_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def read() -> Iterator[Mount]:
+        asked.append(1)
+        return iter(TABLE)
+
+    monkeypatch.setattr(mounts, "_read", read)
+    current = mounts._Current()
+    assert current() is current()
+    assert len(asked) == 1
+    monkeypatch.setattr(current, "_changes", SimpleNamespace(poll=lambda _wait: [(3, 10)]))
+    current()
+    assert len(asked) == 2
+
+
+def test_where_the_kernel_tells_of_no_change_the_mounts_are_read_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "_TABLE", "/nowhere")
+    current = mounts._Current()
+    assert current() is not current()

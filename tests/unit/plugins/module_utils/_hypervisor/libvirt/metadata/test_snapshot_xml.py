@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.past import Past
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import Past
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
@@ -20,19 +20,19 @@ from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values 
 
 etree = pytest.importorskip("lxml.etree")
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved import saved  # noqa: E402
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import saved  # noqa: E402
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_xml import (  # noqa: E402
     from_saved,
     to_xml,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.record import (  # noqa: E402
-    SnapshotNote,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (  # noqa: E402
+    SnapshotRecord,
     snapshot_key,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import in_tree_order  # noqa: E402
 
 
-def from_xml(xml: str, notes: dict[str, SnapshotNote]) -> Snapshot:
+def from_xml(xml: str, notes: dict[str, SnapshotRecord]) -> Snapshot:
     return from_saved(saved(etree.fromstring(xml)), notes, Past())
 
 
@@ -61,7 +61,7 @@ def test_what_is_written_is_read_back_the_same(tmp_path: Path) -> None:
     state.touch()
     devices = disk("vda", source=f"<source file='{state}'/>") + disk("vdb") + disk("sda", "<readonly/>", device="cdrom")
     xml = as_libvirt_keeps_it(to_xml(plan, ["vda", "vdb", "sda"]), devices, parent="before & <it>")
-    note = SnapshotNote(True, True, True, {"a": "b"})
+    note = SnapshotRecord(True, True, True, {"a": "b"})
     taken = from_xml(xml, {snapshot_key(plan.snapshot.name, "2023-11-14T22:13:20+00:00"): note})
     assert (taken.owned, taken.protected, taken.labels) == (True, True, {"a": "b"})
     assert (taken.name, taken.description) == (plan.snapshot.name, plan.snapshot.description)
@@ -76,6 +76,25 @@ def test_what_is_written_is_read_back_the_same(tmp_path: Path) -> None:
         "sda": "a cdrom",
     }
     assert taken.missing_files == ()
+
+
+@pytest.mark.parametrize(
+    ("note", "description"),
+    [
+        ({}, "by libvirt"),
+        ({"description": "later", "instead_of": "by libvirt"}, "later"),
+        ({"description": "", "instead_of": "by libvirt"}, ""),
+        # Somebody has changed it with virsh since: that is what it is now.
+        ({"description": "later", "instead_of": "before that"}, "by libvirt"),
+    ],
+)
+def test_a_description_that_was_given_later_holds_until_libvirt_has_another(
+    note: dict[str, Any], description: str
+) -> None:
+    xml = "<domainsnapshot><name>s</name><description>by libvirt</description><creationTime>0</creationTime></domainsnapshot>"
+    key = snapshot_key("s", "1970-01-01T00:00:00+00:00")
+    found = from_xml(xml, {key: SnapshotRecord(expires="2026-12-24T00:00:00+00:00", **note)})
+    assert (found.description, found.expires) == (description, "2026-12-24T00:00:00+00:00")
 
 
 def test_every_disk_is_named(tmp_path: Path) -> None:

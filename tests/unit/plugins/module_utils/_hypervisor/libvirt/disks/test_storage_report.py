@@ -1,0 +1,58 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with a VM's storage, as far as libvirt's own words tell it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("lxml")
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import parse
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks import storage_report
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains import disk, domain
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import vm
+
+IO_ERROR, BY_USER, NO_SPACE = 5, 1, 2
+
+
+@pytest.fixture(autouse=True)
+def constants(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = {
+        "VIR_DOMAIN_PAUSED_IOERROR": IO_ERROR,
+        "VIR_DOMAIN_DISK_ERROR_NO_SPACE": NO_SPACE,
+        "VIR_DOMAIN_XML_INACTIVE": 2,
+    }
+    monkeypatch.setattr(storage_report, "libvirt", SimpleNamespace(**words))
+
+
+def native(reason: int, **errors: int) -> Any:
+    return SimpleNamespace(state=lambda: (3, reason), diskErrors=lambda: errors)
+
+
+def test_only_a_pause_by_its_disks_is_trouble() -> None:
+    assert not storage_report.paused_by_disks(vm(power="paused"), native(BY_USER))
+    assert not storage_report.paused_by_disks(vm(power="running"), native(IO_ERROR))
+    assert storage_report.paused_by_disks(vm(power="paused"), native(IO_ERROR))
+
+
+def test_each_disk_is_named_with_its_error() -> None:
+    (told,) = storage_report._stopped_by_its_disks(vm(power="paused"), native(IO_ERROR, vdb=1, vda=NO_SPACE))
+    assert "vda (no room left), vdb (error)" in told
+    assert told.endswith("virsh resume web01")
+    (told,) = storage_report._stopped_by_its_disks(vm(power="paused"), native(IO_ERROR))
+    assert "libvirt does not say which" in told
+
+
+def test_a_disk_that_the_next_start_finds_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = parse(domain(disk("vda") + disk("vdb")))
+    other = parse(domain(disk("vda", source="<source file='/vm/old'/>") + disk("vdb")))
+    monkeypatch.setattr(storage_report, "read_domain", lambda _native, flags=0: other if flags else running)
+    (told,) = storage_report._other_definition(running, None)
+    assert told == "disk vda: it runs on /vm/vda.qcow2, but its definition has /vm/old for the next start"
+    monkeypatch.setattr(storage_report, "read_domain", lambda _native, flags=0: running)
+    assert storage_report._other_definition(running, None) == []

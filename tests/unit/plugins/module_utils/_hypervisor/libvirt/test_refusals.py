@@ -1,0 +1,33 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What libvirt's backend alone refuses names the file and who needs it."""
+
+from __future__ import annotations
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt import refusals
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User
+
+
+def test_an_older_definition_names_both_images_and_a_way_back_to_each() -> None:
+    error = refusals.definition_changed("web01", "vda", "/vm/old", "it's", "/vm/new")
+    assert error.error_code == "definition_changed"
+    assert error.details == {"disk": "vda", "image": "/vm/old", "snapshot": "it's", "overlay": "/vm/new"}
+    assert "virsh edit web01" in error.remedy
+    assert """virsh snapshot-delete web01 'it'"'"'s' --metadata""" in error.remedy
+
+
+def test_an_overlay_that_is_not_the_last_one_has_the_same_details() -> None:
+    error = refusals.definition_older("web01", "vda", "/vm/a", "/vm/b")
+    assert error.details == {"disk": "vda", "image": "/vm/a", "snapshot": None, "overlay": "/vm/b"}
+
+
+def test_who_writes_to_a_frozen_image_is_named() -> None:
+    error = refusals.frozen_image_written("web01", "/vm/a", "s", User("VM other", "u", True, True))
+    assert "VM other is defined to write to it" in error.message
+    assert error.details["user"] == "VM other"
+
+
+def test_a_file_that_is_needed_tells_everybody_who_needs_it() -> None:
+    assert "is needed by VM a and VM b." in refusals.needed("web01", "/vm/a", ["VM a", "VM b"]).message
+    assert refusals.in_use("web01", "/vm/a", "by a backup", "Wait.").details == {"file": "/vm/a"}

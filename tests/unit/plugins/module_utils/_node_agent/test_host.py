@@ -1,0 +1,46 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was there before a change that is under way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent import host as host_file
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.host import Host, Unfinished, does_not_run
+
+
+def host(base: Path, run: Any = None) -> Host:
+    releases: Any = SimpleNamespace(base=base)
+    missing: Any = None
+    return Host(releases, missing, missing, run, {"libvirt_uri": "qemu:///system", "health_timeout": 1, "stay_up": 1})
+
+
+def test_a_change_under_way_is_read_as_it_was_written(tmp_path: Path) -> None:
+    assert host(tmp_path).unfinished() is None
+    noted = Unfinished("new", "old", None, changes_service_file=True)
+    host(tmp_path).unfinished_file.write_text(json.dumps(asdict(noted)))
+    assert host(tmp_path).unfinished() == noted
+
+
+def test_one_change_at_a_time_holds_the_lock(tmp_path: Path) -> None:
+    with host(tmp_path / "base").alone():
+        assert (tmp_path / "base/lock").exists()
+
+
+def test_vms_are_those_that_virsh_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_file.shutil, "which", lambda _name: "/usr/bin/virsh")
+    assert host(tmp_path, lambda _words: (0, "web01\nweb02\n\n")).vms() == {"web01", "web02"}
+    assert host(tmp_path, lambda _words: (1, "error: no connection")).vms() == set()
+
+
+def test_a_release_that_cannot_run_says_why_and_that_nothing_was_changed() -> None:
+    error = does_not_run("it is made for aarch64")
+    assert (error.error_code, "it is made for aarch64. Nothing was changed" in error.message) == ("does_not_run", True)

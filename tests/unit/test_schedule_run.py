@@ -1,0 +1,149 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program that runs a job of the role schedule: never twice at once, a failure shows, and it says when it last worked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(__file__).resolve().parents[2] / "roles/schedule/files/schedule_run.py"
+# In place of ansible-playbook: notes how it was called, and ends as a file of the playbook's name says.
+FAKE = """#!/bin/sh
+cd "$(dirname "$0")"
+printf '%s\\n' "$COLOUR" "$@" > "called.$1"
+while [ -e wait ]; do touch waiting; sleep 0.05; done
+[ ! -e "status.$1" ] || exit "$(cat "status.$1")"
+"""
+SNAPSHOT, PRUNE = "limiquantix.kvm.snapshot", "limiquantix.kvm.prune"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The directories as the role makes them, with a job of two steps."""
+    jobs, state = tmp_path / "etc/limiquantix-kvm-schedule", tmp_path / "var/lib/limiquantix-kvm-schedule"
+    for folder in (jobs, state):
+        folder.mkdir(parents=True)
+    fake = tmp_path / "ansible-playbook"
+    fake.write_text(FAKE)
+    fake.chmod(0o755)
+    job = {
+        "ansible_playbook": str(fake),
+        "environment": {"COLOUR": "green"},
+        "inventory": ["/a.yml", "/b.yml"],
+        "limit": "site1",
+        "steps": [
+            {"playbook": "snapshot", "name": "nightly-%Y%m%d", "vars": {"snapshot_vms": "web*"}},
+            {"playbook": "prune", "vars": {"snapshot_keep_last": 7}},
+        ],
+    }
+    (jobs / "nightly.json").write_text(json.dumps(job))
+    return tmp_path
+
+
+def words(root: Path, *arguments: str) -> list[str]:
+    return [sys.executable, str(PROGRAM), "--root", str(root), *arguments]
+
+
+def run(root: Path, *arguments: str) -> tuple[int, str]:
+    done = subprocess.run(words(root, *arguments), check=False, capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stdout + done.stderr
+
+
+def status(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((root / "var/lib/limiquantix-kvm-schedule/nightly.json").read_text())
+    return found
+
+
+def until_there(file: Path) -> None:
+    end = time.monotonic() + 20
+    while not file.exists():
+        assert time.monotonic() < end, f"{file} does not appear"
+        time.sleep(0.02)
+
+
+def test_a_job_runs_its_playbooks_with_their_variables(root: Path) -> None:
+    assert run(root, "nightly")[0] == 0
+    colour, playbook, *options = (root / f"called.{SNAPSHOT}").read_text().splitlines()
+    assert (colour, playbook) == ("green", SNAPSHOT)
+    assert options[:-1] == ["--inventory", "/a.yml", "--inventory", "/b.yml", "--limit", "site1", "--extra-vars"]
+    variables = json.loads(options[-1])
+    assert re.fullmatch(r"nightly-\d{8}", variables.pop("snapshot_name"))
+    assert variables == {"snapshot_vms": "web*"}
+    assert json.loads((root / f"called.{PRUNE}").read_text().splitlines()[-1]) == {"snapshot_keep_last": 7}
+
+
+def test_it_says_when_it_last_worked(root: Path) -> None:
+    assert run(root, "--status") == (0, "nightly: not run yet\n")
+    run(root, "nightly")
+    worked = status(root)["last_success"]
+    assert run(root, "--status") == (0, f"nightly: last worked at {worked}\n")
+    (root / f"status.{SNAPSHOT}").write_text("2")
+    assert run(root, "nightly")[0] == 2
+    assert (status(root)["last_success"], status(root)["result"]) == (worked, "failed")
+    code, said = run(root, "--status", "nightly")
+    assert (code, said.startswith(f"nightly: last worked at {worked}. The run of ")) == (1, True)
+    assert said.endswith("failed: snapshot\n")
+
+
+def test_a_step_that_fails_does_not_keep_the_next_from_running(root: Path) -> None:
+    (root / f"status.{SNAPSHOT}").write_text("4")
+    code, said = run(root, "nightly")
+    assert (code, status(root)["failed"]) == (4, ["snapshot"])
+    assert (root / f"called.{PRUNE}").exists()
+    assert "has never worked" in said
+
+
+def test_a_second_start_while_one_runs_starts_nothing(root: Path) -> None:
+    (root / "wait").touch()
+    with subprocess.Popen(words(root, "nightly"), stdout=subprocess.PIPE, text=True) as first:
+        until_there(root / "waiting")
+        (root / f"called.{SNAPSHOT}").unlink()
+        code, said = run(root, "nightly")
+        assert (code, "is running already" in said) == (75, True)
+        assert not (root / f"called.{SNAPSHOT}").exists()
+        assert ", running since " in run(root, "--status")[1]
+        (root / "wait").unlink()
+        assert first.wait(20) == 0
+    assert status(root)["result"] == "ok"
+    assert run(root, "nightly")[0] == 0
+
+
+def test_a_run_whose_program_was_killed_goes_on_alone_and_is_told_as_interrupted(root: Path) -> None:
+    """The playbook has the lock too: while it works, no second one starts."""
+    (root / "wait").touch()
+    with subprocess.Popen(words(root, "nightly"), stdout=subprocess.DEVNULL) as first:
+        until_there(root / "waiting")
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait(20)
+    assert run(root, "nightly")[0] == 75
+    (root / "wait").unlink()
+    end = time.monotonic() + 20
+    while ", running since" in run(root, "--status")[1]:
+        assert time.monotonic() < end
+    code, said = run(root, "--status")
+    assert (code, "was interrupted" in said) == (1, True)
+    assert run(root, "nightly")[0] == 0
+
+
+def test_a_program_that_is_not_there_fails_with_what_to_do(root: Path) -> None:
+    (root / "ansible-playbook").unlink()
+    code, said = run(root, "nightly")
+    assert (code, "Correct schedule_ansible_playbook" in said) == (127, True)
+    assert status(root)["result"] == "failed"
+
+
+def test_a_job_that_is_not_there_is_named_with_those_that_are(root: Path) -> None:
+    code, said = run(root, "weekly")
+    assert (code, said) == (1, "There is no job weekly. There are: nightly.\n")
+    assert run(root)[0] == 2
