@@ -54,6 +54,26 @@ bench: env ## measure it on the lab
 agent: env ## of the tests on the lab those that roll the agent out, in every good and bad way
 	@source .cache/env.sh && dev/gates/on_lab agent
 
+.PHONY: newest
+newest: env ## all tests on the newest libvirt, of which `make system` runs the contract and the soak there
+	@source .cache/env.sh && dev/gates/on_lab newest
+
+.PHONY: metal
+metal: env ## tests on a hypervisor that is a machine of its own: AppArmor, power cuts
+	@source .cache/env.sh && dev/gates/on_lab metal
+
+.PHONY: group
+group: env ## groups of VMs on the lab that is up, killed at each step and lost in the middle
+	@source .cache/env.sh && LIMIQUANTIX_KVM_GROUP=all pytest -o cache_dir=.cache/pytest-group tests/system/test_group.py tests/system/test_group_playbooks.py
+
+.PHONY: uefi
+uefi: env ## UEFI variables in snapshots, on the lab that is up, killed at each step
+	@source .cache/env.sh && LIMIQUANTIX_KVM_UEFI=all pytest -o cache_dir=.cache/pytest-uefi tests/system/test_nvram.py tests/system/test_nvram_killed.py
+
+.PHONY: walk
+walk: env ## as a stranger does it, on the lab that is up: bare Debians, the artifact, README; and an upgrade with 50 snapshots
+	@source .cache/env.sh && LIMIQUANTIX_KVM_UPGRADE=all pytest -o cache_dir=.cache/pytest-walk tests/walk tests/system/test_upgrade.py
+
 N ?= 500
 SEED ?= random
 soak: env ## random work compared with a model: N=2000 steps on each hypervisor, SEED=… to repeat one
@@ -66,12 +86,17 @@ table: env ## see on the lab what works on which libvirt
 dist: ## the artifact for Galaxy, in .cache/dist
 	@dev/gates/dist
 
+.PHONY: release
+VERSION ?=
+release: venv-lint ## changelog, version, artifact, commit and tag: VERSION=1.0.0; publishes nothing
+	@$(LINT) python dev/release $(VERSION)
+
 .PHONY: clean
 clean: ## forget everything that was built in this checkout
 	rm -rf .cache
 
 ##@ Gates, all of them in make test
-.PHONY: ruff yamllint ansible-lint lint types docs changelog importer
+.PHONY: ruff yamllint ansible-lint lint types docs site changelog importer
 ruff: venv-lint ## Python style, and formatting
 	@$(LINT) ruff check .
 	@$(LINT) ruff format --check --diff .
@@ -85,11 +110,14 @@ ansible-lint: venv-lint $(HERE) ## profile production
 lint: ruff yamllint ansible-lint ## the three above
 
 types: venv-lint $(HERE) ## mypy, strict
-	@$(LINT) mypy $(HERE)/plugins $(wildcard dev/lab dev/bench dev/table tests/soak/on_host.py tests/soak/others.py dev/gates/*.py)
+	@$(LINT) mypy $(HERE)/plugins $(wildcard dev/lab dev/bench dev/table dev/release tests/soak/on_host.py tests/soak/others.py dev/gates/*.py dev/site/chains.py roles/schedule/files/*.py)
 
 docs: venv-lint $(HERE) ## antsibull-docs: plugin and role documentation
 	@$(LINT) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self \
 	  --disallow-unknown-collection-refs $(HERE)
+
+site: $(HERE) ## the docs site, in .cache/site/html: no warning, no broken link
+	@dev/gates/site
 
 changelog: venv-lint ## antsibull-changelog: fragments and changelog
 	@$(LINT) antsibull-changelog lint

@@ -28,16 +28,17 @@ from .crowd import METHOD as CROWD_METHOD
 from .life import life_rounds
 from .playbook import Playbooks
 from .remote import FLEET_SIZE, ROOT, Remote, uploaded, with_fleet
-from .report import AGENT_BLOCK, LIFE_BLOCK, Block, markdown, terminal, write_readme
+from .report import AGENT_BLOCK, LIFE_BLOCK, Block, rst, terminal, write_guide
 from .rounds import Samples, fleet_rounds, freeze_rounds
 
+NUMBERS = ROOT / "docs" / "docsite" / "rst" / "guide_numbers.rst"
 LAB = ROOT / "dev" / "lab" / "lab"
 ROUNDS, FREEZES = 5, 9
 QUICK_ROUNDS, QUICK_FREEZES = 2, 2
 
 
 def method(freezes: int, pipelining: bool) -> str:
-    """Return how it was measured, as the README tells it."""
+    """Return how it was measured, as the guide tells it."""
     return (
         "A task is the whole `ansible-playbook` command, without facts, over an open SSH connection, "
         f"pipelining {switched(pipelining)} for all. Own work and bare script run on the host; opening connections "
@@ -115,7 +116,7 @@ def options() -> argparse.Namespace:
         help="the hosts that the agent's role is measured on, if not the three of the fleet",
     )
     parser.add_argument("--pipelining", action="store_true", help="switch Ansible's pipelining on, for every task")
-    parser.add_argument("--readme", action="store_true", help="write the numbers into README.md")
+    parser.add_argument("--guide", action="store_true", help="write the numbers into guide_numbers.rst")
     return parser.parse_args()
 
 
@@ -149,8 +150,8 @@ def fleet(chosen: argparse.Namespace, remote: Remote) -> None:
     where = setting(remote.host, rounds)
     print(terminal(samples.values, where))
     print(f"\n{method(freezes, chosen.pipelining).replace('`', '')}")
-    if chosen.readme:
-        write_readme(ROOT / "README.md", markdown(samples.values, where, method(freezes, chosen.pipelining)))
+    if chosen.guide:
+        write_guide(NUMBERS, rst(samples.values, where, method(freezes, chosen.pipelining)))
 
 
 def life(chosen: argparse.Namespace, remote: Remote) -> None:
@@ -187,8 +188,8 @@ def agent(chosen: argparse.Namespace, remote: Remote) -> None:
 
 
 def tell(chosen: argparse.Namespace, block: Block, samples: Samples, where: str, how: str) -> None:
-    """Print a part's numbers, and put them into the README where that is wanted."""
+    """Print a part's numbers, and put them into the guide where that is wanted."""
     print(block.terminal(samples.values, where))
     print(f"\n{how.replace('`', '')}")
-    if chosen.readme:
-        write_readme(ROOT / "README.md", block.markdown(samples.values, where, how), block.marker)
+    if chosen.guide:
+        write_guide(NUMBERS, block.rst(samples.values, where, how), block.marker)

@@ -14,23 +14,31 @@ from .rounds import Samples
 
 @dataclass(frozen=True)
 class Size:
-    """How many VMs get a snapshot each; of the others how many VMs and images there are; MiB in the overlay that goes."""
+    """How many VMs get a snapshot each, few and many; of the others how many VMs and images; MiB in the overlay that goes."""
 
+    few: int
     off: int
     others: int
     images: int
     mib: int
 
     def __str__(self) -> str:
-        return f"{self.off} VMs that are off, {self.mib} MiB beside {self.others} VMs and {self.images} images"
+        return f"{self.few} and {self.off} VMs that are off, {self.mib} MiB beside {self.others} VMs and {self.images} images"
 
 
-FULL = Size(off=300, others=500, images=2000, mib=1024)
-QUICK = Size(off=20, others=20, images=80, mib=64)
+FULL = Size(few=20, off=300, others=500, images=2000, mib=1024)
+QUICK = Size(few=5, off=20, others=20, images=80, mib=64)
 
+_WORKS = {"few ": ("take", "info", "remove"), "": ("take", "remove")}
 _EMPTY, _BESIDE = "on the host without them", "beside other VMs"
 CROWD = {
-    "take module": "a snapshot of each VM: `vm_snapshot`",
+    "few take module": "a snapshot of each of a few VMs: `vm_snapshot`",
+    "few take bare": "the same: bare libvirt-python, four threads",
+    "few info module": "read them: `vm_snapshot_info`",
+    "few info bare": "the same: what libvirt alone tells, four threads",
+    "few remove module": "remove it from each, nothing written: `vm_snapshot`",
+    "few remove bare": "the same: bare libvirt-python and `qemu-img commit`, four threads",
+    "take module": "a snapshot of each of many VMs: `vm_snapshot`",
     "take bare": "the same: bare libvirt-python, four threads",
     "remove module": "remove it from each, nothing written: `vm_snapshot`",
     "remove bare": "the same: bare libvirt-python and `qemu-img commit`, four threads",
@@ -42,6 +50,9 @@ CROWD = {
     "off empty alone": f"the same {_EMPTY}",
 }
 CROWD_RATIOS = (
+    Ratio("a few VMs: a snapshot of each ÷ bare libvirt-python", "few take module", "few take bare", 1.3),
+    Ratio("a few VMs: read them ÷ what libvirt alone tells", "few info module", "few info bare"),
+    Ratio("a few VMs: remove it from each ÷ bare", "few remove module", "few remove bare", 1.3),
     Ratio("a snapshot of each VM ÷ bare libvirt-python", "take module", "take bare", 2.0),
     Ratio("remove it from each ÷ bare libvirt-python and `qemu-img`", "remove module", "remove bare", 2.0),
     Ratio("remove, running, beside others ÷ without them", "running written beside", "running written alone", 1.1),
@@ -64,7 +75,8 @@ def crowd_rounds(remote: Remote, rounds: int, size: Size, samples: Samples) -> N
     """Both parts; the host is without all of this before and after."""
     try:
         _clear(remote)
-        _each(remote, rounds, size, samples)
+        _each(remote, rounds, size.few, "few ", samples)
+        _each(remote, rounds, size.off, "", samples)
         _beside(remote, rounds, size, samples)
     finally:
         _clear(remote)
@@ -77,14 +89,14 @@ def _clear(remote: Remote) -> None:
         remote.ask("crowd", "clear")
 
 
-def _each(remote: Remote, rounds: int, size: Size, samples: Samples) -> None:
-    """Snapshots of many VMs, all taken and all removed; which way comes first changes from round to round."""
-    remote.ask("crowd", "off", str(size.off))
+def _each(remote: Remote, rounds: int, count: int, what: str, samples: Samples) -> None:
+    """Snapshots of so many VMs, all taken and all removed; which way comes first changes from round to round."""
+    remote.ask("crowd", "off", str(count))
     for number in range(rounds):
-        print(f"{size.off} VMs that are off {number + 1} of {rounds}, seconds", flush=True)
+        print(f"{count} VMs that are off {number + 1} of {rounds}, seconds", flush=True)
         for how in ("module", "bare")[:: -1 if number % 2 else 1]:
-            for work in ("take", "remove"):
-                samples.add(f"{work} {how}", float(remote.ask("crowd", work, how)["seconds"]))
+            for work in _WORKS[what]:
+                samples.add(f"{what}{work} {how}", float(remote.ask("crowd", work, how)["seconds"]))
 
 
 def _beside(remote: Remote, rounds: int, size: Size, samples: Samples) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The numbers for people: a table for the terminal and one for the README."""
+"""The numbers for people: a table for the terminal and one for the guide."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Difference(Ratio):
 RATIOS = (
     Ratio("`vm_snapshot` ÷ `loop:` of `command: virsh …`", "task vm_snapshot", "task loop", 0.35),
     Ratio("`vm_snapshot` ÷ one `shell` task", "task vm_snapshot", "task shell", 1.0, below=True),
-    Ratio("`vm_snapshot`'s own work ÷ bare libvirt-python", "inside vm_snapshot", "inside bare", 1.4),
+    Ratio("`vm_snapshot`'s own work ÷ bare libvirt-python", "inside vm_snapshot", "inside bare", 1.3),
     Ratio("`vm_snapshot_info` task, 10 ÷ 1 snapshots each", "task info 10", "task info 1"),
     Ratio("`vm_snapshot_info`'s own work, 10 ÷ 1", "inside info 10", "inside info 1"),
 )
@@ -155,22 +155,31 @@ def terminal(values: Values, setting: str) -> str:
     return "\n".join(lines)
 
 
-def markdown(values: Values, setting: str, method: str) -> str:
-    """Return the same for the README."""
-    lines = [setting, "", "| ratio | measured | goal |", "|---|---|---|"]
-    lines += [f"| {one.what} | {one.value(values):.2f} | {one.verdict(values)} |" for one in RATIOS]
-    lines += ["", "| twenty VMs | median | range |", "|---|---|---|"]
-    for name, what in SECONDS.items():
-        lines.append(f"| {what} | {median(values[name]):.2f} s | {_range(values[name])} |")
-    lines += ["", "| longest gap between two writes, seen in one guest | median | worst |", "|---|---|---|"]
-    for name, what in GAPS.items():
-        lines.append(f"| {what} | {median(values[name]):.0f} ms | {max(values[name]):.0f} ms |")
-    return "\n".join([*lines, "", method])
+def rst(values: Values, setting: str, method: str) -> str:
+    """Return the same for the guide."""
+    ratios = [(one.what, f"{one.value(values):.2f}", one.verdict(values)) for one in RATIOS]
+    seconds = [(what, f"{median(values[name]):.2f} s", _range(values[name])) for name, what in SECONDS.items()]
+    gaps = [(what, f"{median(values[name]):.0f} ms", f"{max(values[name]):.0f} ms") for name, what in GAPS.items()]
+    tables = (
+        rst_table(("ratio", "measured", "goal"), ratios),
+        rst_table(("twenty VMs", "median", "range"), seconds),
+        rst_table(("longest gap between two writes, seen in one guest", "median", "worst"), gaps),
+    )
+    return "\n\n".join((setting, *tables, method))
+
+
+def rst_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as the guides have it."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in (head, *rows):
+        marks = ("   * -", *["     -"] * len(row))
+        lines += [f"{mark} {cell}".rstrip() for mark, cell in zip(marks, row)]
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A part of the README: what is called how, in order, and the ratios."""
+    """A part of the guide: what is called how, in order, and the ratios."""
 
     marker: str
     what: str
@@ -187,14 +196,15 @@ class Block:
             lines.append(f"{_plain(_named(one, values)):<78}{one.value(values):>8.2f}{one.verdict(values):>16}")
         return "\n".join(lines)
 
-    def markdown(self, values: Values, setting: str, method: str) -> str:
-        """Return the same for the README."""
-        lines = [setting, "", "| ratio | measured | goal |", "|---|---|---|"]
-        lines += [f"| {_named(one, values)} | {one.value(values):.2f} | {one.verdict(values)} |" for one in self.ratios]
-        lines += ["", f"| {self.what} | median | range |", "|---|---|---|"]
-        for name, what in self.names.items():
-            lines.append(f"| {what} | {median(values[name]):.2f} s | {_range(values[name])} |")
-        return "\n".join([*lines, "", method])
+    def rst(self, values: Values, setting: str, method: str) -> str:
+        """Return the same for the guide."""
+        ratios = [(_named(one, values), f"{one.value(values):.2f}", one.verdict(values)) for one in self.ratios]
+        seconds = [(what, f"{median(values[name]):.2f} s", _range(values[name])) for name, what in self.names.items()]
+        tables = (
+            rst_table(("ratio", "measured", "goal"), ratios),
+            rst_table((self.what, "median", "range"), seconds),
+        )
+        return "\n\n".join((setting, *tables, method))
 
 
 LIFE_BLOCK = Block("bench-life", "one VM", LIFE, LIFE_RATIOS)
@@ -205,13 +215,14 @@ def _named(ratio: Ratio, values: Values) -> str:
     return ratio.what.format(ratio.constant(values))
 
 
-def write_readme(readme: Path, text: str, block: str = "bench") -> None:
-    """Put the text between the README's markers of a block."""
-    before = readme.read_text("utf-8")
-    marked = re.compile(rf"(?<=<!-- {block}:start -->\n).*?(?=<!-- {block}:end -->)", re.DOTALL)
+def write_guide(guide: Path, text: str, block: str = "bench") -> None:
+    """Put the text between the guide's markers of a block; what is between single backquotes is code."""
+    code = re.sub("`([^`]+)`", r"``\1``", text)
+    before = guide.read_text("utf-8")
+    marked = re.compile(rf"(?<=^\.\. {block}:start\n).*?(?=^\.\. {block}:end$)", re.DOTALL | re.MULTILINE)
     if not marked.search(before):
-        raise SystemExit(f"{readme} has no lines <!-- {block}:start --> and <!-- {block}:end -->")
-    readme.write_text(marked.sub(lambda _block: f"\n{text}\n\n", before), "utf-8")
+        raise SystemExit(f"{guide} has no lines .. {block}:start and .. {block}:end")
+    guide.write_text(marked.sub(lambda _block: f"\n{code}\n\n", before), "utf-8")
 
 
 def _plain(text: str) -> str:

@@ -24,6 +24,7 @@ DEMO = Path(__file__).resolve().parent
 DEV = DEMO.parent
 FLEET = DEV.parent / "tests" / "fixtures" / "mock" / "fleet.json"
 LAB = DEV / "lab" / "lab"
+PAGE = DEV.parent / ".cache" / "fleet.html"
 sys.path.insert(0, str(DEV))
 
 from demo import guests  # noqa: E402
@@ -54,6 +55,13 @@ class Stage:
         """Run a fleet playbook, seen by whoever watches, and return each host's result."""
         results = self.folder / "results"
         results.unlink(missing_ok=True)
+        self.run(playbook, variables, results)
+        if not results.exists():
+            raise DemoError("the playbook reached no host")
+        return sorted(map(json.loads, results.read_text("utf-8").splitlines()), key=lambda result: str(result["host"]))
+
+    def run(self, playbook: str, variables: Mapping[str, str], results: Path) -> int:
+        """Run a playbook, seen by whoever watches, and return how it ended; each host's result goes to ``results``."""
         words = ["ansible-playbook", f"limiquantix.kvm.{playbook}"]
         for name, value in variables.items():
             words += ["-e", f"{name}={value}"]
@@ -64,10 +72,7 @@ class Stage:
             "ANSIBLE_INVENTORY": str(self.inventory),
             "LIMIQUANTIX_KVM_RESULTS": str(results),
         }
-        call(words, environment)
-        if not results.exists():
-            raise DemoError("the playbook reached no host")
-        return sorted(map(json.loads, results.read_text("utf-8").splitlines()), key=lambda result: str(result["host"]))
+        return call(words, environment)
 
 
 def call(words: Sequence[str], environment: Optional[Mapping[str, str]] = None) -> int:
@@ -137,7 +142,7 @@ def title(text: str) -> None:
 
 
 def show(stage: Stage) -> None:
-    """The acts, each with its table: a snapshot is taken, refused, reverted to and removed.
+    """The acts, each with its table: a snapshot is taken, refused, reverted to and removed; then a page of the fleet.
 
     What shows something else than it should must not look like a demo that went well.
     """
@@ -177,6 +182,13 @@ def show(stage: Stage) -> None:
     if any(failed(result) for result in results) or not all(vm["removed"] for one in results for vm in one["vms"]):
         raise DemoError("not every snapshot was removed")
     read(stage, "release 1, which works")
+
+    title("5. One page shows the whole fleet, and whether something needs a hand")
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.unlink(missing_ok=True)
+    if stage.run("report", {"report_dest": str(PAGE)}, stage.folder / "looked") or not PAGE.exists():
+        raise DemoError("the page was not made")
+    print(f"Open it in a browser: {PAGE}")
 
 
 def write(stage: Stage, text: str) -> None:

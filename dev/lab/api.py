@@ -20,6 +20,7 @@ from typing import Any, Optional, Union
 from . import hosts as _hosts
 from . import lifecycle, ssh
 from .host_table import HostSpec
+from .images import host_image
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Host:
         done = subprocess.run(
             [*ssh.command(self.name), words],
             check=False,
-            timeout=timeout,
+            timeout=timeout * self.spec.patience if timeout else None,
             input=stdin or "",
             capture_output=True,
             text=True,
@@ -64,18 +65,31 @@ class Host:
     def put(self, path: str, text: str) -> None:
         self.run(f"mkdir -p $(dirname {shlex.quote(path)}) && cat > {shlex.quote(path)}", stdin=text)
 
+    def cut_power(self) -> None:
+        """Of a host that is a machine: what its kernel had not written to the disk is gone."""
+        _hosts.cut_power(self.spec)
+
+    def power_on(self) -> None:
+        """Boot it again; it answers then. Its VMs are off."""
+        _hosts.power_on(self.spec, host_image(self.spec))
+
 
 def _host(spec: HostSpec, facts: dict[str, Any]) -> Host:
     return Host(spec, facts["libvirt"], facts["qemu"], facts["python"], facts["without_invtsc"] is None)
 
 
+def host_named(name: str) -> Optional[Host]:
+    """The host of that name; None while it is not up."""
+    return next((host for host in all_hosts() if host.name == name), None)
+
+
 def hosts() -> list[Host]:
     """The fleet for tests of snapshots; empty when the lab is not up."""
-    return [host for host in all_hosts() if host.spec.snapshots]
+    return [host for host in all_hosts() if host.spec.snapshots and host.spec.whole]
 
 
 def all_hosts() -> list[Host]:
-    """Also those that are there for the agent's role alone."""
+    """Also those that are there for the agent's role alone, or for a part of the tests."""
     return [_host(spec, facts) for spec in lifecycle.running() if (facts := _hosts.facts_of(spec))]
 
 

@@ -10,7 +10,7 @@ from typing import Optional
 
 from . import can_run, hosts, lifecycle, ssh, status
 from .commands import LabError
-from .host_table import HOSTS, named
+from .host_table import HOSTS, USUAL, named
 
 
 def _up(options: argparse.Namespace) -> None:
@@ -18,7 +18,7 @@ def _up(options: argparse.Namespace) -> None:
     if obstacle:
         raise LabError(f"this machine cannot run the lab: {obstacle}")
     with lifecycle.alone():
-        lifecycle.up([named(options.only)] if options.only else HOSTS)
+        lifecycle.up([named(options.only)] if options.only else USUAL)
     status.show()
 
 
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     up = commands.add_parser("up", help="start what is not running; the first time builds images, a minute or two")
-    up.add_argument("--only", metavar="HOST", help="this host alone")
+    up.add_argument("--only", metavar="HOST", help="this host alone; hv-metal is started only so")
     up.set_defaults(action=_up)
     down = commands.add_parser("down", help="end everything; only the cached images stay")
     down.add_argument("--only", metavar="HOST", help="this host alone; the others go on")

@@ -60,6 +60,8 @@ def _fill_tree(debian: Path, tree: Path) -> None:
     shutil.copy(debian / "bin/busybox", tree / "bin/busybox")
     for applet in APPLETS:
         (tree / "bin" / applet).symlink_to("busybox")
+    (tree / "sbin").mkdir()
+    (tree / "sbin/hwclock").symlink_to("/bin/busybox")  # without it qemu-ga does not set the time
     for program in PROGRAMS:
         for path in [program, *_libraries(debian, program)]:
             _copy(debian, tree, path)

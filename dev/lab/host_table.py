@@ -19,13 +19,22 @@ class HostSpec:
     init: tuple[str, ...] = SYSTEMD  # the packages that make it boot
     # Whether it is one of the fleet that the tests of snapshots work on. For those another init is no other hypervisor.
     snapshots: bool = True
+    # Whether `make test` runs all of those there; else the contract and the soak, and `make newest` the rest.
+    whole: bool = True
     agent: bool = False  # whether the role of the host agent is tested on it: one host of each init
+    # A machine of its own, with its own kernel, booted by QEMU; the others are containers. Started only where it is asked for.
+    metal: bool = False
     vms: Optional[tuple[str, ...]] = None  # those of domains.py that it has; None: all that name no other host
+
+    @property
+    def patience(self) -> int:
+        """How many times as long as another host it may take: an emulated machine that has its share of a busy one."""
+        return 10 if self.metal else 1
 
     @property
     def image(self) -> str:
         """Hosts with the same image share its folder."""
-        return f"{self.suite}-openrc" if self.init == OPENRC else self.suite
+        return self.suite + ("-openrc" if self.init == OPENRC else "-metal" if self.metal else "")
 
     @property
     def address(self) -> str:
@@ -36,12 +45,16 @@ HOSTS = (
     HostSpec("hv-bullseye", "bullseye", 11),  # libvirt 7.0, QEMU 5.2, Python 3.9
     HostSpec("hv-bookworm", "bookworm", 12, agent=True),  # libvirt 9.0, QEMU 7.2, Python 3.11
     HostSpec("hv-trixie", "trixie", 13),  # libvirt 11.3, QEMU 10.0, Python 3.13
+    HostSpec("hv-forky", "forky", 16, whole=False),  # libvirt 12.8, QEMU 11.1, Python 3.14
     HostSpec("hv-openrc", "bookworm", 14, OPENRC, snapshots=False, agent=True, vms=("db01", "tsc01")),
     # For playbooks over a fleet: a host that has no VM. The image is hv-bookworm's.
     HostSpec("hv-empty", "bookworm", 15, snapshots=False, vms=()),
+    # A stock Debian as people run it: AppArmor enforces, and its power can be cut.
+    HostSpec("hv-metal", "bookworm", 26, snapshots=False, metal=True, vms=()),
 )
 
 FLEET = tuple(spec for spec in HOSTS if spec.snapshots)
+USUAL = tuple(spec for spec in HOSTS if not spec.metal)  # what `lab up` starts
 
 
 def named(name: str) -> HostSpec:

@@ -9,19 +9,20 @@ import subprocess
 from pathlib import Path
 from typing import Any, Optional
 
-from . import cgroups, network, processes, ssh
+from . import cgroups, machine, network, processes, ssh
 from .commands import LabError, run
 from .host_table import HOSTS, HostSpec
-from .paths import ETC_HOSTS, PRIVATE_KEY, SOURCES, host_disks, host_run
+from .paths import ETC_HOSTS, PUBLIC_KEY, SOURCES, host_disks, host_run
 
 ON_HOST = SOURCES / "on_host"
-PUBLIC_KEY = PRIVATE_KEY.with_suffix(".pub")
 KVM = Path("/dev/kvm")
 SECONDS_TO_ANSWER = 60
 
 
 def machine_process(spec: HostSpec) -> Optional[int]:
-    """The systemd-nspawn of this host, known by its arguments: a lab killed before it could note a number finds it too."""
+    """The systemd-nspawn or the QEMU of this host, known by its arguments: a lab killed before it noted a number finds it too."""
+    if spec.metal:
+        return machine.process(spec)
     for pid in processes.everyone():
         words = processes.command_line(pid)
         if words[0].endswith("systemd-nspawn") and f"--network-namespace-path={_namespace_path(spec)}" in words:
@@ -37,20 +38,29 @@ def ensure(spec: HostSpec, image: Path, guest: Path) -> None:
     """A host that answers ssh: the one that runs already, or a new one in place of whatever is left of an old one."""
     pid = machine_process(spec)
     if pid is not None:
-        if f"--directory={image}" not in processes.command_line(pid):
+        if str(image) not in " ".join(processes.command_line(pid)):
             print(f"{spec.name} still runs an older image; `lab down` and `lab up` renew it", flush=True)
-        if ssh.answers_within(spec, 10):
+        if ssh.answers_within(spec, machine.SECONDS_TO_BOOT if spec.metal else 10):
             return
         print(f"{spec.name} runs but does not answer: starting it anew", flush=True)
     stop(spec)
     _start(spec, image, guest)
-    if not ssh.answers_within(spec, SECONDS_TO_ANSWER):
-        raise LabError(f"{spec.name} did not answer ssh within {SECONDS_TO_ANSWER} s")
+    wait_answer(spec)
+
+
+def wait_answer(spec: HostSpec) -> None:
+    seconds = machine.SECONDS_TO_BOOT if spec.metal else SECONDS_TO_ANSWER
+    if not ssh.answers_within(spec, seconds):
+        raise LabError(f"{spec.name} did not answer ssh within {seconds} s")
 
 
 def _start(spec: HostSpec, image: Path, guest: Path) -> None:
     host_disks(spec.name).mkdir(parents=True, mode=0o711)
-    refresh_scripts(spec)
+    _copy_scripts(spec)
+    if spec.metal:
+        machine.make(spec, image, guest)
+        machine.power_on(spec, image)
+        return
     network.attach(spec)
     with (host_run(spec.name) / "console.log").open("wb") as console:
         # A session of its own: neither the end of `lab up` nor a Ctrl-C at its terminal reaches the host.
@@ -61,6 +71,18 @@ def _start(spec: HostSpec, image: Path, guest: Path) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def cut_power(spec: HostSpec) -> None:
+    """Of a host that is a machine: what its kernel had not written is gone."""
+    ssh.disconnect(spec.name)
+    machine.power_off(spec)
+
+
+def power_on(spec: HostSpec, image: Path) -> None:
+    """Boot it again, and wait until it answers."""
+    machine.power_on(spec, image)
+    wait_answer(spec)
 
 
 def _nspawn(spec: HostSpec, image: Path, guest: Path) -> list[str]:
@@ -93,6 +115,13 @@ def write_etc_hosts() -> None:
 
 
 def refresh_scripts(spec: HostSpec) -> None:
+    """Bring the scripts on the host up to date."""
+    _copy_scripts(spec)
+    if spec.metal:
+        machine.put_scripts(ssh.command(spec.name), host_run(spec.name) / "scripts")
+
+
+def _copy_scripts(spec: HostSpec) -> None:
     """The host sees a copy: the checkout may change branches, which would pull a bind mount's folder from under it."""
     scripts = host_run(spec.name) / "scripts"
     scripts.mkdir(parents=True, exist_ok=True)

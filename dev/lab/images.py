@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from .builds import cached, recipe_hash
-from .commands import run_or_die_with_us
+from .commands import run, run_or_die_with_us
 from .host_table import HostSpec
 from .packages import debian_mirror
 from .paths import SOURCES
@@ -24,16 +25,36 @@ PACKAGES = (
     "procps",
     "ca-certificates",
 )
+METAL_PACKAGES = ("linux-image-cloud-amd64", "initramfs-tools", "lz4", "apparmor", "udev", "kmod")
 CUSTOMIZE = SOURCES / "image" / "customize.sh"
+CUSTOMIZE_METAL = SOURCES / "image" / "machine.sh"
+METAL_DISK = "disk.raw"
+METAL_GIB = 8  # sparse
 
 
 def host_image(spec: HostSpec) -> Path:
-    include = ",".join([*spec.init, *PACKAGES])
+    """The folder with a host's root tree, or of one that is a machine with its disk, `vmlinuz` and `initrd.img`."""
+    include = ",".join([*spec.init, *PACKAGES, *(METAL_PACKAGES if spec.metal else ())])
+    hooks = [CUSTOMIZE, *([CUSTOMIZE_METAL] if spec.metal else [])]
 
     def build(folder: Path) -> None:
         # Given as a command of its own folder: mmdebstrap calls it with the root folder as its argument.
         command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={include}"]
-        command += [f"--customize-hook={CUSTOMIZE}", spec.suite, str(folder), *debian_mirror()]
+        # That of a suite under way may be a week old on a mirror.
+        command += ['--aptopt=Acquire::Check-Valid-Until "false"']
+        command += [*(f"--customize-hook={hook}" for hook in hooks), spec.suite, str(folder), *debian_mirror()]
         run_or_die_with_us(command)
 
-    return cached(f"host-{spec.image}", recipe_hash([spec.suite, include], [CUSTOMIZE]), build)
+    def build_metal(folder: Path) -> None:
+        tree = folder / "tree"
+        build(tree)
+        for name in ("vmlinuz", "initrd.img"):
+            shutil.copy(tree / name, folder / name)  # Debian's links to the newest kernel
+        disk = folder / METAL_DISK
+        with disk.open("wb") as file:
+            file.truncate(METAL_GIB << 30)
+        run(["mkfs.ext4", "-q", "-F", "-d", str(tree), str(disk)])
+        shutil.rmtree(tree)
+
+    texts = [spec.suite, include, *([str(METAL_GIB)] if spec.metal else [])]
+    return cached(f"host-{spec.image}", recipe_hash(texts, hooks), build_metal if spec.metal else build)

@@ -29,12 +29,15 @@ def write() -> None:
     text = HEAD
     for spec, facts in usable.items():
         text += f'    {spec.name}:\n      ansible_host: {spec.name}\n      libvirt_version: "{facts["libvirt"]}"\n'
-    fleet = [spec for spec in usable if spec.snapshots]
+    fleet = [spec for spec in usable if spec.snapshots and spec.whole]
+    newest = [spec.name for spec in usable if spec.snapshots and not spec.whole]
     invtsc = [spec.name for spec in fleet if usable[spec]["without_invtsc"] is None]
     text += _group("hypervisors", "The fleet that the tests of snapshots work on.", [spec.name for spec in fleet])
+    text += _group("newest", "Of which `make test` runs the contract and the soak only.", newest)
     text += _group("invtsc", "Those whose KVM runs tsc01, the VM that cannot have a memory snapshot.", invtsc)
     text += _group("agents", "One of each init, for the agent's role.", [spec.name for spec in usable if spec.agent])
-    text += _group("empty", "Hosts without a VM.", [spec.name for spec in usable if spec.vms == ()])
+    text += _group("empty", "Hosts without a VM.", [spec.name for spec in usable if spec.vms == () and not spec.metal])
+    text += _group("metal", "Machines of their own.", [spec.name for spec in usable if spec.metal])
     text += _group("openrc", "Hosts without systemd.", [spec.name for spec in usable if spec.init == OPENRC])
     new = INVENTORY.with_suffix(".new")
     new.write_text(text)

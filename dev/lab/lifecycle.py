@@ -35,7 +35,7 @@ def alone() -> Iterator[None]:
 
 
 def up(specs: Sequence[HostSpec]) -> None:
-    packages.install_missing()
+    packages.install_missing(*(packages.NEEDED_FOR_METAL if any(spec.metal for spec in specs) else ()))
     guest, images = build_images(specs)
     started = time.monotonic()
     RUN.mkdir(exist_ok=True)

@@ -13,7 +13,8 @@ def namespace(spec: HostSpec) -> str:
     return f"lqlab-{spec.name}"
 
 
-def _link(spec: HostSpec) -> str:
+def link(spec: HostSpec) -> str:
+    """The name of its link on this machine."""
     return f"lqlab{spec.number}"
 
 
@@ -34,17 +35,24 @@ def bridge_down() -> None:
 
 def attach(spec: HostSpec) -> None:
     """A new namespace for a host; what an interrupted start left of it must be detached before."""
-    inside, link = namespace(spec), _link(spec)
+    inside, outside = namespace(spec), link(spec)
     _ip("netns", "add", inside)
-    _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", inside)
-    _ip("link", "set", link, "master", BRIDGE, "up")
+    _ip("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", inside)
+    _ip("link", "set", outside, "master", BRIDGE, "up")
     _ip("-n", inside, "link", "set", "lo", "up")
     _ip("-n", inside, "address", "add", f"{spec.address}/24", "dev", "eth0")
     _ip("-n", inside, "link", "set", "eth0", "up")
 
 
+def attach_tap(spec: HostSpec) -> None:
+    """A link for a host that is a machine; one that is there already stays."""
+    if not _ip("link", "show", link(spec), check=False):
+        _ip("tuntap", "add", "dev", link(spec), "mode", "tap")
+    _ip("link", "set", link(spec), "master", BRIDGE, "up")
+
+
 def detach(spec: HostSpec) -> None:
-    _ip("link", "delete", _link(spec), check=False)
+    _ip("link", "delete", link(spec), check=False)
     _ip("netns", "delete", namespace(spec), check=False)
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from .commands import LabError, run
 from .paths import SOURCES
 
 NEEDED = ("mmdebstrap", "systemd-container", "iproute2", "openssh-client", "cpio", "qemu-utils", "e2fsprogs")
+NEEDED_FOR_METAL = ("qemu-system-x86",)
 APT_GET = (str(SOURCES / "apt_get"), "-q")
 
 
-def missing() -> list[str]:
+def missing(needed: Sequence[str] = NEEDED) -> list[str]:
     """A package counts as there only when dpkg has it fully installed."""
-    answer = run(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *NEEDED], check=False)
-    return [name for name in NEEDED if f"{name} installed" not in answer.stdout.splitlines()]
+    answer = run(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *needed], check=False)
+    return [name for name in needed if f"{name} installed" not in answer.stdout.splitlines()]
 
 
-def install_missing() -> None:
-    names = missing()
+def install_missing(*more: str) -> None:
+    names = missing((*NEEDED, *more))
     if not names:
         return
     print(f"installing {' '.join(names)}", flush=True)

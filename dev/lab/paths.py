@@ -10,6 +10,7 @@ RUN = Path("/run/limiquantix-kvm-lab")
 INVENTORY = RUN / "inventory.yml"
 SSH_CONFIG = RUN / "ssh_config"
 PRIVATE_KEY = RUN / "id_ed25519"
+PUBLIC_KEY = PRIVATE_KEY.with_suffix(".pub")
 CONTROL_SOCKETS = RUN / "cm"
 ETC_HOSTS = RUN / "etc_hosts"
 

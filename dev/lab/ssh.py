@@ -9,7 +9,7 @@ from typing import Optional
 
 from . import processes
 from .commands import run
-from .host_table import HOSTS, HostSpec
+from .host_table import HOSTS, HostSpec, named
 from .paths import CONTROL_SOCKETS, PRIVATE_KEY, SSH_CONFIG
 
 COMMON = f"""\
@@ -36,15 +36,18 @@ def prepare() -> None:
     SSH_CONFIG.write_text(hosts + COMMON)
 
 
-def command(host: str) -> list[str]:
-    return ["ssh", "-F", str(SSH_CONFIG), host]
+def command(host: str, *options: str) -> list[str]:
+    """With its address: the lab of another checkout, which writes that file too, may not know each of our hosts."""
+    words = [word for option in (f"HostName={named(host).address}", *options) for word in ("-o", option)]
+    return ["ssh", "-F", str(SSH_CONFIG), *words, host]
 
 
 def _answers(spec: HostSpec) -> bool:
     """Asked without a shared connection: the first one is otherwise kept, with a host that is still starting."""
-    probe = ["ssh", "-F", str(SSH_CONFIG), "-o", "ControlPath=none", "-o", "ConnectTimeout=2", spec.name, "true"]
+    patience = 20 if spec.metal else 2  # an emulated machine that is asked too often gets slower still
+    probe = [*command(spec.name, "ControlPath=none", f"ConnectTimeout={patience}"), "true"]
     try:
-        return run(probe, check=False, timeout=10).returncode == 0
+        return run(probe, check=False, timeout=10 + patience).returncode == 0
     except subprocess.TimeoutExpired:
         return False
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make table`: what works on which libvirt, tried on every host of the lab and written into the README."""
+"""`make table`: what works on which libvirt, tried on every host of the lab and written into the guide."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from bench.remote import ROOT
-from bench.report import write_readme
-from lab.api import Host, hosts
+from bench.report import rst_table, write_guide
+from lab.api import Host, all_hosts
 from soak.one_vm import OneVm, working_on
 
 from .operations import OPERATIONS, OURS, VIRSH, Operation, Seen, tried
 
+HYPERVISORS = ROOT / "docs" / "docsite" / "rst" / "guide_hypervisors.rst"
 TOOLS = (VIRSH, OURS)
 Results = Mapping[tuple[str, str], Seen]  # by operation and tool
 
@@ -39,16 +40,16 @@ def on_host(host: Host, chosen: Sequence[Operation]) -> Results:
     return found
 
 
-def markdown(results: Mapping[str, Results], chosen: Sequence[Operation]) -> str:
+def rst(results: Mapping[str, Results], chosen: Sequence[Operation]) -> str:
     """Return the table, a column for each tool and version, and what is to be said of its cells."""
     columns = [(tool, version) for tool in TOOLS for version in results]
     notes: list[str] = []
-    heads = [f"`{tool}` {version.rpartition('.')[0]}" for tool, version in columns]
-    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for operation in chosen:
-        cells = [_cell(results[version][operation.what, tool], notes) for tool, version in columns]
-        lines.append(f"| {operation.what} | {' | '.join(cells)} |")
-    lines += ["", *(f"{number}. {note}" for number, note in enumerate(notes, 1))]
+    heads = ["", *(f"`{tool}` {version.rpartition('.')[0]}" for tool, version in columns)]
+    rows = [
+        [operation.what, *(_cell(results[version][operation.what, tool], notes) for tool, version in columns)]
+        for operation in chosen
+    ]
+    lines = [rst_table(heads, rows), "", *(f"{number}. {note}" for number, note in enumerate(notes, 1))]
     return "\n".join([*lines, "", f"Seen on {datetime.date.today()}, with `make table`."])
 
 
@@ -61,22 +62,27 @@ def _cell(seen: Seen, notes: list[str]) -> str:
     return f"{word} ({notes.index(seen.reason) + 1})"
 
 
+def tried_on() -> list[Host]:
+    """All hypervisors that snapshots are for."""
+    return [host for host in all_hosts() if host.spec.snapshots]
+
+
 def main() -> int:
     """Try, and tell; a thing that our module does not do ends with status 1."""
     parser = argparse.ArgumentParser(prog="dev/table/run", description="See what works on which libvirt.")
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--guide", action="store_true", help="write the table into guide_hypervisors.rst")
     parser.add_argument("--only", default="", help="the operations whose name has this")
     chosen = parser.parse_args()
     operations = [one for one in OPERATIONS if chosen.only in one.what]
-    if not hosts():
+    if not tried_on():
         subprocess.run([ROOT / "dev" / "lab" / "lab", "up"], check=True)
-    fleet = sorted(hosts(), key=lambda host: [int(part) for part in host.libvirt_version.split(".")])
+    fleet = sorted(tried_on(), key=lambda host: [int(part) for part in host.libvirt_version.split(".")])
     with ThreadPoolExecutor(len(fleet)) as pool:
         found = list(pool.map(lambda host: on_host(host, operations), fleet))
     results = {host.libvirt_version: one for host, one in zip(fleet, found)}
-    text = markdown(results, operations)
+    text = rst(results, operations)
     print(f"\n{text}")
-    if chosen.readme:
-        write_readme(ROOT / "README.md", text, "table")
+    if chosen.guide:
+        write_guide(HYPERVISORS, text, "table")
     ours = [seen for one in found for (_what, tool), seen in one.items() if tool == OURS]
     return 0 if all(seen.word == "yes" for seen in ours) else 1

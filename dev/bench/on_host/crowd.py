@@ -6,6 +6,7 @@
 crowd.py off VMS              so many VMs, with an image each
 crowd.py others VMS IMAGES    so many VMs, with so many images between them that are all based on one
 crowd.py take HOW             seconds to take a snapshot of every VM: module or bare
+crowd.py info HOW             to read the VMs, their disks and snapshots: module or bare
 crowd.py remove HOW           to remove it again, of every VM: module or bare
 crowd.py clear                nothing of this is left, nor of what a run left that was killed
 
@@ -29,6 +30,8 @@ import libvirt
 from bench.on_host import life, measure
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import open as _arguments
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.read_vms import gather
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.result import result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.remove import Absent, named
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.take import Present
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
@@ -136,6 +139,14 @@ def remove(how: str) -> dict[str, Any]:
     return answer
 
 
+def info(how: str) -> dict[str, Any]:
+    def module() -> None:
+        with _arguments.open_hypervisor(measure.PARAMS) as hypervisor:
+            result(gather(hypervisor, [NAMES], None, measure.THREADS, 600))
+
+    return life.seconds({"module": module, "bare": lambda: _bare(_read_one)}[how])
+
+
 def _bare(work: Callable[[Any, str], None]) -> None:
     connection = libvirt.open(life.URI)
     measure.in_threads(connection, [domain.name() for domain in _crowd(connection)], work)
@@ -155,6 +166,16 @@ def _remove_one(connection: Any, vm: str) -> None:
     overlay(vm).unlink()
 
 
+def _read_one(connection: Any, vm: str) -> None:
+    """Read what libvirt alone tells: how the VM is, its snapshots, what its disk takes up; nothing is held against the files."""
+    domain = connection.lookupByName(vm)
+    domain.info()
+    domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    domain.blockInfo("vda")
+    for snapshot in domain.listAllSnapshots():
+        snapshot.getXMLDesc()
+
+
 def _expect(snapshots: int) -> None:
     """Be sure that every VM was worked on, to the end: what was left out would count as fast."""
     crowd = _crowd(libvirt.open(life.URI))
@@ -169,7 +190,9 @@ def _is_as_expected(domain: Any, snapshots: int) -> bool:
     return bool(domain.snapshotNum() == snapshots and on_image == (not snapshots))
 
 
-ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {one.__name__: one for one in (off, others, take, remove, clear)}
+ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
+    one.__name__: one for one in (off, others, take, info, remove, clear)
+}
 
 
 def main(words: Sequence[str]) -> None:

@@ -19,8 +19,9 @@ import sys
 import time
 from collections.abc import Callable
 
+import booted  # the lab's own, which make its guests
 import libvirt
-import provision  # the lab's own, which makes its guests
+import provision
 from bench.on_host.measure import URI, take
 from domains import Disk, Vm
 
@@ -35,7 +36,7 @@ def start() -> None:
     connection = libvirt.open(URI)
     end()
     provision.ensure(connection, VM)
-    provision.wait_ready(connection, VM)
+    booted.wait_ready(connection, VM)
 
 
 def end() -> None:

@@ -29,7 +29,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor import
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task import outcome as _outcome
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task import run as _task
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task import take as _present
-from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import gather as _gather
+from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import read_vms as _gather
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info import result as _result
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 

@@ -17,14 +17,13 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
 import libvirt
-import libvirt_qemu
+from booted import find, go_on, keep_booted, wait_all_ready, wait_ready
 from domains import GUEST_DISK, IMAGES, VMS, Vm, fleet
 
 STATES = {
@@ -38,17 +37,10 @@ UNDEFINE = (
     | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
 )
-SECONDS_TO_BOOT = 120
 RECORDS = Path("/var/lib/limiquantix-kvm")  # of the collection under test, files named by a VM's UUID
 # There once every guest of this host has been seen ready: later, only what was started just now is waited for, as a test
 # may have stopped the agent, or the whole guest, on purpose.
 ONCE_READY = Path("/run/lab-once-ready")
-# Of each real guest what it was when it was first ready. From there a reset goes on, at a quarter of what booting costs.
-BOOTED = Path("/var/lib/lab-booted")
-
-
-def find(connection: Any, name: str) -> Optional[Any]:
-    return next((domain for domain in connection.listAllDomains() if domain.name() == name), None)
 
 
 def ensure(connection: Any, vm: Vm) -> bool:
@@ -133,58 +125,6 @@ def delete(path: Path) -> None:
         shutil.rmtree(path)
     elif path.exists() or path.is_symlink():
         path.unlink()
-
-
-def keep_booted(connection: Any, vm: Vm) -> None:
-    """Keep a running guest's definition, memory and disk; it goes on."""
-    folder = BOOTED / vm.name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    domain = connection.lookupByName(vm.name)
-    (folder / "domain.xml").write_text(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-    domain.save(str(folder / "memory"))
-    shutil.copy(vm.disks[0].path(vm.name), folder / "disk")
-    connection.restore(str(folder / "memory"))
-    (folder / "made-from.xml").write_text(vm.xml())  # the mark that all is there
-
-
-def go_on(connection: Any, vm: Vm) -> bool:
-    """Whether the guest goes on from where it was kept."""
-    folder = BOOTED / vm.name
-    mark = folder / "made-from.xml"
-    if not mark.exists() or mark.read_text() != vm.xml():
-        return False
-    shutil.copy(folder / "disk", vm.disks[0].path(vm.name))
-    connection.defineXML((folder / "domain.xml").read_text())
-    connection.restore(str(folder / "memory"))
-    return True
-
-
-def wait_ready(connection: Any, vm: Vm) -> None:
-    """Until the guest writes and its agent answers."""
-    deadline = time.monotonic() + SECONDS_TO_BOOT
-    while not (writes(vm) and (not vm.agent or agent_answers(connection, vm))):
-        if time.monotonic() > deadline:
-            raise SystemExit(f"{vm.name} is not ready after {SECONDS_TO_BOOT} s; see {vm.log}")
-        time.sleep(0.2)
-
-
-def writes(vm: Vm) -> bool:
-    return vm.log.exists() and "writer seq=" in vm.log.read_text(errors="replace")
-
-
-def agent_answers(connection: Any, vm: Vm) -> bool:
-    try:
-        libvirt_qemu.qemuAgentCommand(find(connection, vm.name), '{"execute": "guest-ping"}', 2, 0)
-    except libvirt.libvirtError:
-        return False
-    return True
-
-
-def wait_all_ready(connection: Any, vms: list[Vm]) -> None:
-    for vm in vms:
-        if vm.guest and vm.running:
-            wait_ready(connection, vm)
 
 
 def version(number: int) -> str:
