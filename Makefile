@@ -54,9 +54,9 @@ bench: env ## measure it on the lab
 agent: env ## of the tests on the lab those that roll the agent out, in every good and bad way
 	@source .cache/env.sh && dev/gates/on_lab agent
 
-.PHONY: newest
-newest: env ## all tests on the newest libvirt, of which `make system` runs the contract and the soak there
-	@source .cache/env.sh && dev/gates/on_lab newest
+.PHONY: everywhere
+everywhere: env ## each test on each hypervisor: of many, `make system` does each case on one of them
+	@source .cache/env.sh && dev/gates/on_lab everywhere
 
 .PHONY: metal
 metal: env ## tests on a hypervisor that is a machine of its own: AppArmor, power cuts

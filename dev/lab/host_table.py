@@ -19,7 +19,7 @@ class HostSpec:
     init: tuple[str, ...] = SYSTEMD  # the packages that make it boot
     # Whether it is one of the fleet that the tests of snapshots work on. For those another init is no other hypervisor.
     snapshots: bool = True
-    # Whether `make test` runs all of those there; else the contract and the soak, and `make newest` the rest.
+    # Whether it is in the inventory group `hypervisors`, over which playbooks run. Else in `newest`.
     whole: bool = True
     agent: bool = False  # whether the role of the host agent is tested on it: one host of each init
     # A machine of its own, with its own kernel, booted by QEMU; the others are containers. Started only where it is asked for.

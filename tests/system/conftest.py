@@ -5,17 +5,36 @@
 
 from __future__ import annotations
 
+import os
+import re
 from functools import partial
 from typing import Callable
 
 import pytest
 from lab.api import Host, host_named, reset_vm
 from lab.host_table import FLEET
+from shares import NAMES, is_of_another, leave_out, parameters
 
 from .deployed import builds, kept
 
 # Of a session, not of each file: a build takes minutes.
 __all__ = ("builds", "kept")
+
+# What is about a VM's disks, whatever libvirt there is: in `make test` each case on one hypervisor. EVERYWHERE=1: on all.
+_SHARED = re.compile(r"test_(field_\w+|nvram\w*|\w*faults|group|recover_by_hand)\.py$")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to each hypervisor its share of the cases that one hypervisor need do."""
+    if not os.environ.get("EVERYWHERE"):
+        leave_out(config, items, [item for item in items if _is_of_another(item)])
+
+
+def _is_of_another(item: pytest.Item) -> bool:
+    if not _SHARED.search(item.path.name) or item.get_closest_marker("everywhere"):
+        return False
+    on = next((name for name in ("host", "planted") if parameters(item).get(name) in NAMES), None)
+    return on is not None and is_of_another(item, on)
 
 
 @pytest.fixture(scope="session", params=[spec.name for spec in FLEET])

@@ -93,13 +93,13 @@ def _as_it_must_be(vm: FieldVm, then: dict[str, Any], images_noted: bool) -> Non
 
 
 def _cases(at_rest: bool) -> list[Any]:
-    """Return every fixture with a host to try it on, another one each; with SOAK_ALL=1 with all."""
+    """Return every fixture with a host to try it on, another one each; with EVERYWHERE=1 with all."""
     files = [file for file in sorted(FIXTURES.glob("*/*.json")) if (file.stem == "rest") == at_rest]
     return [
         pytest.param(host, file, number // len(_HOSTS) % 2 == 0, id=f"{host}-{file.parent.name}-{file.stem}")
         for number, file in enumerate(files)
         for shift, host in enumerate(_HOSTS)
-        if os.environ.get("SOAK_ALL") or number % len(_HOSTS) == shift
+        if os.environ.get("EVERYWHERE") or number % len(_HOSTS) == shift
     ]
 
 
