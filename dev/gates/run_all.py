@@ -11,11 +11,13 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / ".cache" / "log"
@@ -48,12 +50,14 @@ class Result:
     gate: str
     status: str  # ok, skipped, FAILED
     seconds: float
+    processor: float  # seconds, of what the gate started and waited for: not of the lab's hosts
     remarks: tuple[str, ...]
     tests: Counter[str]
     red: tuple[str, ...] = ()  # the tests that failed, each with pytest's reason
 
     def line(self) -> str:
-        return f"{self.gate:<16}{self.status:<9}{self.seconds:>5.0f} s  {'; '.join(self.remarks)}".rstrip()
+        times = f"{self.seconds:>5.0f} s {self.processor:>6.0f} s"
+        return f"{self.gate:<19}{self.status:<8}{times}  {'; '.join(self.remarks)}".rstrip()
 
 
 def run(gate: str) -> Result:
@@ -68,20 +72,24 @@ def run(gate: str) -> Result:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        try:
-            failed = process.wait(TOO_LONG) != 0
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-            failed = True
-            output.write(f"NOTE: ended after {TOO_LONG} s\n")
+        hangs = threading.Timer(TOO_LONG, _end, (process, output))
+        hangs.start()
+        _pid, ended, used = os.wait4(process.pid, 0)
+        hangs.cancel()
     text = log.read_text(encoding="utf-8", errors="replace")
+    failed = process.returncode = os.waitstatus_to_exitcode(ended)
     status = "FAILED" if failed else "skipped" if re.search("^SKIPPED: ", text, re.MULTILINE) else "ok"
     seconds, red = time.monotonic() - started, tuple(PYTEST_FAILED.findall(text))
-    result = Result(gate, status, seconds, tuple(REMARK.findall(text)), tests(text, status), red)
+    processor = used.ru_utime + used.ru_stime
+    result = Result(gate, status, seconds, processor, tuple(REMARK.findall(text)), tests(text, status), red)
     shown = text if failed else ""
     print(shown + result.line(), flush=True)
     return result
+
+
+def _end(process: subprocess.Popen[bytes], log: TextIO) -> None:
+    os.killpg(process.pid, signal.SIGTERM)
+    log.write(f"NOTE: ended after {TOO_LONG} s\n")
 
 
 def tests(text: str, status: str) -> Counter[str]:
@@ -106,7 +114,8 @@ def main() -> int:
     if os.environ.get("CI") == "true":  # elsewhere somebody may be using the lab
         subprocess.run(["make", "lab-down"], cwd=ROOT, check=False)
 
-    print("\n" + "\n".join(result.line() for result in results))
+    print(f"\n{'gate':<27}{'clock':>7}{'processor':>11}")
+    print("\n".join(result.line() for result in results))
     print(f"\n{time.monotonic() - started:.0f} s, logs in {LOGS.relative_to(ROOT)}")
     # Again at the very end: of a long log often only the last lines are kept.
     for result in results:
