@@ -23,6 +23,8 @@ from lab.api import Host, all_hosts, hosts
 from lab.host_table import FLEET, HOSTS
 
 from .agent import Roles, agent_rounds, can_build, snapshot_rounds
+from .controller import METHOD as CONTROLLER_METHOD
+from .controller import QUICK_SIZES, SIZES, controller_block, controller_rounds
 from .crowd import CROWD_BLOCK, FULL, QUICK, crowd_rounds
 from .crowd import METHOD as CROWD_METHOD
 from .life import life_rounds
@@ -35,6 +37,7 @@ NUMBERS = ROOT / "docs" / "docsite" / "rst" / "guide_numbers.rst"
 LAB = ROOT / "dev" / "lab" / "lab"
 ROUNDS, FREEZES = 5, 9
 QUICK_ROUNDS, QUICK_FREEZES = 2, 2
+CONTROLLER_ROUNDS = 1  # of a thousand hosts each way: a second one would take an hour and say the same
 
 
 def method(freezes: int, pipelining: bool) -> str:
@@ -91,11 +94,14 @@ def _up(name: str) -> Optional[Host]:
 
 def setting(host: Host, rounds: int, work: str = f"{FLEET_SIZE} running VMs") -> str:
     """Return what was measured on."""
-    ansible = subprocess.run(["ansible", "--version"], check=True, capture_output=True, text=True).stdout.split("\n")[0]
     return (
         f"{datetime.date.today()}, {work} on {host.name}: libvirt {host.libvirt_version}, "
-        f"QEMU {host.qemu_version}, Python {host.python_version}, {ansible}; median of {rounds}."
+        f"QEMU {host.qemu_version}, Python {host.python_version}, {_ansible()}; median of {rounds}."
     )
+
+
+def _ansible() -> str:
+    return subprocess.run(["ansible", "--version"], check=True, capture_output=True, text=True).stdout.split("\n")[0]
 
 
 def options() -> argparse.Namespace:
@@ -105,8 +111,8 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         default="all",
-        choices=["all", "fleet", "life", "crowd", "agent"],
-        help="taking and reading, removing and reverting, many VMs on one host, or the agent and its role",
+        choices=["all", "fleet", "life", "crowd", "agent", "controller"],
+        help="taking and reading, removing and reverting, many VMs on one host, the agent and its role, or many hosts",
     )
     parser.add_argument(
         "--agents",
@@ -130,10 +136,13 @@ def main() -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGHUP, end)
     parts = {"fleet": fleet, "life": life, "crowd": crowd, "agent": agent}
-    with running(chosen.host) as host, uploaded(host) as remote:
-        for name, part in parts.items():
-            if chosen.only in ("all", name):
-                part(chosen, remote)
+    if chosen.only != "controller":
+        with running(chosen.host) as host, uploaded(host) as remote:
+            for name, part in parts.items():
+                if chosen.only in ("all", name):
+                    part(chosen, remote)
+    if chosen.only in ("all", "controller"):
+        controller(chosen)
     return 0
 
 
@@ -185,6 +194,19 @@ def agent(chosen: argparse.Namespace, remote: Remote) -> None:
     names = ", ".join(host.name for host in on)
     where = setting(remote.host, rounds, f"the role on {names}, {FLEET_SIZE} running VMs")
     tell(chosen, AGENT_BLOCK, samples, where, AGENT_METHOD.format(switched(chosen.pipelining)))
+
+
+def controller(chosen: argparse.Namespace) -> None:
+    """What a fleet costs the controller. The hosts are simulated: no lab."""
+    rounds, sizes = (QUICK_ROUNDS, QUICK_SIZES) if chosen.quick else (CONTROLLER_ROUNDS, SIZES)
+    samples = Samples()
+    with tempfile.TemporaryDirectory(prefix="limiquantix-kvm-bench-") as folder:
+        controller_rounds(Path(folder), sizes, rounds, samples)
+    fleets = ", ".join(map(str, sizes))
+    where = (
+        f"{datetime.date.today()}, fleets of {fleets} simulated hosts on this machine, {_ansible()}; {rounds} of each."
+    )
+    tell(chosen, controller_block(sizes), samples, where, CONTROLLER_METHOD)
 
 
 def tell(chosen: argparse.Namespace, block: Block, samples: Samples, where: str, how: str) -> None:

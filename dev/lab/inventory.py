@@ -33,7 +33,9 @@ def write() -> None:
     newest = [spec.name for spec in usable if spec.snapshots and not spec.whole]
     invtsc = [spec.name for spec in fleet if usable[spec]["without_invtsc"] is None]
     text += _group("hypervisors", "The fleet that the tests of snapshots work on.", [spec.name for spec in fleet])
-    text += _group("newest", "Debian testing, which changes: no playbook of a test runs over it and the others at once.", newest)
+    text += _group(
+        "newest", "Debian testing, which changes: no playbook of a test runs over it and the others at once.", newest
+    )
     text += _group("invtsc", "Those whose KVM runs tsc01, the VM that cannot have a memory snapshot.", invtsc)
     text += _group("agents", "One of each init, for the agent's role.", [spec.name for spec in usable if spec.agent])
     text += _group("empty", "Hosts without a VM.", [spec.name for spec in usable if spec.vms == () and not spec.metal])
