@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lab import ssh
-from lab.api import Host
+from lab.api import Host, host_named
 from lab.guest_image import INIT as LAB_INIT
 from lab.on_host.domains import GUEST_DISK, INITRAMFS, Disk, Vm
 
@@ -86,3 +87,16 @@ def _put_initramfs(host: Host) -> None:
         archive = subprocess.run(command, input=b"init\nsystem\n", capture_output=True, check=True).stdout
     words = [*ssh.command(host.name), f"cat {INITRAMFS} - > {_INITRAMFS}"]
     subprocess.run(words, input=archive, check=True, timeout=60)
+
+
+def main() -> None:
+    """Make or remove guests for molecule's scenario guarded_change: ``make HOST NAME,NAME``."""
+    work = {"make": make_guests, "remove": remove_guests}[sys.argv[1]]
+    host = host_named(sys.argv[2])
+    if host is None:
+        raise SystemExit(f"{sys.argv[2]} is not up; start it with: dev/lab/lab up")
+    work(host, *sys.argv[3].split(","))
+
+
+if __name__ == "__main__":
+    main()
