@@ -74,7 +74,7 @@ class Vm:
     running: bool = True
     invtsc: bool = False
     memory_mib: int = 32
-    pause_ms: int = 100  # the guest's, between two writes; at 5 ms it takes a quarter of a processor, at 25 ms a tenth
+    pause_ms: int = 250  # the guest's, between two writes; at 5 ms it takes a quarter of a processor, at 100 ms still a 25th
     host: str = ""  # the only host that has it; empty: every host
 
     @property
