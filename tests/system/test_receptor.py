@@ -1,0 +1,169 @@
+# Copyright (c) 2026, the limiquantix.kvm founders
+# GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fleet through two execution nodes of receptor: what a lost node leaves unknown, the next run finishes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lab.commands import LabError
+from lab.receptor import receptor
+
+from .guide_blocks import ROOT, examples
+from .receptor_mesh import NODES, PROGRAM, Mesh, started, until, words
+
+MOCKS = {"site_a": ("mock-1", "mock-2"), "site_b": ("mock-3", "mock-4")}
+BOTH = ("--node", "exec-1=site_a", "--node", "exec-2=site_b")
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    try:
+        program = receptor()
+    except (LabError, OSError) as error:
+        pytest.skip(f"receptor cannot be had here: {error}")
+    mesh = Mesh(tmp_path_factory.mktemp("mesh"), program)
+    try:
+        mesh.start("controller", *NODES)
+        yield mesh
+    finally:
+        mesh.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A private data directory with four mock hypervisors, two at each site."""
+    there = tmp_path / "private"
+    for part in ("inventory", "env", "project"):
+        (there / part).mkdir(parents=True)
+    for host in sum(MOCKS.values(), ()):
+        shutil.copy(ROOT / "tests/fixtures/mock/fleet.json", tmp_path / f"{host}.json")
+    write_inventory(there, {})
+    (there / "env/extravars").write_text(json.dumps({"snapshot_name": "pre-patch", "snapshot_vms": "web01"}))
+    return there
+
+
+def write_inventory(folder: Path, own: dict[str, dict[str, Any]]) -> None:
+    """``own`` has variables of single hosts."""
+    sites = {site: {"hosts": {host: own.get(host, {}) for host in hosts}} for site, hosts in MOCKS.items()}
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "snapshot_backend": "mock",
+        "snapshot_mock_path": f"{folder.parent}/{{{{ inventory_hostname }}}}.json",
+    }
+    (folder / "inventory/hosts.json").write_text(json.dumps({"hypervisors": {"children": sites, "vars": variables}}))
+
+
+def with_it(folder: Path) -> set[str]:
+    """Return the hosts whose web01 has the snapshot."""
+    states = {path.stem: json.loads(path.read_text()) for path in folder.parent.glob("mock-?.json")}
+    return {
+        host
+        for host, state in states.items()
+        for vm in state["vms"]
+        if vm["name"] == "web01" and "pre-patch" in [one["name"] for one in vm.get("snapshots", [])]
+    }
+
+
+def test_a_node_is_lost_in_the_middle_and_the_rerun_finishes(mesh: Mesh, folder: Path) -> None:
+    waits = f"{{{{ lookup('ansible.builtin.pipe', 'until [ -e {folder}/go ]; do sleep 0.1; done') }}}}"
+    write_inventory(folder, {"mock-4": {"snapshot_description": waits}})
+    with started(words(mesh, folder, *BOTH, "--lost-after", "2")) as run:
+        run.read_until(r"exec-2 \| changed: \[mock-3\]")  # and mock-4 has begun, and waits
+        mesh.kill("exec-2")
+        assert run.end() == 1, run.output
+    hosts = run.hosts()
+    assert hosts.pop("mock-1") == hosts.pop("mock-2") == "done: changed"
+    for host, how in (("mock-3", "ended"), ("mock-4", "begun")):
+        heard = f'the host had {how} "Take the snapshot"'
+        assert hosts[host] == f"unknown: its node exec-2 was lost; {heard}. Run again with the same name", run.output
+    assert "4 hosts: 2 done, 2 unknown" in run.output
+    assert with_it(folder) == {"mock-1", "mock-2", "mock-3"}
+
+    mesh.start("exec-2")
+    (folder / "go").touch()
+    again = as_the_guide_has_it(mesh, folder)
+    assert again == {host: f"done: {'' if host == 'mock-4' else 'nothing '}changed" for host in sum(MOCKS.values(), ())}
+    assert with_it(folder) == {*again}
+    assert set(as_the_guide_has_it(mesh, folder).values()) == {"done: nothing changed"}
+    # Of the run that was cut too: receptor removed it when the node was back.
+    until(lambda: mesh.ask("work list") == {}, "the control node has forgotten all work")
+    assert mesh.units() == []
+
+
+def as_the_guide_has_it(mesh: Mesh, folder: Path) -> dict[str, str]:
+    _collection, command = examples()["receptor"].text.split("\n", 1)
+    command = f"collection={ROOT}\n{command.rstrip()} --socket {mesh.socket}"
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    with started(
+        ["env", "-C", str(folder), *(f"{k}={v}" for k, v in environment.items()), "bash", "-c", command]
+    ) as run:
+        assert run.end() == 0, run.output
+    return run.hosts()
+
+
+def test_each_host_has_a_line_that_says_why(mesh: Mesh, folder: Path) -> None:
+    state = json.loads((folder.parent / "mock-2.json").read_text())
+    next(vm for vm in state["vms"] if vm["name"] == "web01")["persistent"] = False
+    (folder.parent / "mock-2.json").write_text(json.dumps(state))
+    nowhere = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    write_inventory(folder, {"mock-3": nowhere})
+    with started(words(mesh, folder, *BOTH)) as run:
+        assert run.end() == 1, run.output
+    hosts = run.hosts()
+    assert hosts.pop("mock-1") == hosts.pop("mock-4") == "done: changed"
+    assert hosts.pop("mock-2").startswith("failed: Failed, see above: web01"), run.output
+    assert hosts.pop("mock-3").startswith("unreachable: "), run.output
+    assert "4 hosts: 2 done, 1 failed, 1 unreachable" in run.output
+    assert (mesh.ask("work list"), mesh.units()) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "playbook", "said"),
+    [
+        (
+            ("exec-1=site_a", "exec-9=site_b"),
+            "snapshot",
+            "does not reach exec-9. It reaches controller, exec-1, exec-2",
+        ),
+        (("exec-1=site_a", "exec-1=site_b"), "snapshot", "each node is named once"),
+        (("exec-1=site_a:mock-3", "exec-2=site_b"), "snapshot", "these have more: mock-3 (exec-1, exec-2)"),
+        (("exec-1=site_a", "exec-2=mock-3"), "snapshot", "no --node has mock-4"),
+        (("exec-1=site_a", "exec-2=site_b"), "revert_group", "the members of a group are never split"),
+    ],
+)
+def test_what_is_wrong_is_refused_before_anything_is_sent(
+    mesh: Mesh, folder: Path, nodes: tuple[str, ...], playbook: str, said: str
+) -> None:
+    (folder / "project/mine.yml").write_text(f"- ansible.builtin.import_playbook: limiquantix.kvm.{playbook}")
+    more = [word for node in nodes for word in ("--node", node)]
+    with started(words(mesh, folder, *more, playbook="mine.yml")) as run:
+        assert run.end() == 2, run.output
+    assert run.output.startswith("Nothing was sent to any node. ")
+    assert said in run.output
+    assert (mesh.ask("work list"), with_it(folder)) == ({}, set())
+
+
+def test_the_plays_of_the_group_playbooks_are_known() -> None:
+    text = PROGRAM.read_text("utf-8")
+    for path in (ROOT / "playbooks").glob("*_group.yml"):
+        for play in yaml.safe_load(path.read_text("utf-8")):
+            assert f'"{play["name"]}"' in text
+
+
+def test_one_node_can_do_a_group_and_the_command_line_is_passed_on(mesh: Mesh, folder: Path) -> None:
+    more = ("--node", "exec-1=all", "--cmdline=--check")
+    with started(words(mesh, folder, *more, playbook="limiquantix.kvm.snapshot_group")) as run:
+        assert run.end() == 0, run.output
+    assert "4 hosts: 4 done" in run.output
+    assert with_it(folder) == set()
