@@ -16,6 +16,7 @@ import argparse
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -66,11 +67,11 @@ class Job:
 
     def hosts(self, limit: Optional[str] = None) -> tuple[set[str], set[str]]:
         """Return the hosts that the playbook would work at, and its plays, as Ansible itself says."""
-        options = {"private_data_dir": str(self._asked), "playbook": self._playbook, "limit": limit, "quiet": True}
-        with TemporaryDirectory() as results:
-            listed = ansible_runner.run(artifact_dir=results, **options)
-            said = COLOR.sub("", listed.stdout.read()).replace("\r", "")
-        if listed.rc:
+        words = [sys.executable, "-m", "ansible_runner", "run", str(self._asked), "--playbook", self._playbook]
+        words += ["--limit", limit] if limit else []
+        listed = subprocess.run(words, check=False, capture_output=True, text=True)
+        said = COLOR.sub("", listed.stdout + listed.stderr)
+        if listed.returncode:
             raise RefusedError(f"{limit or self._playbook}: {' '.join(said.split())[-300:]}")
         hosts = set(re.findall(r"^ {6}(\S+)$", said, re.MULTILINE))
         return hosts, set(re.findall(r"^  play #\d+ \(.*\): (.*?)\tTAGS:", said, re.MULTILINE))

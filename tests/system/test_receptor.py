@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from lab.api import Host, hosts
 from lab.commands import LabError
+from lab.paths import INVENTORY
 from lab.receptor import receptor
 
 from .guide_blocks import ROOT, examples
+from .playbook_run import reset_fleet
 from .receptor_mesh import NODES, PROGRAM, Mesh, started, until, words
 
 MOCKS = {"site_a": ("mock-1", "mock-2"), "site_b": ("mock-3", "mock-4")}
@@ -54,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 def write_inventory(folder: Path, own: dict[str, dict[str, Any]]) -> None:
     """``own`` has variables of single hosts."""
-    sites = {site: {"hosts": {host: own.get(host, {}) for host in hosts}} for site, hosts in MOCKS.items()}
+    sites = {site: {"hosts": {host: own.get(host, {}) for host in names}} for site, names in MOCKS.items()}
     variables = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
@@ -76,17 +79,16 @@ def with_it(folder: Path) -> set[str]:
 
 
 def test_a_node_is_lost_in_the_middle_and_the_rerun_finishes(mesh: Mesh, folder: Path) -> None:
-    waits = f"{{{{ lookup('ansible.builtin.pipe', 'until [ -e {folder}/go ]; do sleep 0.1; done') }}}}"
-    write_inventory(folder, {"mock-4": {"snapshot_description": waits}})
+    write_inventory(folder, {"mock-4": {"snapshot_description": waits_for(folder / "go")}})
     with started(words(mesh, folder, *BOTH, "--lost-after", "2")) as run:
         run.read_until(r"exec-2 \| changed: \[mock-3\]")  # and mock-4 has begun, and waits
         mesh.kill("exec-2")
         assert run.end() == 1, run.output
-    hosts = run.hosts()
-    assert hosts.pop("mock-1") == hosts.pop("mock-2") == "done: changed"
+    became = run.hosts()
+    assert became.pop("mock-1") == became.pop("mock-2") == "done: changed"
     for host, how in (("mock-3", "ended"), ("mock-4", "begun")):
         heard = f'the host had {how} "Take the snapshot"'
-        assert hosts[host] == f"unknown: its node exec-2 was lost; {heard}. Run again with the same name", run.output
+        assert became[host] == f"unknown: its node exec-2 was lost; {heard}. Run again with the same name", run.output
     assert "4 hosts: 2 done, 2 unknown" in run.output
     assert with_it(folder) == {"mock-1", "mock-2", "mock-3"}
 
@@ -99,6 +101,26 @@ def test_a_node_is_lost_in_the_middle_and_the_rerun_finishes(mesh: Mesh, folder:
     # Of the run that was cut too: receptor removed it when the node was back.
     until(lambda: mesh.ask("work list") == {}, "the control node has forgotten all work")
     assert mesh.units() == []
+
+
+def test_ended_from_outside_it_ends_on_the_nodes_too(mesh: Mesh, folder: Path) -> None:
+    write_inventory(folder, {"mock-4": {"snapshot_description": waits_for(folder / "go")}})
+    with started(words(mesh, folder, *BOTH)) as run:
+        run.read_until(r"exec-2 \| changed: \[mock-3\]")
+        until(lambda: with_it(folder) >= {"mock-1", "mock-2"}, "the first node's part is done")
+        run.process.terminate()
+        assert run.end() == 1, run.output
+    assert run.hosts()["mock-4"].startswith("unknown: the run was ended from outside; "), run.output
+    until(lambda: mesh.ask("work list") == {} and mesh.units() == [], "nothing is left of it")
+    (folder / "go").touch()
+    with started(words(mesh, folder, *BOTH)) as run:
+        assert run.end() == 0, run.output
+    assert with_it(folder) == set(sum(MOCKS.values(), ()))
+
+
+def waits_for(file: Path) -> str:
+    """Return a variable that has no value before the file is there."""
+    return f"{{{{ lookup('ansible.builtin.pipe', 'until [ -e {file} ]; do sleep 0.1; done') }}}}"
 
 
 def as_the_guide_has_it(mesh: Mesh, folder: Path) -> dict[str, str]:
@@ -118,12 +140,13 @@ def test_each_host_has_a_line_that_says_why(mesh: Mesh, folder: Path) -> None:
     (folder.parent / "mock-2.json").write_text(json.dumps(state))
     nowhere = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
     write_inventory(folder, {"mock-3": nowhere})
-    with started(words(mesh, folder, *BOTH)) as run:
+    with started(words(mesh, folder, *BOTH, "--cmdline=--diff")) as run:
         assert run.end() == 1, run.output
-    hosts = run.hosts()
-    assert hosts.pop("mock-1") == hosts.pop("mock-4") == "done: changed"
-    assert hosts.pop("mock-2").startswith("failed: Failed, see above: web01"), run.output
-    assert hosts.pop("mock-3").startswith("unreachable: "), run.output
+    assert "exec-1 | +pre-patch: disk-only, vda, current" in run.output
+    became = run.hosts()
+    assert became.pop("mock-1") == became.pop("mock-4") == "done: changed"
+    assert became.pop("mock-2").startswith("failed: Failed, see above: web01"), run.output
+    assert became.pop("mock-3").startswith("unreachable: "), run.output
     assert "4 hosts: 2 done, 1 failed, 1 unreachable" in run.output
     assert (mesh.ask("work list"), mesh.units()) == ({}, [])
 
@@ -154,16 +177,49 @@ def test_what_is_wrong_is_refused_before_anything_is_sent(
     assert (mesh.ask("work list"), with_it(folder)) == ({}, set())
 
 
-def test_the_plays_of_the_group_playbooks_are_known() -> None:
-    text = PROGRAM.read_text("utf-8")
-    for path in (ROOT / "playbooks").glob("*_group.yml"):
-        for play in yaml.safe_load(path.read_text("utf-8")):
-            assert f'"{play["name"]}"' in text
+def test_one_node_can_do_a_group(mesh: Mesh, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PROGRAM.parent))
+    program = importlib.import_module("run_on_nodes")
+    job = program.Job(folder, "limiquantix.kvm.snapshot_group", "", tmp_path / "copies")
+    (part,) = program.divide(job, ["exec-1=all"], str(mesh.socket))
+    assert part.hosts == set(sum(MOCKS.values(), ()))
 
 
-def test_one_node_can_do_a_group_and_the_command_line_is_passed_on(mesh: Mesh, folder: Path) -> None:
-    more = ("--node", "exec-1=all", "--cmdline=--check")
-    with started(words(mesh, folder, *more, playbook="limiquantix.kvm.snapshot_group")) as run:
-        assert run.end() == 0, run.output
-    assert "4 hosts: 4 done" in run.output
-    assert with_it(folder) == set()
+@pytest.mark.fleet
+def test_a_node_is_lost_in_the_middle_of_the_lab_s_fleet(mesh: Mesh, folder: Path) -> None:
+    """The second node is lost when some VMs of its host have the snapshot and others do not."""
+    fleet = hosts() or pytest.skip("no hypervisor is up; start them with: dev/lab/lab up")
+    if len(fleet) < 2:
+        pytest.skip("of the fleet only one hypervisor is up")
+    reset_fleet(fleet)
+    last, names = fleet[-1], ("web01", "off01", "files01", "db01")
+    shutil.copy(INVENTORY, folder / "inventory/hosts.json")  # YAML too
+    answers = {
+        "snapshot_name": "nodes",
+        "snapshot_vms": ",".join(names),
+        "snapshot_parallel": 1,
+        "snapshot_confirm": "yes",
+    }
+    (folder / "env/extravars").write_text(json.dumps(answers))
+    nodes = ("--node", f"exec-1={':'.join(one.name for one in fleet[:-1])}", "--node", f"exec-2={last.name}")
+
+    def having(host: Host) -> list[str]:
+        return [vm for vm in names if host.virsh("snapshot-list", vm, "--name").split() == ["nodes"]]
+
+    with started(words(mesh, folder, *nodes, "--lost-after", "2")) as run:
+        until(lambda: having(last) != [], "the first VM has its snapshot", 120)
+        mesh.kill("exec-2")
+        assert run.end() == 1, run.output
+    became = {host: line.split(":")[0] for host, line in run.hosts().items()}
+    assert became == {host.name: "unknown" if host == last else "done" for host in fleet}, run.output
+
+    mesh.start("exec-2")
+    for playbook, left in (("snapshot", [*names]), ("remove", [])):
+        for changes in (True, False):
+            with started(words(mesh, folder, *nodes, playbook=f"limiquantix.kvm.{playbook}")) as run:
+                assert run.end() == 0, run.output
+            lines = run.hosts()
+            assert set(lines) == {host.name for host in fleet}
+            if not changes:
+                assert set(lines.values()) == {"done: nothing changed"}, run.output
+            assert {host.name: having(host) for host in fleet} == {host.name: left for host in fleet}
