@@ -10,6 +10,7 @@
 # * If the run was killed too and the node is back, its receptor says Running for ever. So a node that is back must be
 #   heard again; `ansible-runner worker --keepalive-seconds` is heard while a long task says nothing.
 # * `work release` of a lost node's unit says "release pending": receptor ends and removes it, there and here, when it is back.
+# * `work release` of a run that goes on ends ansible-runner there; the task that a host is at goes on to its end.
 # * `ansible-runner process` takes the end of a cut stream for an error of the node, and keeps the events that came before it.
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import Any, Callable
 
 from receptorctl.socket_interface import ReceptorControl
 
-from .guide_blocks import ROOT, examples
+from .guide_blocks import ROOT
 
 PROGRAM = ROOT / "extensions/receptor/run_on_nodes.py"
 NODES = ("exec-1", "exec-2")
@@ -33,21 +33,14 @@ class Mesh:
 
     def __init__(self, folder: Path, receptor: Path) -> None:
         self.folder, self._receptor = folder, receptor
-        self.socket = folder / "receptor.sock"
+        self.socket, self.tls, self.programs = folder / "receptor.sock", folder / "tls", folder / "bin"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._port = _free_port()
-        self._make_certificates()
+        for here in (self.tls, self.programs):
+            here.mkdir()
+        (self.programs / "receptor").symlink_to(receptor)
         for name in ("controller", *NODES):
             self._configure(name)
-
-    def _make_certificates(self) -> None:
-        commands = examples()["receptor-certificates"].text.replace("dnsname=$node", "dnsname=localhost")
-        (self.folder / "bin").mkdir()
-        (self.folder / "bin/receptor").symlink_to(self._receptor)
-        (self.folder / "tls").mkdir()
-        environment = {**os.environ, "PATH": f"{self.folder}/bin:{os.environ['PATH']}"}
-        words = ["bash", "-e", "-c", commands]
-        subprocess.run(words, cwd=self.folder / "tls", env=environment, check=True, capture_output=True, timeout=60)
 
     def _configure(self, name: str) -> None:
         text = (PROGRAM.parent / ("control.conf" if name == "controller" else "execution.conf")).read_text("utf-8")
@@ -111,6 +104,14 @@ class Mesh:
         finally:
             control.close()
 
+    def running(self, name: str) -> str:
+        """Return the command lines of all that a node has started."""
+        lines = []
+        for pid in self._of(name):
+            with suppress(OSError):
+                lines.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode())
+        return "\n".join(lines)
+
     def units(self) -> list[str]:
         """Return what receptor keeps of work, on any node."""
         return sorted(str(path) for name in ("controller", *NODES) for path in (self.folder / name).glob("*/*/stdin"))
@@ -138,10 +139,11 @@ class Running:
         self.output += self.process.stdout.read()
         return self.process.wait(60)
 
-    def hosts(self) -> dict[str, str]:
-        """Return the line of each host at the end."""
-        tail = self.output.rpartition("What each node said lies in")[2].splitlines()[1:-1]
-        return dict(line.split(": ", 1) for line in tail)
+
+def became(output: str) -> dict[str, str]:
+    """Return the line of each host at the end."""
+    tail = output.rpartition("What each node said lies in")[2].splitlines()[1:-1]
+    return dict(line.split(": ", 1) for line in tail)
 
 
 @contextmanager
