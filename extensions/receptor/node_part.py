@@ -77,14 +77,15 @@ class Stream(io.RawIOBase):
 class Part:
     """What one node does, and what was heard of it."""
 
-    def __init__(self, node: str, limit: str, hosts: set[str]) -> None:
+    def __init__(self, node: str, limit: str, hosts: set[str], last_task: str) -> None:
         self.node, self.limit, self.hosts = node, limit, hosts
+        self._last_task = last_task
         self.unit = ""
         self._stream: Optional[Stream] = None
         self._away_since = self._back_since = 0.0
         self._broke_off = ""  # why, in words
         self._totals: dict[str, Any] = {}  # Ansible's own, at the end
-        self._nobody_left = False
+        self._task = ""  # the last that was begun for any host
         self._last: dict[str, tuple[str, str]] = {}  # of each host: its last task, and how it ended
         self._why: dict[str, str] = {}
         self._last_line = ""
@@ -147,8 +148,10 @@ class Part:
             return "unreachable", self._why.get(host, "")
         if self._totals["failures"].get(host):
             return "failed", self._why.get(host, "")
-        if self._nobody_left or host not in self._totals["processed"]:
-            return "failed", f"not finished, the run on {self.node} ended for all its hosts: see above"
+        # Ansible counts no failure of a host which it leaves because another one failed: run_once, any_errors_fatal.
+        bad = {*self._totals["dark"], *self._totals["failures"]}
+        if host not in self._totals["processed"] or (bad and self._task != self._last_task):
+            return "failed", f"not finished: the run on {self.node} ended early, because of {', '.join(sorted(bad))}"
         return "done", "changed" if self._totals["changed"].get(host) else "nothing changed"
 
     def _event(self, event: dict[str, Any]) -> bool:
@@ -161,8 +164,8 @@ class Part:
             self._last[data["host"]] = (data["task"], how)
             if how in _BAD:
                 self._why[data["host"]] = " ".join(str((data.get("res") or {}).get("msg", "")).split())[:300]
-        elif event["event"] == "playbook_on_no_hosts_remaining":
-            self._nobody_left = True
+        elif event["event"] == "playbook_on_task_start":
+            self._task = data["name"]
         elif event["event"] == "playbook_on_stats":
             self._totals = data
         return True

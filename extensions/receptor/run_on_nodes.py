@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from threading import Thread
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import ansible_runner
 from node_part import COLOR, Part, reachable
@@ -42,6 +42,12 @@ GROUP_PLAYS = {
 
 class RefusedError(Exception):
     """Nothing was sent to any node."""
+
+
+class Meant(NamedTuple):
+    hosts: set[str]
+    plays: set[str]
+    last_task: str
 
 
 class Job:
@@ -63,18 +69,22 @@ class Job:
         shutil.copytree(self._sent, self._asked, symlinks=True)
         said = file.read_text("utf-8") if file.exists() else ""
         (self._asked / "env").mkdir(exist_ok=True)
-        (self._asked / "env/cmdline").write_text(f"{said.strip()} --list-hosts".strip(), "utf-8")
+        (self._asked / "env/cmdline").write_text(f"{said.strip()} --list-hosts --list-tasks".strip(), "utf-8")
 
-    def hosts(self, limit: Optional[str] = None) -> tuple[set[str], set[str]]:
-        """Return the hosts that the playbook would work at, and its plays, as Ansible itself says."""
+    def meant(self, limit: Optional[str] = None) -> Meant:
+        """Return what the playbook would work at, as Ansible itself says."""
         words = [sys.executable, "-m", "ansible_runner", "run", str(self._asked), "--playbook", self._playbook]
         words += ["--limit", limit] if limit else []
         listed = subprocess.run(words, check=False, capture_output=True, text=True)
         said = COLOR.sub("", listed.stdout + listed.stderr)
         if listed.returncode:
             raise RefusedError(f"{limit or self._playbook}: {' '.join(said.split())[-300:]}")
-        hosts = set(re.findall(r"^ {6}(\S+)$", said, re.MULTILINE))
-        return hosts, set(re.findall(r"^  play #\d+ \(.*\): (.*?)\tTAGS:", said, re.MULTILINE))
+        tasks = re.findall(r"^ {6}(.*?)\tTAGS:", said, re.MULTILINE)
+        return Meant(
+            hosts=set(re.findall(r"^ {6}(\S+)$", said, re.MULTILINE)),
+            plays=set(re.findall(r"^  play #\d+ \(.*\): (.*?)\tTAGS:", said, re.MULTILINE)),
+            last_task=tasks[-1] if tasks else "",
+        )
 
     def send(self, address: str, node: str, limit: str) -> str:
         """Give a node its part; return the name of receptor's work unit."""
@@ -98,17 +108,17 @@ def divide(job: Job, wanted: Sequence[str], address: str) -> list[Part]:
     if unknown := sorted(set(limits) - known):
         raise RefusedError(f"receptor does not reach {', '.join(unknown)}. It reaches {', '.join(sorted(known))}")
     with ThreadPoolExecutor() as pool:
-        (every, plays), *each = pool.map(job.hosts, (None, *limits.values()))
-    if len(limits) > 1 and (group := sorted(plays & GROUP_PLAYS)):
+        every, *each = pool.map(job.meant, (None, *limits.values()))
+    if len(limits) > 1 and (group := sorted(every.plays & GROUP_PLAYS)):
         raise RefusedError(
             f"{group[0]}: the members of a group are never split. Give one --node, with all hosts of the group"
         )
-    nodes_of = {host: [node for node, (own, _plays) in zip(limits, each) if host in own] for host in sorted(every)}
+    nodes_of = {host: [node for node, own in zip(limits, each) if host in own.hosts] for host in sorted(every.hosts)}
     if twice := [f"{host} ({', '.join(nodes)})" for host, nodes in nodes_of.items() if len(nodes) > 1]:
         raise RefusedError(f"a host belongs to one node, and these have more: {', '.join(twice)}")
     if without := [host for host, nodes in nodes_of.items() if not nodes]:
         raise RefusedError(f"no --node has {', '.join(without)}")
-    return [Part(node, limit, own) for (node, limit), (own, _plays) in zip(limits.items(), each)]
+    return [Part(node, limit, own.hosts, every.last_task) for (node, limit), own in zip(limits.items(), each)]
 
 
 def work(parts: list[Part], job: Job, address: str, results: Path, patience: float) -> None:
@@ -130,6 +140,8 @@ def work(parts: list[Part], job: Job, address: str, results: Path, patience: flo
     except KeyboardInterrupt:
         for part in parts:
             part.give_up("the run was ended from outside")
+        for thread in threads.values():
+            thread.join(10)
     finally:
         for part in parts:
             part.release(address)

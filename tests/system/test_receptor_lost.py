@@ -40,7 +40,7 @@ def test_when_a_node_is_given_up(
 ) -> None:
     monkeypatch.syspath_prepend(str(PROGRAM.parent))
     module = importlib.import_module("node_part")
-    part, stream = module.Part("exec-1", "all", {"mock-1"}), Heard(keeps_alive)
+    part, stream = module.Part("exec-1", "all", {"mock-1"}, "Report"), Heard(keeps_alive)
     part._stream = stream
     given_up = None
     for second in range(1, 200):
@@ -59,3 +59,23 @@ def test_the_plays_of_the_group_playbooks_are_known() -> None:
     for path in (ROOT / "playbooks").glob("*_group.yml"):
         for play in yaml.safe_load(path.read_text("utf-8")):
             assert f'"{play["name"]}"' in text
+
+
+@pytest.mark.parametrize(
+    ("last", "failed", "other"),
+    [
+        ("Report", {"mock-2": 1}, "done"),
+        ("Find the VMs", {"mock-2": 1}, "failed"),  # a task with run_once, which the other did not even begin
+        ("Find the VMs", {}, "done"),  # the play had nothing more to do
+    ],
+)
+def test_a_host_that_ansible_left_alone_is_not_called_done(
+    monkeypatch: pytest.MonkeyPatch, last: str, failed: dict[str, int], other: str
+) -> None:
+    monkeypatch.syspath_prepend(str(PROGRAM.parent))
+    part = importlib.import_module("node_part").Part("exec-1", "all", {"mock-1", "mock-2"}, "Report")
+    for task in ("Look", last):
+        part._event({"event": "playbook_on_task_start", "event_data": {"name": task}})
+    totals = {"dark": {}, "failures": failed, "changed": {}, "processed": {"mock-1": 1, "mock-2": 1}}
+    part._event({"event": "playbook_on_stats", "event_data": totals})
+    assert part.became("mock-1")[0] == other
