@@ -74,7 +74,9 @@ class Vm:
     running: bool = True
     invtsc: bool = False
     memory_mib: int = 32
-    pause_ms: int = 250  # the guest's, between two writes; at 5 ms it takes a quarter of a processor, at 100 ms still a 25th
+    pause_ms: int = (
+        250  # the guest's, between two writes; at 5 ms it takes a quarter of a processor, at 100 ms still a 25th
+    )
     host: str = ""  # the only host that has it; empty: every host
 
     @property
