@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import os
-import re
 from functools import partial
+from pathlib import Path
 from typing import Callable
 
 import pytest
@@ -20,8 +20,9 @@ from .deployed import builds, kept
 # Of a session, not of each file: a build takes minutes.
 __all__ = ("builds", "kept")
 
-# What is about a VM's disks, whatever libvirt there is: in `make test` each case on one hypervisor. EVERYWHERE=1: on all.
-_SHARED = re.compile(r"test_(field_\w+|nvram\w*|\w*faults|group|recover_by_hand)\.py$")
+HERE = Path(__file__).resolve().parent
+# In `make test` each case is done on one hypervisor, another one each, and these on all of them. EVERYWHERE=1: all on all.
+_OF_EACH = ("test_reading.py",)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -31,7 +32,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_of_another(item: pytest.Item) -> bool:
-    if not _SHARED.search(item.path.name) or item.get_closest_marker("everywhere"):
+    if item.path.parent != HERE or item.path.name in _OF_EACH:
+        return False
+    if item.get_closest_marker("everywhere") or item.get_closest_marker(
+        "agent"
+    ):  # the agent's have a host of each init
         return False
     on = next((name for name in ("host", "planted") if parameters(item).get(name) in NAMES), None)
     return on is not None and is_of_another(item, on)
