@@ -89,7 +89,7 @@ def sequence(host: Host, vm: str) -> int:
     return int(numbers[-1]) if numbers else -1
 
 
-def is_writing(host: Host, vm: str, seconds: float = 60) -> bool:
+def is_writing(host: Host, vm: str, seconds: float = 20) -> bool:
     """Whether the guest's writer gets on: its file system is not frozen and it is not paused."""
     before, end = sequence(host, vm), time.monotonic() + seconds
     while time.monotonic() < end:

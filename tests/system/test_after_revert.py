@@ -72,7 +72,7 @@ def test_restore_means_running_where_a_full_file_system_paused_the_vm(host: Host
     wait_for("the pause", lambda: "I/O error" in host.run(["virsh", "domstate", "--reason", "web01"]).stdout, 60)
     host.run(["rm", f"{full}/fill"])
     assert snapshot(host, "web01", state="reverted")["power"] == "running"
-    assert is_writing(host, "web01")
+    assert is_writing(host, "web01", 60)  # it boots first
 
 
 def test_restore_means_paused_where_somebody_has_paused_the_vm(host: Host, fresh: Fresh) -> None:
