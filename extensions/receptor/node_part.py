@@ -77,9 +77,10 @@ class Stream(io.RawIOBase):
 class Part:
     """What one node does, and what was heard of it."""
 
-    def __init__(self, node: str, limit: str, hosts: set[str], last_task: str) -> None:
+    def __init__(self, node: str, limit: str, hosts: set[str], last_task: str, check: bool = False) -> None:
         self.node, self.limit, self.hosts = node, limit, hosts
         self._last_task = last_task
+        self._changed = "would change" if check else "changed"
         self.unit = ""
         self._stream: Optional[Stream] = None
         self._away_since = self._back_since = 0.0
@@ -152,7 +153,7 @@ class Part:
         bad = {*self._totals["dark"], *self._totals["failures"]}
         if host not in self._totals["processed"] or (bad and self._task != self._last_task):
             return "failed", f"not finished: the run on {self.node} ended early, because of {', '.join(sorted(bad))}"
-        return "done", "changed" if self._totals["changed"].get(host) else "nothing changed"
+        return "done", self._changed if self._totals["changed"].get(host) else "nothing changed"
 
     def _event(self, event: dict[str, Any]) -> bool:
         for line in COLOR.sub("", event.get("stdout") or "").splitlines():

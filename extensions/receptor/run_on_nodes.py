@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -63,13 +64,15 @@ class Job:
             folder, self._sent, symlinks=True, ignore=lambda at, names: names if Path(at) == results else []
         )
         file = self._sent / "env/cmdline"
-        if cmdline:
+        # Both: a --check that stands in the folder must not get lost.
+        options = f"{file.read_text('utf-8') if file.exists() else ''} {cmdline}".strip()
+        self.check = not {"--check", "-C"}.isdisjoint(shlex.split(options))
+        if options:
             file.parent.mkdir(exist_ok=True)
-            file.write_text(cmdline, "utf-8")
+            file.write_text(options, "utf-8")
         shutil.copytree(self._sent, self._asked, symlinks=True)
-        said = file.read_text("utf-8") if file.exists() else ""
         (self._asked / "env").mkdir(exist_ok=True)
-        (self._asked / "env/cmdline").write_text(f"{said.strip()} --list-hosts --list-tasks".strip(), "utf-8")
+        (self._asked / "env/cmdline").write_text(f"{options} --list-hosts --list-tasks".strip(), "utf-8")
 
     def meant(self, limit: Optional[str] = None) -> Meant:
         """Return what the playbook would work at, as Ansible itself says."""
@@ -118,7 +121,9 @@ def divide(job: Job, wanted: Sequence[str], address: str) -> list[Part]:
         raise RefusedError(f"a host belongs to one node, and these have more: {', '.join(twice)}")
     if without := [host for host, nodes in nodes_of.items() if not nodes]:
         raise RefusedError(f"no --node has {', '.join(without)}")
-    return [Part(node, limit, own.hosts, every.last_task) for (node, limit), own in zip(limits.items(), each)]
+    return [
+        Part(node, limit, own.hosts, every.last_task, job.check) for (node, limit), own in zip(limits.items(), each)
+    ]
 
 
 def work(parts: list[Part], job: Job, address: str, results: Path, patience: float) -> None:

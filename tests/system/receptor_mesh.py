@@ -11,14 +11,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from receptorctl.socket_interface import ReceptorControl
 
+from .guest import wait_for
 from .guide_blocks import ROOT
 
 PROGRAM = ROOT / "extensions/receptor/run_on_nodes.py"
@@ -63,9 +63,9 @@ class Mesh:
                 words = [str(self._receptor), "--config", str(self.folder / f"{name}.conf")]
                 self._processes[name] = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
             if name == "controller":  # a node that finds nobody there asks again after five seconds only
-                until(lambda: bool(self.ask("status")), "the control node answers")
+                wait_for("the control node's answer", lambda: bool(self.ask("status")))
         wanted = {*self._processes} - {"controller"}
-        until(lambda: wanted <= {*(self.ask("status").get("RoutingTable") or {})}, f"{wanted} in the mesh")
+        wait_for(f"{wanted} in the mesh", lambda: wanted <= {*(self.ask("status").get("RoutingTable") or {})})
 
     def kill(self, name: str) -> None:
         """End a node and all that it started, as if its machine had lost its power."""
@@ -158,13 +158,6 @@ def started(words: list[str]) -> Iterator[Running]:
 
 def words(mesh: Mesh, folder: Path, *more: str, playbook: str = "limiquantix.kvm.snapshot") -> list[str]:
     return [sys.executable, str(PROGRAM), str(folder), "--playbook", playbook, "--socket", str(mesh.socket), *more]
-
-
-def until(true: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
 
 
 def _free_port() -> int:

@@ -21,9 +21,10 @@ from lab.commands import LabError
 from lab.paths import INVENTORY
 from lab.receptor import receptor
 
+from .guest import wait_for
 from .guide_blocks import ROOT, examples
 from .playbook_run import reset_fleet
-from .receptor_mesh import NODES, PROGRAM, Mesh, became, started, until, words
+from .receptor_mesh import NODES, PROGRAM, Mesh, became, started, words
 
 MOCKS = {"site_a": ("mock-1",), "site_b": ("mock-2", "mock-3")}
 ALL = {"mock-1", "mock-2", "mock-3"}
@@ -102,7 +103,7 @@ def test_a_node_is_lost_in_the_middle_and_the_rerun_finishes(mesh: Mesh, folder:
     assert with_it(folder) == ALL
     assert set(became(run_example("receptor", mesh, folder, here)).values()) == {"done: nothing changed"}
     # Of the run that was cut too: receptor removed it when the node was back.
-    until(lambda: mesh.ask("work list") == {} and mesh.units() == [], "nothing is left of it")
+    wait_for("nothing is left of it", lambda: mesh.ask("work list") == {} and mesh.units() == [])
 
 
 def test_ended_from_outside_it_ends_on_the_nodes_too(mesh: Mesh, folder: Path) -> None:
@@ -113,10 +114,10 @@ def test_ended_from_outside_it_ends_on_the_nodes_too(mesh: Mesh, folder: Path) -
         run.process.terminate()
         assert run.end() == 1, run.output
     assert became(run.output)["mock-3"].startswith("unknown: the run was ended from outside; "), run.output
-    until(lambda: mesh.ask("work list") == {} and mesh.units() == [], "nothing is left of it")
-    until(lambda: "ansible-runner worker" not in mesh.running("exec-2"), "nobody works at it any more")
+    wait_for("nothing is left of it", lambda: mesh.ask("work list") == {} and mesh.units() == [])
+    wait_for("nobody works at it any more", lambda: "ansible-runner worker" not in mesh.running("exec-2"))
     (folder / "go").touch()
-    until(lambda: "ansible" not in mesh.running("exec-2"), "what was begun on a host ends by itself")
+    wait_for("what was begun on a host ends by itself", lambda: "ansible" not in mesh.running("exec-2"))
 
 
 def waits_for(file: Path) -> str:
@@ -217,7 +218,7 @@ def test_a_node_is_lost_in_the_middle_of_the_lab_s_fleet(mesh: Mesh, folder: Pat
         return [vm for vm in names if host.virsh("snapshot-list", vm, "--name").split() == ["nodes"]]
 
     with started(words(mesh, folder, *nodes, "--lost-after", "2")) as run:
-        until(lambda: having(last) != [], "the first VM has its snapshot", 120)
+        wait_for("the first VM has its snapshot", lambda: having(last) != [], 120)
         mesh.kill("exec-2")
         assert run.end() == 1, run.output
     ends = {host: line.split(":")[0] for host, line in became(run.output).items()}

@@ -1,11 +1,12 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When run_on_nodes.py gives a node up, and which plays it never splits. No receptor runs here."""
+"""When run_on_nodes.py gives a node up, which plays it never splits, and what it says and sends. No receptor runs here."""
 
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Optional
 
 import pytest
@@ -79,3 +80,34 @@ def test_a_host_that_ansible_left_alone_is_not_called_done(
     totals = {"dark": {}, "failures": failed, "changed": {}, "processed": {"mock-1": 1, "mock-2": 1}}
     part._event({"event": "playbook_on_stats", "event_data": totals})
     assert part.became("mock-1")[0] == other
+
+
+@pytest.mark.parametrize(("check", "word"), [(True, "would change"), (False, "changed")])
+def test_check_mode_is_not_called_changed(monkeypatch: pytest.MonkeyPatch, check: bool, word: str) -> None:
+    monkeypatch.syspath_prepend(str(PROGRAM.parent))
+    part = importlib.import_module("node_part").Part("exec-1", "all", {"mock-1"}, "Report", check)
+    part._event({"event": "playbook_on_task_start", "event_data": {"name": "Report"}})
+    totals = {"dark": {}, "failures": {}, "changed": {"mock-1": 1}, "processed": {"mock-1": 1}}
+    part._event({"event": "playbook_on_stats", "event_data": totals})
+    assert part.became("mock-1") == ("done", word)
+
+
+@pytest.mark.parametrize(
+    ("of_folder", "given", "expected"),
+    [
+        ("", "", (None, False)),
+        ("--check", "--diff", ("--check --diff", True)),  # a rehearsal stays one
+        ("--diff", "-C", ("--diff -C", True)),
+        ("--diff", "", ("--diff", False)),
+    ],
+)
+def test_options_of_the_folder_and_of_the_command_both_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, of_folder: str, given: str, expected: tuple[Optional[str], bool]
+) -> None:
+    monkeypatch.syspath_prepend(str(PROGRAM.parent))
+    (tmp_path / "private/env").mkdir(parents=True)
+    if of_folder:
+        (tmp_path / "private/env/cmdline").write_text(of_folder)
+    job = importlib.import_module("run_on_nodes").Job(tmp_path / "private", "play.yml", given, tmp_path)
+    file = tmp_path / "sent/env/cmdline"
+    assert (file.read_text() if file.exists() else None, job.check) == expected
