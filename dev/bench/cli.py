@@ -37,7 +37,7 @@ NUMBERS = ROOT / "docs" / "docsite" / "rst" / "guide_numbers.rst"
 LAB = ROOT / "dev" / "lab" / "lab"
 ROUNDS, FREEZES = 5, 9
 QUICK_ROUNDS, QUICK_FREEZES = 2, 2
-CONTROLLER_ROUNDS = 1  # of a thousand hosts each way: a second one would take an hour and say the same
+CONTROLLER_ROUNDS = 1  # each number is a mean over that many hosts already
 
 
 def method(freezes: int, pipelining: bool) -> str:

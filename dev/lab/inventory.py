@@ -32,7 +32,7 @@ def write() -> None:
     fleet = [spec for spec in usable if spec.snapshots and spec.whole]
     newest = [spec.name for spec in usable if spec.snapshots and not spec.whole]
     invtsc = [spec.name for spec in fleet if usable[spec]["without_invtsc"] is None]
-    text += _group("hypervisors", "The fleet that the tests of snapshots work on.", [spec.name for spec in fleet])
+    text += _group("hypervisors", "The fleet that playbooks run over.", [spec.name for spec in fleet])
     text += _group(
         "newest", "Debian testing, which changes: no playbook of a test runs over it and the others at once.", newest
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from lab.api import host_named
-from lab.host_table import FLEET
+from shares import NAMES
 
 from contract.agent_world import AgentWorld
 from contract.libvirt_world import LibvirtWorld
@@ -18,7 +18,7 @@ from contract.mock_world import MockWorld
 from contract.world import World
 
 
-@pytest.fixture(scope="session", params=["mock", *(spec.name for spec in FLEET)])
+@pytest.fixture(scope="session", params=["mock", *NAMES])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A hypervisor with pristine VMs; skipped by name where it is not up."""
     found = _world(request.param, tmp_path_factory)

@@ -12,7 +12,6 @@ from typing import Callable
 
 import pytest
 from lab.api import Host, host_named, reset_vm
-from lab.host_table import FLEET
 from shares import NAMES, is_of_another, leave_out, parameters
 
 from .deployed import builds, kept
@@ -42,7 +41,7 @@ def _is_of_another(item: pytest.Item) -> bool:
     return on is not None and is_of_another(item, on)
 
 
-@pytest.fixture(scope="session", params=[spec.name for spec in FLEET])
+@pytest.fixture(scope="session", params=NAMES)
 def host(request: pytest.FixtureRequest) -> Host:
     """Each hypervisor of the lab; skipped by name where it is not up."""
     return host_named(request.param) or pytest.skip(f"{request.param} is not up; start it with: dev/lab/lab up")

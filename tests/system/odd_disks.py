@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from contract.world import IMAGES
 from lab.api import Host
-from lab.host_table import FLEET
+from shares import NAMES
 
 from .field import agreed
 from .field_vm import Entry, FieldVm
@@ -98,7 +98,7 @@ class Device:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        first = 200 + 20 * [spec.name for spec in FLEET].index(host.name)
+        first = 200 + 20 * NAMES.index(host.name)
         self._unused = list(range(first, first + 20))
         self._made: dict[str, int] = {}
         self.free()

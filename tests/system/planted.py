@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from contract.libvirt_world import LibvirtWorld
 from lab.api import Host, host_named
-from lab.host_table import FLEET
+from shares import NAMES
 
 _WHERE = {"backend": "libvirt", "uri": "qemu:///system"}
 _PRELUDE = """
@@ -101,7 +101,7 @@ except driver.KvmError as error:
         return done.stdout
 
 
-@pytest.fixture(scope="session", params=[spec.name for spec in FLEET])
+@pytest.fixture(scope="session", params=NAMES)
 def planted(request: pytest.FixtureRequest) -> Any:
     """Each hypervisor of the lab, with the collection's code on it."""
     host = host_named(request.param)

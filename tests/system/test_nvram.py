@@ -121,10 +121,7 @@ before(revert, 'start', lambda: subprocess.run(spoilt, shell=True))
 def test_a_start_that_fails_brings_the_variables_back(make_vm: MakeVm) -> None:
     uefi = UefiVm(make_vm, start=True)
     vm = uefi.vm
-    uefi.write(7)
-    well(vm.take("s1"))
-    uefi.write(9)
-    vm.write("vda", 2)
+    uefi.take_and_change()
     access = uefi.access(FILE)
     entry = only(vm.planted.revert(SPOIL, vm.name, "s1"))
     assert entry["error_code"] == "start_failed", entry["msg"]
@@ -139,10 +136,7 @@ def test_a_start_that_fails_brings_the_variables_back(make_vm: MakeVm) -> None:
 def test_a_copy_that_others_changed_is_refused_and_never_put_back(make_vm: MakeVm) -> None:
     uefi = UefiVm(make_vm, start=True)
     vm = uefi.vm
-    uefi.write(7)
-    well(vm.take("s1"))
-    uefi.write(9)
-    vm.write("vda", 2)
+    uefi.take_and_change()
     vm.host.run(f"cp -p {COPY} {COPY}.kept; rm {COPY}")
     entry = agreed(vm.revert, "s1")[1]
     assert (entry["error_code"], entry["changed"]) == ("snapshot_changed", False), entry["msg"]

@@ -57,10 +57,7 @@ _REVERT = (
 def test_a_revert_that_is_killed_is_finished_with_its_variables(make_vm: MakeVm, step: str) -> None:
     uefi = UefiVm(make_vm, start=True)
     vm = uefi.vm
-    uefi.write(7)
-    well(vm.take("s1"))
-    uefi.write(9)
-    vm.write("vda", 2)
+    uefi.take_and_change()
     assert vm.planted.revert(f"before({step}, die)", vm.name, "s1") == {"killed": True}
     vm.revert("s1")
     assert (uefi.holds(7), vm.disk_reads("vda", 1), vm.state) == (True, True, "running")
@@ -72,9 +69,7 @@ def test_a_revert_that_is_killed_is_finished_with_its_variables(make_vm: MakeVm,
 def test_variables_that_the_guest_changed_after_a_killed_revert_stay(make_vm: MakeVm) -> None:
     uefi = UefiVm(make_vm, start=True)
     vm = uefi.vm
-    uefi.write(7)
-    well(vm.take("s1"))
-    uefi.write(9)
+    uefi.take_and_change(disk=False)
     assert vm.planted.revert("before(revert, 'close', die)", vm.name, "s1") == {"killed": True}
     uefi.write(11)
     vm.off()

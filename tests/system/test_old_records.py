@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from contract.world import IMAGES, ROOT
-from lab.host_table import FLEET
+from shares import NAMES
 
 from .field_disk import Disk
 from .field_vm import Entry, FieldVm
@@ -26,7 +26,6 @@ from .planted import Planted, planted
 __all__ = ("planted",)
 
 FIXTURES = ROOT / "tests/fixtures/records"
-_HOSTS = [spec.name for spec in FLEET]
 _SAYS = {"finished": "Finished|had taken", "undone": "Undid|Removed what"}
 _AFTER = "after"  # a snapshot that only the test takes
 _ON_HOST = "/run/records/world_of_old.py"
@@ -97,7 +96,7 @@ def _cases(at_rest: bool) -> list[Any]:
     return [
         pytest.param(host, file, number % 2 == 0, id=f"{host}-{file.parent.name}-{file.stem}")
         for number, file in enumerate(files)
-        for host in _HOSTS
+        for host in NAMES
     ]
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from .field import FieldVm, MakeVm
 from .guest import wait_for
+from .other_users import well
 from .planted import Planted
 
 # All of it is seven minutes on a busy machine: `make uefi` runs it, every other run a part.
@@ -59,6 +60,14 @@ class UefiVm:
         # QEMU writes a flash through at once, and does not say when the monitor's command has come so far.
         self.vm.virsh("qemu-monitor-command", "--hmp", f'qemu-io libvirt-pflash1-storage "write -P {byte} 0 4k"')
         wait_for("the variables", lambda: self.holds(byte))
+
+    def take_and_change(self, *, disk: bool = True) -> None:
+        """Snapshot s1 holds variables 7 and disk 1; now they are 9 and, where the disk is written to, 2."""
+        self.write(7)
+        well(self.vm.take("s1"))
+        self.write(9)
+        if disk:
+            self.vm.write("vda", 2)
 
     def bytes(self, file: str = FILE) -> list[int]:
         """Return its first byte and its last, and how many there are."""
