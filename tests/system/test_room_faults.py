@@ -137,7 +137,7 @@ def test_an_overlay_directory_that_cannot_be_written_any_more(planted: Planted) 
             assert (state(host), snapshot_names(host, VM)) == ("running", ["s1"])
             assert holds_now(host, 2)
             removed = only(planted.remove("", VM, name="s1"))
-            assert removed["error_code"] == "file_not_removed"
+            assert removed["error_code"] == "file_read_only"
             assert (state(host), holds_now(host, 2)) == ("running", True)
         assert only(planted.remove("", VM, name="s1"))["error_code"] is None
         assert (snapshot_names(host, VM), host.run(f"ls {where}").stdout) == ([], "")
