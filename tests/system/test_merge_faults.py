@@ -71,7 +71,7 @@ def test_a_merge_that_goes_on_without_a_task(planted: Planted, meanwhile: str) -
         write(host, VM, 0, 6)
     if meanwhile == "pivoted":
         host.virsh("blockjob", VM, "vda", "--pivot")
-        look_alike(planted)
+        is_refused_until_the_overlay_is_moved(planted)
     elif meanwhile == "shut off":
         host.virsh("destroy", VM)
     elif meanwhile == "aborted":
@@ -89,14 +89,14 @@ def test_a_merge_that_goes_on_without_a_task(planted: Planted, meanwhile: str) -
     sound(planted)
 
 
-def look_alike(planted: Planted) -> None:
-    """The record cannot tell who pivoted by hand from who put an older definition back: it asks, and deletes nothing."""
-    before = files_of(planted.host, VM)
-    for asked in (planted.snapshot("", VM, "s2", timeout=90), planted.remove("", VM, name="s1")):
-        entry = only(asked)
+def is_refused_until_the_overlay_is_moved(planted: Planted) -> None:
+    """An older definition put back looks the same in the record as a pivot by hand, so no task goes on by itself."""
+    host, before = planted.host, files_of(planted.host, VM)
+    taken, removed = only(planted.snapshot("", VM, "s2", timeout=90)), only(planted.remove("", VM, name="s1"))
+    for entry in (taken, removed):
         assert (entry["error_code"], entry["changed"]) == ("definition_changed", False), entry
-    assert (files_of(planted.host, VM), holds_now(planted.host, 6)) == (before, True)
-    planted.host.run(f"mkdir -p /run/elsewhere; mv {entry['details']['overlay']} /run/elsewhere")
+    assert (files_of(host, VM), holds_now(host, 6)) == (before, True)
+    host.run(["mv", removed["details"]["overlay"], "/run"])
 
 
 def test_a_layer_that_only_an_orphan_holds_up_is_merged_with_its_snapshot(planted: Planted) -> None:

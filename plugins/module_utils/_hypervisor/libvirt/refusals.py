@@ -38,10 +38,11 @@ def definition_older(vm: str, target: str, image: str, last: str) -> KvmError:
     return KvmError(
         "definition_changed",
         f"Disk {target} of {vm} is defined on {image}; when this collection last changed {vm}, the disk was on {last}, which is "
-        "still there. Somebody put back an older definition, or ended a merge by hand (virsh blockjob --pivot).",
-        f"Nothing was changed. Do not start {vm} before you know which of the two it needs. Either put the disk back on {last} "
-        f"(virsh edit {vm}) or, where {image} is right, as after a pivot, move the other file to another directory. Then run "
-        "the task again.",
+        "still there. Somebody put back an older definition, or merged the overlay by other means "
+        "(virsh blockjob --pivot).",
+        f"Nothing was changed. Do not start {vm} before you know which of the two it needs; after such a merge, it is {image}. "
+        f"Either put the disk back on {last} (virsh edit {vm}) or, where {image} is right, move {last} to another directory. "
+        "Then run the task again.",
         disk=target,
         image=image,
         snapshot=None,
