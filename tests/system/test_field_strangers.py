@@ -69,7 +69,7 @@ def test_an_older_definition_that_comes_back_after_a_killed_removal(
     if left or "'define'" not in step:
         assert names(vm.info()["problems"], "Somebody put back an older definition")
         for action in (partial(vm.remove, "s1"), partial(vm.take, "s2")):
-            entry = action()
+            entry = agreed(action)[1]
             assert vm.reads(overlay, 42), f"{overlay} is gone or spoilt: {entry['msg']}"
             assert (entry["error_code"], entry["changed"]) == ("definition_changed", False), entry["msg"]
         vm.define(newest)
@@ -112,6 +112,22 @@ def test_a_disk_that_is_detached_after_a_killed_revert(make_vm: MakeVm, planted:
     well(vm.take("s2"))
     assert vm.disk_reads("vda", 1)
     assert vm.reads(overlay, 42)
+
+
+@pytest.mark.parametrize("step", ["_define", "_verify"])
+def test_an_overlay_of_a_killed_revert_that_somebody_deletes(make_vm: MakeVm, planted: Planted, step: str) -> None:
+    """A VM that is not on it yet stays where it is. One that is on it is put back by hand."""
+    vm = filled(make_vm("fsweb", "vda", directory=HOME))
+    overlay = vm.active_file("vda")
+    assert planted.revert(f"before(revert.Revert, '{step}', die)", vm.name, "s1") == {"killed": True}
+    vm.host.run(f"ls {HOME}/fsweb.vda.s1*.qcow2 | grep -vx {overlay} | xargs rm")
+    if step == "_verify":
+        entry = agreed(vm.take, "s2")[1]
+        assert (entry["error_code"], entry["changed"]) == ("chain_mismatch", False), entry["msg"]
+        vm.define(vm.xml(inactive=True).replace(vm.active_file("vda"), overlay))
+    assert "Undid the interrupted revert" in well(vm.take("s2"))["msg"]
+    assert vm.disk_reads("vda", 42)
+    vm.sound()
 
 
 @pytest.mark.parametrize("what", ["written", "deleted"])

@@ -132,6 +132,13 @@ class Hypervisor(ABC):
         Raises as `revert` and `remove` do.
         """
 
+    def cannot_recover(self, vm: VirtualMachine) -> Optional[KvmError]:  # noqa: ARG002 -- a default that knows nothing
+        """Return why `recover` would refuse as things are, None where it would not, or where only trying tells.
+
+        Nothing is changed, and the VM's lock is not needed.
+        """
+        return None
+
     def cannot_annotate(self) -> Optional[KvmError]:
         """Return why `annotate` cannot note anything here, None where it can."""
         return None

@@ -127,11 +127,11 @@ def _wish(vm: VirtualMachine, action: Action[Wish, Plan], limits: Limits) -> Uni
 
 
 def _predict(
-    _hypervisor: Hypervisor, item: tuple[VmId, _Decision[Plan]], action: Action[Wish, Plan], limits: Limits
+    hypervisor: Hypervisor, item: tuple[VmId, _Decision[Plan]], action: Action[Wish, Plan], limits: Limits
 ) -> VmOutcome:
     vm_id, decision = item
     if isinstance(decision, _Pending):
-        return _pending(decision.vm)
+        return _pending(hypervisor, decision.vm)
     if isinstance(decision, (Nothing, _Refused, KvmError)):
         return _outcome_of(vm_id, decision, limits)
     if isinstance(decision, _Unplanned):
@@ -196,7 +196,7 @@ def _now(hypervisor: Hypervisor, vm_id: VmId) -> Optional[VirtualMachine]:
         return None
 
 
-def _pending(vm: VirtualMachine) -> VmOutcome:
+def _pending(hypervisor: Hypervisor, vm: VirtualMachine) -> VmOutcome:
     operation = vm.operation
     if operation is None:
         msg = "another run has just changed it; a check cannot know what is left to do"
@@ -204,6 +204,9 @@ def _pending(vm: VirtualMachine) -> VmOutcome:
     if operation.running:
         msg = f"another run is at work on it ({operation}); a check cannot know what is left to do then"
         return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg)
+    refused = hypervisor.cannot_recover(vm)
+    if refused:
+        return failed_vm(vm.id, refused, vm, vm)
     msg = f"the interrupted {operation} would be finished or undone first; a check cannot know what is left to do then"
     return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg, recovered=msg)
 

@@ -64,6 +64,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import overlay_dir_unusable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
     Done,
     Recovery,
@@ -154,6 +155,10 @@ class LibvirtHypervisor(Hypervisor):
     def recover(self, vm: VirtualMachine, deadline: Deadline) -> Recovery:
         journal = self._records.read(vm.id).journal
         return self._of(_OPERATIONS[journal.kind], vm, deadline).resume(journal) if journal else Recovery("")
+
+    def cannot_recover(self, vm: VirtualMachine) -> Optional[KvmError]:
+        journal = self._records.read(vm.id).journal
+        return self._of(_OPERATIONS[journal.kind], vm).cannot_resume(journal) if journal else None
 
     def _of(
         self, operation: type[_Change], vm: VirtualMachine, deadline: Optional[Deadline] = None, bandwidth: int = 0

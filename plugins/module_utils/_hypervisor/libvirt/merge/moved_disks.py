@@ -32,10 +32,11 @@ def last_on(record: Record) -> dict[str, str]:
     return record.journal.was if isinstance(record.journal, RemoveJournal) else record.active
 
 
-def refuse_older(handle: VmHandle, journal: RemoveJournal) -> None:
+def refuse_older(handle: VmHandle, journal: RemoveJournal) -> set[str]:
     """Raise ``definition_changed`` where a disk is on an older image than a killed removal left it on.
 
-    To go on would delete what that image does not have. Who copied the disk elsewhere has it there; the overlay is kept.
+    To go on would delete what that image does not have. Who copied the disk elsewhere has it there: return the overlays of
+    ours that were left so, which are to be kept.
     """
     record, left = handle.record(), set()
     ours = {*record.overlays, *record.made}
@@ -50,5 +51,11 @@ def refuse_older(handle: VmHandle, journal: RemoveJournal) -> None:
         if now[0] in before or now[0] in ours:
             raise definition_older(handle.name, target, image, last)
         left.add(before[0])
-    if left & ours:
-        handle.write(replace(record, kept=tuple(sorted({*record.kept, *left & ours}))))
+    return left & ours
+
+
+def keep_left(handle: VmHandle, left: set[str]) -> None:
+    """Note that overlays are kept that the VM was copied away from."""
+    if left:
+        record = handle.record()
+        handle.write(replace(record, kept=tuple(sorted({*record.kept, *left}))))

@@ -9,7 +9,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Optional, TypeVar
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import (
@@ -18,6 +18,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
@@ -73,6 +74,19 @@ class Operation(ABC, Generic[Wish, Plan, Noted]):
     @abstractmethod
     def _resume(self, journal: Noted) -> Recovery:
         """Bring it to its end; which files were removed is added."""
+
+    def cannot_resume(self, journal: Noted) -> Optional[KvmError]:
+        """Return why `resume` would refuse before it changes anything, None where nothing is known to speak against it."""
+        try:
+            with self._handle.seen_once():
+                self._check_resume(journal)
+        except KvmError as error:
+            return error
+        return None
+
+    def _check_resume(self, _journal: Noted) -> None:
+        """Raise what `_resume` refuses as things are."""
+        self._handle.survey()
 
     def _with_files(self, work: Callable[[], Outcome]) -> Outcome:
         """Tell which files were removed, also where the work failed after that."""

@@ -41,7 +41,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     carry_out,
     see_merged,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.moved_disks import refuse_older
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.moved_disks import (
+    keep_left,
+    refuse_older,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_rewrite import (
     forget,
 )
@@ -124,7 +127,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         """Go on where an interrupted run ended."""
         handle = self._handle
         handle.may_adjust = handle.may_adjust or journal.may_adjust
-        refuse_older(handle, journal)
+        keep_left(handle, refuse_older(handle, journal))
         self._let_end(journal)
         if journal.merging:
             see_merged(handle, handle.survey(without=(journal.snapshot,)), *map(os.path.realpath, journal.merging))
@@ -132,6 +135,13 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             refuse_writers(handle.name, handle.xml())
         self._go_on(journal, None)
         return Recovery(f"Finished the interrupted removal of snapshot {journal.snapshot!r}.")
+
+    def _check_resume(self, journal: RemoveJournal) -> None:
+        handle = self._handle
+        refuse_older(handle, journal)
+        super()._check_resume(journal)
+        if not handle.active():
+            refuse_writers(handle.name, handle.xml())
 
     def _let_end(self, journal: RemoveJournal) -> None:
         """Wait for a merge that goes on since an earlier run; end what is none of ours to wait for."""

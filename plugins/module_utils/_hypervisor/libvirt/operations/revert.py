@@ -172,8 +172,9 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         target = next((one for one in handle.saved() if one.name == journal.snapshot), None)
         on_new = is_on(handle, journal)
         started = handle.active() or (journal.phase is RevertPhase.SWITCHING and was_used(handle, journal))
-        if target is None or journal.phase is RevertPhase.PREPARING or (started and not on_new):
-            # Not stopped yet, or somebody has started it again since: what it is on is what counts.
+        stays = started or not all(map(os.path.exists, journal.overlays.values()))
+        if target is None or journal.phase is RevertPhase.PREPARING or (stays and not on_new):
+            # Not stopped yet, or somebody has started it since, or deleted what it was to go to: what it is on is what counts.
             self._drop()
             return Recovery(f"Undid the interrupted revert to snapshot {journal.snapshot!r}.", finished=False)
         self._finish(journal, target)

@@ -197,6 +197,14 @@ def test_an_interrupted_run_is_ended_first(tmp_path: Path) -> None:
     assert not run(path, "s2")[0].changed
 
 
+def test_a_check_tells_what_ending_it_would_be_refused_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = state_file(tmp_path, machine("a", operation={"kind": "remove", "snapshot": "s1", "started_at": "x"}))
+    refused = KvmError("definition_changed", "Somebody put back an older definition.")
+    monkeypatch.setattr(MockHypervisor, "cannot_recover", lambda *_arguments: refused)
+    (said,) = run(path, "s2", check_mode=True)
+    assert (said.error, said.changed, said.recovered) == (refused, False, "")
+
+
 def test_a_failure_after_that_tells_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = state_file(tmp_path, machine("a"))
     assert run(path, "s1")[0].changed
