@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every variant once a round, so that the machine's noise hits all alike; the order turns from round to round.
 
-Within a round chains grow, and each variant is the first, the second … in turn. Between rounds the fleet is put back.
+Within a round chains grow, and each variant is the first, the second … in turn. Between rounds the fleet is put back. What is
+compared with a bare script begins with VMs that have no snapshot, and once more with many.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Callable
 from .playbook import Playbooks
 from .remote import FLEET_SIZE, Remote
 
+OWN_WORK = ("module", "bare")
 DEEP = 10  # snapshots of each VM when the information is read for the second time
 
 
@@ -32,11 +34,14 @@ class Samples:
 
 def fleet_rounds(remote: Remote, playbooks: Playbooks, rounds: int, samples: Samples) -> None:
     """Take the fleet's snapshots in every way, and read them at the depths 1 and 10."""
-    variants = _variants(remote, playbooks)
+    variants = _variants(playbooks)
     playbooks.seconds("ping")  # opens the connection that all others use
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}, seconds", flush=True)
         samples.add("task ping", playbooks.seconds("ping"))
+        for how in turned(OWN_WORK, number):
+            samples.add(f"inside {how}", remote.seconds(how, f"round{number}-{how}"))
+            remote.ask("measure", "restore")
         for done, name in enumerate(turned(list(variants), number), start=1):
             samples.add(name, variants[name](f"round{number}-{done}"))
             if done == 1:
@@ -44,16 +49,16 @@ def fleet_rounds(remote: Remote, playbooks: Playbooks, rounds: int, samples: Sam
         for more in range(done, DEEP):
             remote.ask("measure", "bare", f"round{number}-more{more}")
         _read(remote, playbooks, DEEP, samples)
+        for how in turned(OWN_WORK, number):
+            samples.add(f"inside {how} {DEEP}", remote.seconds(how, f"round{number}-deep-{how}"))
         remote.ask("measure", "restore")
 
 
-def _variants(remote: Remote, playbooks: Playbooks) -> dict[str, Callable[[str], float]]:
+def _variants(playbooks: Playbooks) -> dict[str, Callable[[str], float]]:
     return {
         "task vm_snapshot": lambda name: playbooks.seconds("module", name),
         "task shell": lambda name: playbooks.seconds("shell", name),
         "task loop": lambda name: playbooks.seconds("loop", name),
-        "inside vm_snapshot": lambda name: remote.seconds("module", name),
-        "inside bare": lambda name: remote.seconds("bare", name),
     }
 
 

@@ -41,3 +41,38 @@ def test_a_removal_reads_layers_three_times_and_snapshots_five(make_vm: MakeVm, 
     assert 1 <= counts["layers"] <= 3, counts
     assert 1 <= counts["snapshots"] <= 5, counts
     assert vm.disk_reads("vda", 7)
+
+
+_PLANS = """
+import atexit, subprocess
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.hypervisor import LibvirtHypervisor
+plans = []
+before(take, 'plan_take', lambda: plans.append(1))
+before(LibvirtHypervisor, 'is_still', lambda: subprocess.run({!r}, shell=True, stdout=subprocess.DEVNULL))
+atexit.register(lambda: open('/run/plans.json', 'w').write(json.dumps(len(plans))))
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "plans"),
+    [
+        ("true", 1),
+        ("virsh snapshot-create-as {vm} other --disk-only --diskspec vda,file={image}.other", 2),
+        ("virsh suspend {vm}", 2),
+        ("sleep 2.1", 2),
+    ],
+    ids=["as it was", "another snapshot", "paused", "a while ago"],
+)
+def test_a_take_is_planned_anew_where_the_vm_is_not_as_it_was(make_vm: MakeVm, change: str, plans: int) -> None:
+    """What was planned before the lock, to add up the room, stands under it only as long as nothing happens to the VM."""
+    vm = make_vm("reading", "vda", start=True)
+    vm.write("vda", 7)
+    image = vm.active_file("vda")
+    fault = _PLANS.format(change.format(vm=vm.name, image=image))
+    (entry,) = vm.planted.snapshot(fault, vm.name, "s1")["vms"]
+    assert json.loads(vm.host.run(["cat", "/run/plans.json"]).stdout) == plans
+    assert entry["error_code"] is None, entry["msg"]
+    base = f"{image}.other" if "other" in change else image
+    assert [disk["base"] for disk in entry["snapshot"]["disks"]] == [base]
+    assert vm.disk_reads("vda", 7)
+    vm.sound()

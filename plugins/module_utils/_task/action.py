@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Optional, TypeVar, Union
+from typing import Generic, Optional, Protocol, TypeVar, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import VmOutcome
@@ -18,7 +18,17 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VirtualMachine
 
 Wish = TypeVar("Wish")
-Plan = TypeVar("Plan")
+
+
+class Planned(Protocol):
+    """What is to be done for a VM."""
+
+    @property
+    def vm(self) -> VirtualMachine:
+        """The VM as the plan was made for it."""
+
+
+Plan = TypeVar("Plan", bound=Planned)
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,10 @@ class Action(ABC, Generic[Wish, Plan]):
 
         For what all plans together need, or where the plan may show that there is nothing to do, and so no lock to wait for.
         """
+        return False
+
+    def holds(self, _hypervisor: Hypervisor, _plan: Plan) -> bool:
+        """Whether what was planned ahead holds under the VM's lock too. What takes data away is always planned anew."""
         return False
 
     def is_done_by(self, _operation: Operation, _vm: VirtualMachine) -> bool:

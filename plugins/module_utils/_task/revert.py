@@ -33,6 +33,10 @@ class Revert:
     plan: RevertPlan
     keep: Optional[SnapshotPlan]
 
+    @property
+    def vm(self) -> VirtualMachine:
+        return self.plan.vm
+
 
 class Reverted(Action[Snapshot, Revert]):
     """Bring VMs back to the snapshot. Raises ``bad_name`` for a name no snapshot can have."""

@@ -147,9 +147,10 @@ def _act(
         return _outcome_of(vm_id, decision, limits)
     deadline = Deadline(limits.timeout)
     with hypervisor.lock(vm_id, deadline):
-        # Another run may have had the lock since the first decision: only what is decided under it counts.
+        # Another run may have had the lock since the first decision: only what holds under it counts.
         try:
-            vm = before = _look(hypervisor, vm_id)
+            ready = _if_it_holds(hypervisor, decision, action)
+            vm = before = ready.vm if ready else _look(hypervisor, vm_id)
         except KvmError as error:
             return _outcome_of(vm_id, error, limits)
         recovered = Recovery("")
@@ -160,12 +161,23 @@ def _act(
                 if recovered.finished and before.operation and action.is_done_by(before.operation, vm):
                     done = Nothing(vm, "nothing else was to be done", vm.find(before.operation.snapshot))
                     return _after_recovery(_outcome_of(vm_id, done, limits), before, recovered)
-            return _after_recovery(_act_on(hypervisor, vm, action, limits, deadline), before, recovered)
+            acted = (
+                action.act(hypervisor, ready, deadline) if ready else _act_on(hypervisor, vm, action, limits, deadline)
+            )
+            return _after_recovery(acted, before, recovered)
         except KvmError as error:
             ended = failed_vm(vm_id, error, before, _now(hypervisor, vm_id))
             if isinstance(error, MergeGoesOnError):
                 ended = replace(ended, merge=error.progress, error=None if action.may_go_on() else error)
             return _after_recovery(ended, before, recovered)
+
+
+def _if_it_holds(
+    hypervisor: Hypervisor, decision: Union[Plan, _Pending, _Unplanned], action: Action[Wish, Plan]
+) -> Optional[Plan]:
+    if isinstance(decision, (_Pending, _Unplanned)):
+        return None
+    return decision if action.holds(hypervisor, decision) else None
 
 
 def _act_on(

@@ -78,6 +78,9 @@ class Present(Action[Union[SnapshotRequest, Annotation], Union[SnapshotPlan, Ann
     def plans_ahead(self, _vm: VirtualMachine, _wish: Union[SnapshotRequest, Annotation]) -> bool:
         return True  # all VMs of a file system share its room
 
+    def holds(self, hypervisor: Hypervisor, plan: Union[SnapshotPlan, Annotation]) -> bool:
+        return isinstance(plan, SnapshotPlan) and hypervisor.is_still(plan.vm)
+
     def plan(
         self, hypervisor: Hypervisor, vm: VirtualMachine, wish: Union[SnapshotRequest, Annotation]
     ) -> Union[SnapshotPlan, Annotation, Nothing]:

@@ -17,7 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     agrees,
     disagreement,
     read_chain,
-    readable_chain,
+    readable_chains,
     real_chain,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import (
@@ -112,7 +112,7 @@ def frozen_written(handle: VmHandle, snapshots: Sequence[Saved]) -> Iterator[Kvm
     frozen = {
         os.path.realpath(part.frozen): (one.name, part) for one in snapshots for part in one.disks if part.overlay
     }
-    chains = {state: readable_chain(state, part.format) for state, (_name, part) in frozen.items()}
+    chains = readable_chains({state: part.format for state, (_name, part) in frozen.items()})
     for target, image in handle.tops() if frozen or were else ():
         top, last = os.path.realpath(image), were.get(target)
         found = next((frozen[state] for state, chain in chains.items() if top in chain), None)

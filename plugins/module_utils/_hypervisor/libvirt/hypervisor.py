@@ -31,7 +31,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import filesystems
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import inspect, of_libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import (
+    inspect,
+    is_still,
+    of_libvirt,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import (
     Operation,
     Tools,
@@ -119,6 +123,9 @@ class LibvirtHypervisor(Hypervisor):
 
     def inspect(self, vm_id: VmId) -> VirtualMachine:
         return inspect(self._handle(vm_id))
+
+    def is_still(self, vm: VirtualMachine) -> bool:
+        return is_still(self._handle(vm.id), of_libvirt(vm))
 
     def storage(self, vm: VirtualMachine) -> Storage:
         handle, xml = self._handle(vm.id), of_libvirt(vm).xml

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import etree
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     translated,
 )
@@ -34,6 +36,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VirtualMachine, VmId
 
 # virDomainState; what has no process is shut off for our purposes, also while it crashed.
+_TRUSTED_SECONDS = 2.0
 _STATES = {1: "running", 2: "running", 3: "paused", 4: "running", 5: "shutoff", 6: "crashed", 7: "pmsuspended"}
 
 
@@ -42,6 +45,7 @@ class Inspected(VirtualMachine):
     """A VM with the XML it was read from; ``seen`` are libvirt's answers of that moment."""
 
     xml: Any = None
+    read_at: float = field(default=0.0, compare=False)  # of the clock that is never set
     seen: Seen = field(default_factory=dict, compare=False)
 
 
@@ -53,6 +57,7 @@ def inspect(handle: VmHandle) -> Inspected:
 
 def inspected(handle: VmHandle, seen: Seen) -> Inspected:
     """Return the VM as a reading that is under way sees it."""
+    read_at = time.monotonic()
     with translated(handle.name, "reading the VM"):
         state, memory_kib, *_rest = handle.native.info()
         handle.learn_power(state)
@@ -68,8 +73,26 @@ def inspected(handle: VmHandle, seen: Seen) -> Inspected:
         snapshots=_snapshots(handle, record),
         operation=_operation(handle, record),
         xml=xml,
+        read_at=read_at,
         seen=seen,
     )
+
+
+def is_still(handle: VmHandle, before: Inspected) -> bool:
+    """Whether a VM is as it was inspected, a moment ago at most: what was decided by that, its files with it, stands."""
+    if time.monotonic() > before.read_at + _TRUSTED_SECONDS:
+        return False
+    with translated(handle.name, "looking at the VM again"), handle.seen_once():
+        state, *_rest = handle.native.info()
+        handle.learn_power(state)
+        persistent = bool(handle.native.isPersistent())
+        names = {one.getName() for one in handle.native.listAllSnapshots(0)}
+        return (
+            (_STATES.get(state, "unknown"), persistent, names)
+            == (before.power, before.persistent, {one.name for one in before.snapshots})
+            and handle.record() == before.seen.get("record")
+            and etree.tostring(handle.xml()) == etree.tostring(before.xml)
+        )
 
 
 def _operation(handle: VmHandle, record: Record) -> Optional[Operation]:

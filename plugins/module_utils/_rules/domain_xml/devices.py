@@ -59,7 +59,7 @@ def source_path(element: Any) -> str | None:
 
 
 def _disk(element: Any) -> Disk:
-    source = element.find("source")
+    source, own = element.find("source"), set(_own(element))
     return Disk(
         target=element.find("target").get("dev"),
         device=element.get("device", "disk"),
@@ -72,18 +72,17 @@ def _disk(element: Any) -> Disk:
         has_source=source is not None,
         backing=_backing(element),
         snapshot=element.get("snapshot", ""),
-        unusual=tuple(name for name in _UNUSUAL if next(_own(element, name), None) is not None),
+        unusual=tuple(name for name in _UNUSUAL if name in own),
         unresolved="" if source is None else source.get(UNRESOLVED, ""),
     )
 
 
-def _own(element: Any, name: str) -> Iterator[Any]:
-    """Yield what a disk and its layers have of a name; what it is being copied to is no layer yet."""
+def _own(element: Any) -> Iterator[str]:
+    """Yield the names of what a disk and its layers have; what it is being copied to is no layer yet."""
     for child in element:
-        if child.tag == name:
-            yield child
-        elif child.tag in ("source", "backingStore"):
-            yield from _own(child, name)
+        yield child.tag
+        if child.tag in ("source", "backingStore"):
+            yield from _own(child)
 
 
 def _backing(element: Any) -> tuple[str, ...] | None:

@@ -58,6 +58,26 @@ def readable_chain(file: str, image_format: str) -> list[str]:
     return list(dict.fromkeys(files))
 
 
+def readable_chains(formats: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the chains of images, given by real path and format, as far as they can be read; each layer is read once.
+
+    Those of a VM's snapshots lie one above another: most are a part of the longest.
+    """
+    below: dict[str, list[str]] = {}
+    for file, image_format in formats.items():
+        chain = [file]
+        with suppress(*UNREADABLE):
+            for image in walk_chain(file, image_format):
+                layer = os.path.realpath(image.file)
+                if layer in below:
+                    chain.extend(below[layer])
+                    break
+                chain.append(layer)
+        chain = list(dict.fromkeys(chain))
+        below.update({layer: chain[depth:] for depth, layer in enumerate(chain)})
+    return {file: below[file] for file in formats}
+
+
 def adds_nothing(overlay: str) -> bool:
     """Whether a qcow2 overlay holds what is under it and no more: never written to, and as large. Raises as `read_image` does.
 

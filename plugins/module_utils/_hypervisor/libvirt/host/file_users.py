@@ -116,6 +116,7 @@ class _Reader:
         self._connection = connection
         self._mounts = mounts
         self._users = Users()
+        self._added: set[tuple[str, User]] = set()
 
     def read(self) -> Users:
         connection = self._connection
@@ -148,6 +149,9 @@ class _Reader:
             self._add_volume(volume, User(name, uuid, True, volume.writes and not past))
 
     def _add(self, named: NamedFile, user: User) -> None:
+        if (named.path, user) in self._added:  # a VM's snapshots mostly name the same files
+            return
+        self._added.add((named.path, user))
         if self._mounts.answers(named.path):
             self._users.add(named.path, user, user.images)
         else:

@@ -15,6 +15,8 @@ pytest.importorskip("lxml")
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import (
     problems,
     read,
+    readable_chain,
+    readable_chains,
     to_chain,
     unknown_layers,
 )
@@ -82,6 +84,18 @@ def test_a_backing_file_without_a_format_is_not_looked_into(folder: Folder) -> N
     assert [image.format for image in chain.images] == ["qcow2", "raw"]
     (problem,) = problems(chain)
     assert "does not name the format" in problem
+
+
+def test_several_chains_are_those_that_each_alone_is(folder: Folder) -> None:
+    """In whatever order they come, where they branch, and where one ends too soon."""
+    folder.chain("base", "one", "two", "three")
+    folder.image("beside", "one")
+    folder.image("lost", "gone")
+    names = ("one", "three", "two", "beside", "base", "lost", "gone")
+    for order in (names, names[::-1]):
+        formats = {folder.file(name): "raw" if name == "base" else "qcow2" for name in order}
+        expected = {file: readable_chain(file, image_format) for file, image_format in formats.items()}
+        assert readable_chains(formats) == expected
 
 
 def unknown(folder: Folder, top: str, *owned: str) -> list[str]:

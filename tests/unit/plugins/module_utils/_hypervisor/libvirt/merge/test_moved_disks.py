@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("lxml")
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.moved_disks import (
+    keep_left,
     last_on,
     note_moving,
     refuse_older,
@@ -84,5 +85,5 @@ def test_an_older_image_is_refused_and_a_newer_one_is_not(folder: Folder) -> Non
 def test_who_copied_the_disk_elsewhere_keeps_the_overlay(folder: Folder) -> None:
     was = journal({"vda": folder.file("b")})
     handle: Any = Handle(Record(made={folder.file("b"): Made("vda")}, journal=was), vda=folder.file("copy"))
-    refuse_older(handle, was)
+    keep_left(handle, refuse_older(handle, was))
     assert [one.kept for one in handle.written] == [(folder.file("b"),)]
