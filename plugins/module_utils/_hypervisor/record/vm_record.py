@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record import journal as journals
@@ -118,8 +118,7 @@ def _from_json(values: dict[str, Any]) -> Record:
 
 def _to_json(record: Record) -> dict[str, Any]:
     journal = journals.to_json(record.journal) if record.journal else None
-    written = asdict(replace(record, journal=None))
-    return {"schema": _SCHEMA, "written_by": VERSION, **written, "journal": journal}
+    return {"schema": _SCHEMA, "written_by": VERSION, **vars(record), "journal": journal}
 
 
 def _fingerprint(values: dict[str, Any]) -> Fingerprint:
@@ -162,7 +161,8 @@ class Records:
         path = self._path(vm_id, "json")
         try:
             with open(path + ".new", "w", encoding="utf-8") as file:
-                file.write(json.dumps(_to_json(record)))  # dump itself is several times slower
+                # Dump itself is several times slower, and so is `asdict` of all that is noted.
+                file.write(json.dumps(_to_json(record), default=vars))
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())

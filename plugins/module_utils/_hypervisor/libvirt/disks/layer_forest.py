@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Optional
@@ -17,7 +16,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_same
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
+    is_same,
+    real_path,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
@@ -92,7 +94,7 @@ class Forest:
                 reasons.setdefault(file, f"nobody can tell who uses it: {unknown}")
         for snapshot in snapshots:
             for file in snapshot.also_defined:
-                reasons.setdefault(os.path.realpath(file), f"the definition in snapshot {snapshot.name!r} names it")
+                reasons.setdefault(real_path(file), f"the definition in snapshot {snapshot.name!r} names it")
         self.others = set(reasons)
         strangers = self.layers.backing.keys() - set(own) - self.layers.ours
         for file in sorted(strangers | reasons.keys() & self.layers.backing.keys()):

@@ -12,11 +12,15 @@ import ctypes
 import os
 import stat
 import struct
+import time
 from typing import Any, Optional
 
 _AT_FDCWD, _STATX_BTIME = -100, 0x800
 _BIRTH_AT = struct.Struct("=qI")
 _MASK, _SECONDS = 0, 80  # offsets in struct statx, see statx(2)
+
+_TRUSTED_SECONDS = 1.0
+_led_to: dict[str, tuple[str, float]] = {}  # where directories really are, and until when that is trusted
 
 
 def identity(file: str) -> Optional[list[Any]]:
@@ -66,17 +70,34 @@ def is_device(file: str) -> bool:
         return False
 
 
+def real_path(path: str) -> str:
+    """Return the path without symbolic links, as `os.path.realpath` does, which looks at each directory on the way every time.
+
+    VMs' files lie in few directories: where each of those leads is trusted for a second.
+    """
+    directory, name = os.path.split(path)
+    if name in ("", os.curdir, os.pardir):
+        return os.path.realpath(path)
+    leads, until = _led_to.get(directory, ("", 0.0))
+    now = time.monotonic()
+    if now > until:
+        leads = os.path.realpath(directory)
+        _led_to[directory] = (leads, now + _TRUSTED_SECONDS)
+    there = os.path.join(leads, name)
+    return os.path.realpath(there) if os.path.islink(there) else there
+
+
 def known_as(path: str) -> str:
     """Return one name for an image however it is spelled: the real path of a file, the number of a device."""
     try:
         status = os.stat(path)
     except OSError:
-        return os.path.realpath(path)
-    return f"device {status.st_rdev}" if stat.S_ISBLK(status.st_mode) else os.path.realpath(path)
+        return real_path(path)
+    return f"device {status.st_rdev}" if stat.S_ISBLK(status.st_mode) else real_path(path)
 
 
 def noted_as(path: str) -> str:
     """Return the name by which an image is found again after a reboot: of a device that is how people call it, not what
     the kernel numbered it this time.
     """
-    return path if is_device(path) else os.path.realpath(path)
+    return path if is_device(path) else real_path(path)

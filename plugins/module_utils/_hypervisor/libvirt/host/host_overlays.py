@@ -14,7 +14,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
@@ -22,7 +22,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     UNREADABLE,
     backing_files,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import file_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
+    file_key,
+    real_path,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import (
     NO_IMAGES_IN,
     Users,
@@ -45,6 +48,9 @@ _TIMES_THE_READING = 10
 _TICK = 50_000_000  # ns
 
 
+_Entries = dict[tuple[str, int], os.DirEntry[str]]  # of a directory, by path and inode
+
+
 @dataclass
 class _Header:
     inode: int
@@ -61,9 +67,18 @@ class _Directory:
     # Overlays by the path, and by the file, that they are based on.
     above: dict[Any, set[str]] = field(default_factory=dict)
     unknown: str = ""  # why not all that lies here could be looked at
+    listed: dict[str, int] = field(default_factory=dict)  # the inodes of those that lie here: links lead to the others
 
-    def renew(self, stale: Iterable[str], read: dict[str, _Header]) -> None:
-        """Take what was ``read`` now in place of what is ``stale``: beside thousands that are as before, often one."""
+    def forget(self, entries: _Entries, thorough: bool) -> set[str]:
+        """Return the images that are not here any more, or are others, or by a link; all where nothing is trusted any more."""
+        gone = self.listed if thorough else {path for path, _inode in self.listed.items() - entries.keys()}
+        for path in list(gone):
+            del self.listed[path]
+        return self.headers.keys() - self.listed.keys()
+
+    def renew(self, stale: Set[str], read: Mapping[str, _Header], fresh: _Entries) -> None:
+        """Take what was ``read`` of all that is ``fresh`` in place of what is ``stale``: beside thousands, often one."""
+        self.listed.update((path, inode) for path, inode in fresh if path in read)
         for overlay in {*stale, *read}:
             before, now = self.headers.pop(overlay, None), read.get(overlay)
             if before is not now:
@@ -169,19 +184,17 @@ class HostFiles:
             if changed == known.changed and not thorough:
                 return
             unread: list[str] = []
-            entries = {entry.path: entry for entry in os.scandir(path)}
-            inodes = {file: entry.inode() for file, entry in entries.items()}
-            stale = [file for file, one in known.headers.items() if thorough or inodes.get(file) != one.inode]
-            fresh = [entry for file, entry in entries.items() if file not in known.headers]
-            again = (entries[file] for file in stale if file in entries)
-            read = dict(self._headers((*fresh, *again), known.headers, unread))
+            entries = {(entry.path, entry.inode()): entry for entry in os.scandir(path)}
+            stale = known.forget(entries, thorough)
+            fresh = {listed: entries[listed] for listed in entries.keys() - known.listed.items()}
+            read = dict(self._headers(fresh.values(), known.headers, unread))
         except FileNotFoundError:
-            stale, read, changed, unread = list(known.headers), {}, -1, []
+            fresh, stale, read, changed, unread = {}, known.forget({}, True), {}, -1, []
         except OSError as error:
             known.unknown = f"files cannot be listed: {error.strerror}"
             return
         known.unknown = f"{unread[0]} cannot be read" if unread else ""
-        known.renew(stale, read)
+        known.renew(stale, read, fresh)
         homes = {os.path.dirname(file) for one in read.values() for file in one.backing}
         self._led_to.update(home for home in homes if not home.startswith(NO_IMAGES_IN))
         known.read_at = now if thorough else known.read_at
@@ -207,9 +220,9 @@ class HostFiles:
                         named = _named(before.backing)
                         yield entry.path, before if named == before.based_on else replace(before, based_on=named)
                     else:
-                        file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+                        file = real_path(entry.path) if entry.is_symlink() else entry.path
                         read = self._backing_of_device(file) if device else backing_files(file)
-                        backing = tuple(map(os.path.realpath, read))
+                        backing = tuple(map(real_path, read))
                         yield file, _Header(entry.inode(), changed, backing, _named(backing))
             except OSError as error:
                 if error.errno not in _NOTHING_THERE:
@@ -218,7 +231,7 @@ class HostFiles:
                 continue  # no header that QEMU would take
 
     def _may_be_image(self, entry: os.DirEntry[str]) -> bool:
-        if entry.is_symlink() and self.mounts.of(os.path.realpath(entry.path)).kind in _NO_STORAGE:
+        if entry.is_symlink() and self.mounts.of(real_path(entry.path)).kind in _NO_STORAGE:
             return False
         found = entry.stat()
         if stat.S_ISBLK(found.st_mode):

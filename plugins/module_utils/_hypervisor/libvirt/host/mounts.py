@@ -59,17 +59,24 @@ class Mounts:
 
     def __init__(self) -> None:
         self._by_point = {mount.point: mount for mount in _read()}
+        self._on: dict[str, Mount] = {}  # of each directory that was asked for
+        self._named: dict[str, Mount] = {}  # of each path that was asked for
         self._answers: dict[str, bool] = {}
 
     def of(self, path: str) -> Mount:
         """Return the file system that a path without symbolic links is on."""
-        while path not in self._by_point and path != "/":
-            path = os.path.dirname(path)
-        return self._by_point.get(path, Mount("/", "", ""))
+        if path in self._by_point or path == "/":
+            return self._by_point.get(path, Mount("/", "", ""))
+        directory = os.path.dirname(path)
+        if directory not in self._on:
+            self._on[directory] = self.of(directory)
+        return self._on[directory]
 
     def answers(self, path: str) -> bool:
         """Whether the file system of a path can be looked at: a dead NFS server blocks whoever asks, for ever."""
-        mount = self.of(os.path.normpath(path))
+        if path not in self._named:
+            self._named[path] = self.of(os.path.normpath(path))
+        mount = self._named[path]
         if not mount.shared:
             return True
         if mount.point not in self._answers:

@@ -32,6 +32,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     is_based_on,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected, inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import (
     abort_commit,
@@ -89,7 +90,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         before, record, forest = handle.keep_record(), looked_at(plan.record, plan.every), plan.forest
         if going and going[0].kind == "internal":
             self._remove_internal(snapshot.name)
-            inside = {os.path.realpath(part.frozen) for part in going[0].disks}
+            inside = {real_path(part.frozen) for part in going[0].disks}
             record, forest = replace(record, images=being_written(record.images, inside)), None
         files = tuple(one.memory_file for one in going if one.memory_file)
         begun, was = (snapshot.name, snapshot.created_at, now()), dict(plan.tops)
@@ -130,7 +131,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         keep_left(handle, refuse_older(handle, journal))
         self._let_end(journal)
         if journal.merging:
-            see_merged(handle, handle.survey(without=(journal.snapshot,)), *map(os.path.realpath, journal.merging))
+            see_merged(handle, handle.survey(without=(journal.snapshot,)), *map(real_path, journal.merging))
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
         self._go_on(journal, None)
@@ -145,7 +146,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
 
     def _let_end(self, journal: RemoveJournal) -> None:
         """Wait for a merge that goes on since an earlier run; end what is none of ours to wait for."""
-        merged = os.path.realpath(journal.merging[0]) if journal.merging else None
+        merged = real_path(journal.merging[0]) if journal.merging else None
         for target, top in dict(self._handle.survey().tops).items():
             if self._handle.active() and merged:
                 follow_commit(self._handle, target, top == merged, self._pace.deadline)
@@ -207,7 +208,7 @@ def close_record(handle: VmHandle) -> None:
         former=tuple(
             file
             for file in record.former
-            if (real := os.path.realpath(file)) in known and real not in forest.layers.frozen | forest.layers.active
+            if (real := real_path(file)) in known and real not in forest.layers.frozen | forest.layers.active
         ),
         journal=None,
     )

@@ -98,6 +98,26 @@ def test_a_directory_that_is_looked_into_again_shows_what_came_and_went(folder: 
     assert strangers(folder, ["vm"], files=files) == ["later"]
 
 
+def test_what_takes_an_overlays_place_is_read_anew(folder: Folder) -> None:
+    folder.chain("vm", "stranger")
+    folder.image("other", "elsewhere")
+    files = HostFiles()
+    assert strangers(folder, ["vm"], files=files) == ["stranger"]
+    os.replace(folder.file("other"), folder.file("stranger"))
+    assert strangers(folder, ["vm"], files=files) == []
+
+
+def test_an_overlay_stays_known_when_a_link_to_it_goes(folder: Folder) -> None:
+    folder.chain("vm", "stranger")
+    files = HostFiles()
+    for _time in range(2):
+        assert strangers(folder, ["vm"], files=files) == ["stranger"]
+        os.symlink(folder.file("stranger"), folder.file("link"))
+        assert strangers(folder, ["vm"], files=files) == ["stranger"]
+        os.unlink(folder.file("link"))
+    assert strangers(folder, ["vm"], files=files) == ["stranger"]
+
+
 @pytest.mark.parametrize("name", ["file:{}", 'json:{{"driver":"qcow2","file":{{"driver":"file","filename":"{}"}}}}'])
 def test_a_file_that_is_named_otherwise_is_the_same(folder: Folder, name: str) -> None:
     folder.chain("vm")
