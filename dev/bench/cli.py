@@ -46,7 +46,8 @@ def method(freezes: int, pipelining: bool) -> str:
         "A task is the whole `ansible-playbook` command, without facts, over an open SSH connection, "
         f"pipelining {switched(pipelining)} for all. Own work and bare script run on the host; opening connections "
         "counts, imports do not; both begin with VMs that have no snapshot, and once more with ten of each. Tasks take turns "
-        "within a round, in an order that changes, and the fleet's snapshots are removed between rounds. The gap is the longest that a guest's program saw which writes without pause; "
+        "within a round, in an order that changes, and the fleet's snapshots are removed between rounds. The gap is the longest "
+        "that a guest's program saw which writes without pause; "
         f"{freezes} snapshots each way."
     )
 
