@@ -42,6 +42,9 @@ ON_FILES = (
 TOO_LONG = 75 * 60  # seconds: a gate that hangs must not cost the table
 PYTEST_SUMMARY = re.compile(r"^=+ (.*\d (?:passed|failed|skipped|errors?)\b.*) in [\d.]+s.*=+$", re.MULTILINE)
 PYTEST_FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.*)$", re.MULTILINE)
+# Of a gate that is none of pytest's: what Ansible, make and most tools say of a failure, with some of what follows.
+FATAL = re.compile(r"^.*(?:\bfatal: |\bERROR\b|^error: |\bTraceback \().*(?:\n.*){0,4}", re.MULTILINE)
+COLOURS = re.compile(r"\x1b\[[\d;]*m")
 REMARK = re.compile(r"^(?:SKIPPED|NOTE): (.*)$", re.MULTILINE)
 
 
@@ -53,7 +56,9 @@ class Result:
     processor: float  # seconds, of what the gate started and waited for: not of the lab's hosts
     remarks: tuple[str, ...]
     tests: Counter[str]
-    red: tuple[str, ...] = ()  # the tests that failed, each with pytest's reason
+    red: tuple[
+        str, ...
+    ] = ()  # the tests that failed, each with pytest's reason, or what else the gate says of its failure
 
     def line(self) -> str:
         times = f"{self.seconds:>5.0f} s {self.processor:>6.0f} s"
@@ -79,12 +84,18 @@ def run(gate: str) -> Result:
     text = log.read_text(encoding="utf-8", errors="replace")
     failed = process.returncode = os.waitstatus_to_exitcode(ended)
     status = "FAILED" if failed else "skipped" if re.search("^SKIPPED: ", text, re.MULTILINE) else "ok"
-    seconds, red = time.monotonic() - started, tuple(PYTEST_FAILED.findall(text))
+    seconds, red = time.monotonic() - started, causes(text) if failed else ()
     processor = used.ru_utime + used.ru_stime
     result = Result(gate, status, seconds, processor, tuple(REMARK.findall(text)), tests(text, status), red)
     shown = text if failed else ""
     print(shown + result.line(), flush=True)
     return result
+
+
+def causes(text: str) -> tuple[str, ...]:
+    """Return the tests that failed; of a gate that fails without one what it said last of a failure."""
+    tests = PYTEST_FAILED.findall(text)
+    return tuple(tests or FATAL.findall(COLOURS.sub("", text))[-3:])
 
 
 def _end(process: subprocess.Popen[bytes], log: TextIO) -> None:
