@@ -166,7 +166,7 @@ def test_a_revert_that_fails_leaves_the_record_as_it_was(make_vm: MakeVm, runnin
     vm = snapshot(make_vm("ready1", directory=HOME, start=running))
     for fault in (
         "before(revert, 'create_overlay', lambda: os.environ.update(PATH='/nowhere'))",
-        "def fail(): raise driver.KvmError('libvirt_error', 'it does not stop')\nbefore(revert.Revert, '_stop', fail)",
+        "def fail(): raise driver.KvmError('libvirt_error', 'it does not stop')\nbefore(revert, 'stop', fail)",
     ):
         with untouched(vm):
             entry = only(vm.planted.revert(fault, vm.name, "s1"))

@@ -54,7 +54,9 @@ class VmOutcome:
     @property
     def changed(self) -> bool:
         """Whether anything of the VM is other than before."""
-        return self.before_text != self.after_text or bool(self.recovered or self.merge)
+        return self.before_text != self.after_text or bool(
+            self.recovered or self.merge or (self.error and self.error.changed)
+        )
 
     @property
     def before_text(self) -> str:

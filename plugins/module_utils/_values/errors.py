@@ -13,7 +13,7 @@ class KvmError(Exception):
 
     ``error_code`` is stable, for plays that branch on it; ``remedy`` is a sentence that says what to do;
     ``details`` holds values behind the message (blockers, numbers of bytes, paths), ready for JSON. ``files_removed`` are
-    those that were deleted before it happened.
+    those that were deleted before it happened, ``changed`` tells that the VM is on other images for what was done before.
     """
 
     def __init__(self, error_code: str, message: str, remedy: str = "", **details: Any) -> None:
@@ -23,6 +23,7 @@ class KvmError(Exception):
         self.remedy = remedy
         self.details = details
         self.files_removed: tuple[str, ...] = ()
+        self.changed = False
 
     @property
     def full_message(self) -> str:

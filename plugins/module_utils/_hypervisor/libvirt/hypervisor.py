@@ -27,7 +27,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage_report import (
     StorageReader,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import filesystems
@@ -208,10 +207,11 @@ class LibvirtHypervisor(Hypervisor):
         native = self._lookup(vm.id)
         with translated(vm.name, "reading the disks"):  # anew: what was an orphan may be in use by now
             reader = StorageReader(self._connection, self._records, HostFiles())
-            found = reader.read(vm, read_domain(native), native).orphans
+            found = reader.read(vm, read_domain(native), native)
         handle = self._handle(vm.id)
-        kept = {one.file for one in leftovers(vm.name, handle.survey(), handle.saved()) if one.given_up_by_name}
-        going = tuple(file for file in files if file in kept.union(found))
+        found = with_neighbours(handle, found)
+        left = () if found.definition_changed else found.leftovers
+        going = {*found.orphans, *(one.file for one in left if one.given_up_by_name)}.intersection(files)
         with handle.telling_removed():
             handle.unlink(going)
         return tuple(handle.removed)

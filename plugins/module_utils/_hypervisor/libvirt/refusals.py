@@ -24,8 +24,9 @@ def definition_changed(vm: str, target: str, image: str, snapshot: str, overlay:
         "merged the overlay by other means.",
         f"Nothing was changed. Do not start {vm} before you know which of the two files it needs: a write "
         f"to the older one destroys the newer one. Either put the disk back on {overlay} (virsh edit "
-        f"{vm}), or have libvirt forget the snapshot (virsh snapshot-delete {vm} {shlex.quote(snapshot)} "
-        "--metadata), which keeps every file.",
+        f"{vm}). Or, where {image} is right, have libvirt forget the snapshot (virsh snapshot-delete {vm} "
+        f"{shlex.quote(snapshot)} --metadata), which keeps every file, and move {overlay} to another directory. Then run the "
+        "task again.",
         disk=target,
         image=image,
         snapshot=snapshot,
@@ -83,3 +84,21 @@ def needed(vm: str, file: str, users: list[str]) -> KvmError:
 def unreadable(vm: str, name: str, part: SavedDisk, error: Exception) -> KvmError:
     """Return the error of a snapshot whose image of a disk cannot be read."""
     return file_missing(vm, name, f"the state of disk {part.target} cannot be read: {error}", [part.frozen])
+
+
+def started_meanwhile(vm: str) -> KvmError:
+    """Return the error of a VM that was off when its revert was planned, and that somebody has started since."""
+    return KvmError(
+        "busy",
+        f"Somebody started {vm} during the revert.",
+        "The revert was undone, and the VM is as before. Run the task again.",
+    )
+
+
+def inside_another(vm: str, snapshot: str, image: str) -> KvmError:
+    """Return the error of a snapshot inside an image that the running VM is not on: libvirt cannot remove it then."""
+    return KvmError(
+        "bad_state",
+        f"Snapshot {snapshot!r} is inside {image}, and {vm} runs on another image: libvirt cannot remove it now.",
+        f"Nothing was changed. Shut {vm} down (virsh shutdown {vm}), then run the task again.",
+    )

@@ -37,11 +37,15 @@ def with_neighbours(handle: VmHandle, found: Storage) -> Storage:
             for file in gone_layers(handle.definition())
         ]
     if errors:  # half of what a run, or virsh, was just doing is no trouble: looked at once more, anew
-        errors = [] if handle.records.held(handle.id) else list(frozen_written(handle, handle.saved()))
+        errors = [] if handle.records.held(handle.id, True) else list(frozen_written(handle, handle.saved()))
+    in_doubt = tuple(one.details["disk"] for one in errors if one.error_code == "definition_changed")
+    if in_doubt:  # any overlay may be the newest image then
+        copies = {note.nvram.file for note in handle.record().snapshots.values() if note.nvram}
+        found = replace(found, orphans=tuple(file for file in found.orphans if file in copies))
     return replace(
         found,
         problems=(*found.problems, *(error.message for error in errors), *gone),
-        definition_changed=tuple(one.details["disk"] for one in errors if one.error_code == "definition_changed"),
+        definition_changed=in_doubt,
     )
 
 

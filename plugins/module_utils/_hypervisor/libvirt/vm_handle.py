@@ -79,6 +79,7 @@ class VmHandle:
         self.host_files = host_files
         self.may_adjust = may_adjust  # whether its own denials may be taken out of its AppArmor profile for a merge
         self.removed: list[str] = []  # what was deleted so far
+        self.merged = False  # whether a layer was merged, and the VM is on another image for that
         self._seen: Optional[Seen] = None
 
     @contextmanager
@@ -195,8 +196,7 @@ class VmHandle:
         """Put disks (by target) on other images (path and format) in its definition, and take a ``merged`` layer out of it."""
         root = self.definition()
         for disk in root.iterfind("devices/disk"):
-            image = images.get(disk.find("target").get("dev"))
-            if image:
+            if image := images.get(disk.find("target").get("dev")):
                 point_to(disk, *image)
         if merged:
             without_layers(root, merged)
@@ -237,7 +237,7 @@ class VmHandle:
         try:
             yield
         except KvmError as error:
-            error.files_removed = tuple(self.removed)
+            error.files_removed, error.changed = tuple(self.removed), self.merged
             raise
 
     def never_was(self, files: Iterable[str]) -> None:

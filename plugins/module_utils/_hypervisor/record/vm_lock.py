@@ -34,8 +34,8 @@ def lock(path: str, vm: str, deadline: Deadline) -> Iterator[None]:
         os.close(descriptor)
 
 
-def held(path: str) -> bool:
-    """Whether a run holds the lock in a file at this moment."""
+def held(path: str, by_others: bool = False) -> bool:
+    """Whether a run holds the lock in a file at this moment; ``by_others`` whether another one than this does."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
@@ -43,7 +43,7 @@ def held(path: str) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of by closing
     except BlockingIOError:
-        return True
+        return not by_others or os.pread(descriptor, 20, 0) != str(os.getpid()).encode()
     finally:
         os.close(descriptor)
     return False

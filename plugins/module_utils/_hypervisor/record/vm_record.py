@@ -242,9 +242,9 @@ class Records:
             self.note_percent(vm_id, None)
             yield
 
-    def held(self, vm_id: VmId) -> bool:
-        """Whether a run holds the VM's lock at this moment."""
-        return held(self._path(vm_id, "lock"))
+    def held(self, vm_id: VmId, by_others: bool = False) -> bool:
+        """Whether a run holds the VM's lock at this moment; ``by_others`` whether another one than this does."""
+        return held(self._path(vm_id, "lock"), by_others)
 
     def _path(self, vm_id: VmId, suffix: str) -> str:
         return os.path.join(self._directory, f"{vm_id.uuid}.{suffix}")

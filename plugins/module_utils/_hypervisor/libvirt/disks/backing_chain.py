@@ -26,6 +26,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage im
 
 # An overlay that ends so was named by a person or a cloning tool; those that libvirt names end in the snapshot's name.
 _IMAGE_ENDINGS = (".qcow2", ".qcow", ".img", ".raw")
+_HEAD = 65536  # bytes: in these a qcow2 image says what it is, and QEMU writes them last
 _SECTOR = 512  # QEMU takes a raw file of another length for as large as its last sector is whole
 
 
@@ -89,6 +90,17 @@ def adds_nothing(overlay: str) -> bool:
         return False
     (base,) = under
     return top.virtual_size == -(-base.virtual_size // _SECTOR) * _SECTOR and is_empty(overlay)
+
+
+def holds_more(file: str) -> bool:
+    """Whether there is more in a file than in an overlay that was being made, whole or not, when a run was killed."""
+    try:
+        with open(file, "rb") as stream:
+            return any(stream.read(_HEAD)) and not adds_nothing(file)
+    except FileNotFoundError:
+        return False
+    except UNREADABLE:
+        return True
 
 
 @dataclass(frozen=True)

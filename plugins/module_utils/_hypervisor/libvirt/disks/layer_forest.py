@@ -29,6 +29,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Made, Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import MOST_LAYERS, Layers, gone, steps
 
+_ANOTHER = "another file has this name now: it is not the overlay that was made"
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -118,7 +120,7 @@ class Forest:
             made = record.made.get(file)
             mount = around.files.mounts.of(file)
             if made and not is_same(made.identity, file):
-                self._keep(file, "another file has this name now: it is not the overlay that was made")
+                self._keep(file, _ANOTHER)
             elif mount.shared:
                 self.shared.add(file)
                 self._keep(file, f"it is on shared storage ({mount.kind} at {mount.point}), which another host may use")
@@ -143,6 +145,9 @@ class Forest:
 
     def _detach(self, file: str, record: Record) -> None:
         made = record.made.get(file)
+        if made and not is_same(made.identity, file):
+            self._keep(file, _ANOTHER)
+            return
         self.detached[file] = made.target if made else ""
         self._fix(file, "it has the data of a disk that the VM no longer has")
 

@@ -73,6 +73,7 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
         if overlay not in in_chain:  # QEMU has rewritten what it has open
             rebase_unsafe(handle.name, forest.spelled[overlay], *base)
     forest.layers.done(step)
+    handle.merged = True
     moved_tops = {target: base for target, top in forest.tops.items() if top == step.top}
     forest.tops.update(dict.fromkeys(moved_tops, step.base))
     if moved_tops:

@@ -57,6 +57,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Saved,
     SavedDisk,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
+    check_removable_inside,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.read_only_files import (
     refuse_read_only,
 )
@@ -105,6 +108,7 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
     for one in going:
         if one.kind == "mixed":
             raise mixed_chain(handle.name, f"snapshot {one.name!r} is partly inside its images and partly not")
+    check_removable_inside(handle, going)
     check_chains(handle)
     check_frozen(handle, every)
     record = noted(set_aside(handle, every), going, every)

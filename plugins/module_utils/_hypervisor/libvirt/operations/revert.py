@@ -13,7 +13,6 @@ file is.
 from __future__ import annotations
 
 import os
-import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import Optional
@@ -24,6 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     translated,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import holds_more
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.new_overlay import (
     create_overlay,
@@ -33,6 +33,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import close
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.clock import clock_set
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     of_unlabelled,
 )
@@ -58,10 +59,14 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     revert_internal,
     start,
     start_failed,
+    stop,
     variables_back,
     was_used,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import unreadable
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
+    started_meanwhile,
+    unreadable,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import (
     RevertJournal,
     RevertPhase,
@@ -73,7 +78,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, RevertPlan
 
-_STOP_SECONDS = 30.0
 _OFF = "shutoff"
 
 
@@ -102,7 +106,9 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             self._begin(journal, target, kept)
             journal = replace(journal, phase=RevertPhase.SWITCHING)
             self._commit(journal)
-            self._stop()
+            if not plan.vm.active and handle.active():
+                raise started_meanwhile(handle.name)
+            stop(handle, journal)
         except KvmError as error:
             # Without libvirt nobody knows whether it was stopped: the next run looks.
             if error.error_code != "connection_lost":
@@ -175,10 +181,19 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         stays = started or not all(map(os.path.exists, journal.overlays.values()))
         if target is None or journal.phase is RevertPhase.PREPARING or (stays and not on_new):
             # Not stopped yet, or somebody has started it since, or deleted what it was to go to: what it is on is what counts.
+            self._leave_to_others(journal)
             self._drop()
             return Recovery(f"Undid the interrupted revert to snapshot {journal.snapshot!r}.", finished=False)
         self._finish(journal, target)
         return Recovery(f"Finished the interrupted revert to snapshot {journal.snapshot!r}.")
+
+    def _leave_to_others(self, journal: RevertJournal) -> None:
+        """Count what holds more than an overlay that the VM was never on as somebody else's: it has the name only."""
+        if journal.phase is RevertPhase.PREPARING:
+            record = self._handle.record()
+            others = {real_path(file) for file in journal.overlays.values() if holds_more(file)}
+            overlays = tuple(file for file in record.overlays if file not in others)
+            self._handle.write(replace(record, overlays=overlays))
 
     def _drop(self) -> None:
         """Drop what is not needed as things are, and end the revert."""
@@ -192,7 +207,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
     def _finish(self, journal: RevertJournal, target: Saved) -> None:
         handle = self._handle
         if not (handle.active() and is_on(handle, journal)):
-            self._stop()
+            stop(handle, journal)
             self._define(journal)
         self._verify(journal)
         failed = put_variables_back(handle, journal) if journal.phase is RevertPhase.SWITCHING else None
@@ -209,15 +224,6 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         if failed:
             raise start_failed(handle.name, failed)
 
-    def _stop(self) -> None:
-        handle = self._handle
-        with translated(handle.name, "stopping it"):
-            if handle.native.isActive():
-                handle.native.destroy()
-        end = time.monotonic() + _STOP_SECONDS
-        while handle.active() and time.monotonic() < end:
-            time.sleep(0.05)
-
     def _define(self, journal: RevertJournal) -> None:
         """Define the VM on the new overlays; undo that where somebody has started it on the old ones meanwhile."""
         handle = self._handle
@@ -229,11 +235,8 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         if handle.active() and not is_on(handle, journal):
             handle.define({target: before[target] for target in journal.overlays})
             self._drop()
-            raise KvmError(
-                "busy",
-                f"Somebody started {handle.name} during the revert.",
-                "The revert was undone, and the VM is as before. Run the task again.",
-            )
+            handle.never_was(journal.overlays.values())
+            raise started_meanwhile(handle.name)
 
     def _verify(self, journal: RevertJournal) -> None:
         if not is_on(self._handle, journal):

@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import real_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import inside_another
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     disk_replaced,
     disks_changed,
@@ -54,11 +55,20 @@ def check_internal(handle: VmHandle, target: Saved, disks: dict[str, Disk]) -> N
     """Raise ``mixed_chain`` where the VM has left the images that hold a snapshot inside, or something is based on them."""
     layers = handle.survey().layers
     for part in target.disks:
-        state, top = os.path.realpath(part.frozen), os.path.realpath(str(disks[part.target].source))
+        state, top = real_path(part.frozen), real_path(str(disks[part.target].source))
         if state != top:
             raise mixed_chain(handle.name, f"{target.name!r} is inside {part.frozen}, and the VM is on {top} now")
         if layers.above(state) or state in layers.frozen - layers.fixed:
             raise mixed_chain(handle.name, f"{target.name!r} is inside {part.frozen}, which overlays are based on")
+
+
+def check_removable_inside(handle: VmHandle, going: Iterable[Saved]) -> None:
+    """Raise ``bad_state`` where a VM runs on another image than the one that a snapshot that goes is inside."""
+    tops = {real_path(str(disk.source)) for disk in image_disks(handle.xml())}
+    for one in going:
+        for part in one.disks:
+            if one.kind == "internal" and handle.active() and real_path(part.frozen) not in tops:
+                raise inside_another(handle.name, one.name, part.frozen)
 
 
 def _chain(file: str, image_format: str) -> list[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -51,6 +52,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import 
 _REVERT_RUNNING, _REVERT_PAUSED, _REVERT_FORCE = 1, 2, 4  # virDomainSnapshotRevertFlags
 _START_PAUSED = 1  # VIR_DOMAIN_START_PAUSED
 _SAVE_SECURE, _SAVE_RUNNING, _SAVE_PAUSED = 1, 2, 4  # virDomainSaveImageXMLFlags, virDomainSaveRestoreFlags
+_STOP_SECONDS = 30.0
 _SOON, _STOP_MOST = 2, 120  # seconds: within these a revert itself may have stopped the VM, which writes last then
 _RUNNING, _PAUSED, _OFF = "running", "paused", "shutoff"
 
@@ -109,6 +111,18 @@ def was_used(handle: VmHandle, journal: RevertJournal) -> bool:
     used = {os.path.realpath(one) for one in journal.making if os.path.exists(one) and not adds_nothing(one)}
     handle.write(replace(record, kept=tuple(sorted({*record.kept, *used}))))
     return True
+
+
+def stop(handle: VmHandle, journal: RevertJournal) -> None:
+    """Stop a VM hard, unless it was off when its revert began: whoever started it since means what it is on."""
+    if journal.was_power == _OFF:
+        return
+    with translated(handle.name, "stopping it"):
+        if handle.native.isActive():
+            handle.native.destroy()
+    end = time.monotonic() + _STOP_SECONDS
+    while handle.active() and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def start(handle: VmHandle, journal: RevertJournal, target: Saved) -> KvmError | None:

@@ -13,6 +13,7 @@ from typing import Optional
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     translated,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import holds_more
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.note_frozen_images import (
     is_soon,
     made_of,
@@ -22,6 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.take_copy import late_note
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.hold import resume
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import open_now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     of_unlabelled,
@@ -82,10 +84,15 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
             resume(handle.native, handle.name)
         taken = next((one for one in handle.saved() if one.name == journal.snapshot), None)
         if taken is None or not set(journal.files).issuperset(taken.overlays):
-            _leave_unknown(handle, journal)
-            remove_unused(handle, journal.files)
+            left = _leave_unknown(handle, journal)
+            others = [
+                file for file in journal.files if file.endswith(".qcow2") and file not in left and holds_more(file)
+            ]
+            remove_unused(handle, [file for file in journal.files if file not in others])
             handle.write(replace(handle.record(), journal=None))
-            return Recovery(f"Removed what an interrupted run had left of taking snapshot {journal.snapshot!r}.", False)
+            said = f"Removed what an interrupted run had left of taking snapshot {journal.snapshot!r}."
+            stay = f" {', '.join(others)} stays: it holds data that the run had not written." if others else ""
+            return Recovery(f"{said}{stay}", False)
         follow(handle, taken)
         nvram = late_note(journal)
         noted = _with_late_note(handle.record(), taken, handle.saved(), journal.group_labels, nvram)
@@ -113,10 +120,12 @@ def _with_late_note(
     return replace(record, snapshots={**record.snapshots, key: note})
 
 
-def _leave_unknown(handle: VmHandle, journal: TakeJournal) -> None:
-    """Bring QEMU back from overlays that it went to, or has opened, while libvirt was killed."""
+def _leave_unknown(handle: VmHandle, journal: TakeJournal) -> set[str]:
+    """Bring QEMU back from overlays that it went to, or has opened, while libvirt was killed; return them as they are named."""
     known = {str(disk.source) for disk in disks(handle.xml())}
     overlays = {os.path.realpath(file) for file in journal.files} - {os.path.realpath(file) for file in known}
     # Also one that it has opened for reading only, to begin with: another of the same name could not be opened then.
-    if handle.active() and open_now(overlays):
-        leave_overlays(handle.name, handle.native, overlays)
+    if not (handle.active() and open_now(overlays)):
+        return set()
+    leave_overlays(handle.name, handle.native, overlays)
+    return {file for file in journal.files if real_path(file) in overlays}
