@@ -42,7 +42,7 @@ _OFF = ("merge.merge_layers:commit_image", "merge.merge_layers:rebase_unsafe")
 _REVERT = (
     "operations.revert:create_overlay",
     "operations.revert:Revert._finish",
-    "operations.revert:Revert._stop",
+    "operations.revert:stop",
     "vm_handle:VmHandle.define",
     "operations.revert:carry_out",
     "vm_handle:VmHandle.agree",
@@ -74,7 +74,7 @@ _FIRST_CALLS = {
     "take": "operations.take_steps:Taking._switch",
     "removal of the newest": "merge.merge_layers:commit_block",
     "removal from the middle": "merge.merge_layers:commit_block",
-    "revert": "operations.revert:Revert._stop",
+    "revert": "operations.revert:stop",
 }
 
 
