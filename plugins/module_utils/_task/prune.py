@@ -132,12 +132,15 @@ def _with_orphans(plan: Pruning, removal: VmOutcome, orphans: tuple[str, ...], w
         parts.append(f"{len(orphans)} orphan{several} {word}")
     # Those that a failure left come first; they were to go.
     names = tuple(one.name for one in plan.vm.snapshots if one.name in kept or one.name in removal.kept)
-    files = tuple(one.file for one in (plan.removal.kept if plan.removal else ()) if one.file not in orphans)
+    leftovers = plan.removal.kept if plan.removal else ()
+    files = tuple(one.file for one in leftovers if one.file not in orphans)
+    gone = {str(one) for one in leftovers if one.file in orphans}
     return replace(
         removal,
         msg=". ".join(parts),
         kept=(*names, *files),
         orphans_removed=orphans,
+        notes=tuple(note for note in removal.notes if note not in gone),
         kept_because=plan.choice.told,
         copied=plan.removal.copied if plan.removal else 0,
         needs=plan.removal.needs if plan.removal else (),

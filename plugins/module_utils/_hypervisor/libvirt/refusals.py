@@ -102,3 +102,12 @@ def inside_another(vm: str, snapshot: str, image: str) -> KvmError:
         f"Snapshot {snapshot!r} is inside {image}, and {vm} runs on another image: libvirt cannot remove it now.",
         f"Nothing was changed. Shut {vm} down (virsh shutdown {vm}), then run the task again.",
     )
+
+
+def not_on_new(vm: str) -> KvmError:
+    """Return the error of a VM that is not where its revert was to put it."""
+    return KvmError(
+        "verification_failed",
+        f"{vm} is not on its new overlays after the revert.",
+        "Do not delete any file. Look with vm_snapshot_info and at libvirt's log.",
+    )

@@ -74,7 +74,8 @@ class RevertJournal(_Begun):
 
     ``overlays`` has the new overlay of each target, ``power`` what the VM shall be in the end. ``was`` has each target's image
     and its format before it, and ``was_power`` what the VM was: where it does not start it goes back there. ``nvram`` says
-    how its UEFI variables come back, where they do.
+    how its UEFI variables come back, where they do. ``left`` has the time of the last write (ns) to each of those images when
+    the VM had been stopped.
     """
 
     kind: ClassVar[str] = "revert"
@@ -85,6 +86,7 @@ class RevertJournal(_Begun):
     was_power: str = ""
     phase: RevertPhase = RevertPhase.PREPARING
     nvram: Optional[UefiReturn] = None
+    left: dict[str, int] = field(default_factory=dict)
 
     @property
     def making(self) -> tuple[str, ...]:
@@ -136,6 +138,7 @@ def to_json(journal: Journal) -> dict[str, Any]:
         "group_labels": {},
         "held": False,
         "nvram": None,
+        "left": {},
     }
     if isinstance(journal, TakeJournal):
         group = {"group_labels": journal.group_labels, "held": journal.held, "nvram": noted(journal.nvram)}
@@ -152,6 +155,7 @@ def to_json(journal: Journal) -> dict[str, Any]:
         "was_power": journal.was_power,
         "settling": journal.phase is RevertPhase.DROPPING,
         "nvram": noted(journal.nvram),
+        "left": journal.left,
     }
 
 
@@ -177,6 +181,7 @@ def from_json(values: Mapping[str, Any]) -> Journal:
         was_power=values.get("was_power", ""),
         phase=_phase(values),
         nvram=UefiReturn.of(values.get("nvram")),
+        left={target: int(time) for target, time in values.get("left", {}).items()},
     )
 
 

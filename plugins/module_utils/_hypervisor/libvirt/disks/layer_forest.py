@@ -17,6 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     UNREADABLE,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
+    is_hard_linked,
     is_same,
     real_path,
 )
@@ -94,6 +95,9 @@ class Forest:
             unknown = around.why_unknown(file)
             if unknown:
                 reasons.setdefault(file, f"nobody can tell who uses it: {unknown}")
+        for file in set(own) - self.layers.active:
+            if is_hard_linked(file):
+                reasons.setdefault(file, "it has another name too (a hard link), which may be a backup's")
         for snapshot in snapshots:
             for file in snapshot.also_defined:
                 reasons.setdefault(real_path(file), f"the definition in snapshot {snapshot.name!r} names it")

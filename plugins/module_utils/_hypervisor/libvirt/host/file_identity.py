@@ -70,6 +70,14 @@ def is_device(file: str) -> bool:
         return False
 
 
+def is_hard_linked(file: str) -> bool:
+    """Whether a file has another name too: who uses it by that, or keeps it as a backup, nobody can tell."""
+    try:
+        return os.stat(file).st_nlink > 1
+    except OSError:
+        return False
+
+
 def real_path(path: str) -> str:
     """Return the path without symbolic links, as `os.path.realpath` does, which looks at each directory on the way every time.
 

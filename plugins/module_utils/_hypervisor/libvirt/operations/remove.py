@@ -131,7 +131,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         keep_left(handle, refuse_older(handle, journal))
         self._let_end(journal)
         if journal.merging:
-            see_merged(handle, handle.survey(without=(journal.snapshot,)), *map(real_path, journal.merging))
+            see_merged(handle, handle.survey(without=self._going(journal)), *map(real_path, journal.merging))
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
         self._go_on(journal, None)
@@ -158,10 +158,10 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
 
         ``forest`` are its layers where they have just been read.
         """
-        handle = self._handle
-        forest = forest or handle.survey(without=(journal.snapshot,))
-        carry_out(handle, forest, True, self._pace, lambda: self._forget(journal.snapshot))
-        self._forget(journal.snapshot)
+        handle, going = self._handle, self._going(journal)
+        forest = forest or handle.survey(without=going)
+        carry_out(handle, forest, True, self._pace, lambda: self._forget(going))
+        self._forget(going)
         with handle.seen_once() as seen:
             handle.agree(forest, {})
             handle.unlink(file for file in journal.memory_files if not self._is_named(file))
@@ -171,11 +171,17 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             close_record(handle)
             return inspected(handle, seen)
 
-    def _forget(self, name: str) -> None:
+    def _going(self, journal: RemoveJournal) -> tuple[str, ...]:
+        """Return the snapshot's name; none where that is another one's by now, taken since a run was killed."""
+        listed = next((one for one in self._handle.saved() if one.name == journal.snapshot), None)
+        return () if listed and journal.created_at not in (None, listed.created_at) else (journal.snapshot,)
+
+    def _forget(self, names: tuple[str, ...]) -> None:
         self._begun = True
         if not self._forgotten:
             with translated(self._handle.name, "removing libvirt's metadata of the snapshot"):
-                forget(self._handle.native, name)
+                for name in names:
+                    forget(self._handle.native, name)
             self._forgotten = True
 
     def _is_named(self, file: str) -> bool:

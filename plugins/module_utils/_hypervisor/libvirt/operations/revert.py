@@ -33,7 +33,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import close
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.clock import clock_set
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     of_unlabelled,
 )
@@ -52,18 +51,24 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     keeping,
     plan_revert,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
+    is_elsewhere,
+    is_on,
+    keep_left,
+    last_writes,
+    was_used,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.start_or_go_back import (
     go_back,
-    is_on,
     put_variables_back,
     revert_internal,
     start,
     start_failed,
     stop,
     variables_back,
-    was_used,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
+    not_on_new,
     started_meanwhile,
     unreadable,
 )
@@ -174,26 +179,29 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
 
     def _resume(self, journal: RevertJournal) -> Recovery:
         """Finish or undo what an interrupted run left, and say which."""
-        handle = self._handle
-        target = next((one for one in handle.saved() if one.name == journal.snapshot), None)
-        on_new = is_on(handle, journal)
-        started = handle.active() or (journal.phase is RevertPhase.SWITCHING and was_used(handle, journal))
-        stays = started or not all(map(os.path.exists, journal.overlays.values()))
+        handle, name = self._handle, journal.snapshot
+        named = next((one for one in handle.saved() if one.name == name), None)
+        target = named if named and journal.created_at in (None, named.created_at) else None
+        on_new, switching = is_on(handle, journal), journal.phase is RevertPhase.SWITCHING
+        stays = handle.active() or is_elsewhere(handle, journal) or (switching and was_used(handle, journal))
+        stays = stays or not all(map(os.path.exists, journal.overlays.values()))
         if target is None or journal.phase is RevertPhase.PREPARING or (stays and not on_new):
-            # Not stopped yet, or somebody has started it since, or deleted what it was to go to: what it is on is what counts.
-            self._leave_to_others(journal)
+            # Not stopped yet, or somebody has used it since, or deleted what it was to go to: what it is on is what counts.
+            keep_left(handle, journal)
             self._drop()
-            return Recovery(f"Undid the interrupted revert to snapshot {journal.snapshot!r}.", finished=False)
+            return Recovery(f"Undid the interrupted revert to snapshot {name!r}.", finished=False)
+        if switching and not handle.active() and on_new and any(map(holds_more, journal.overlays.values())):
+            self._end(journal)  # saved memory belongs to other disks by now
+            said = "Somebody has used the VM since, so it stays as it is."
+            return Recovery(f"Finished the interrupted revert to snapshot {name!r}. {said}", finished=False)
         self._finish(journal, target)
-        return Recovery(f"Finished the interrupted revert to snapshot {journal.snapshot!r}.")
+        return Recovery(f"Finished the interrupted revert to snapshot {name!r}.")
 
-    def _leave_to_others(self, journal: RevertJournal) -> None:
-        """Count what holds more than an overlay that the VM was never on as somebody else's: it has the name only."""
-        if journal.phase is RevertPhase.PREPARING:
-            record = self._handle.record()
-            others = {real_path(file) for file in journal.overlays.values() if holds_more(file)}
-            overlays = tuple(file for file in record.overlays if file not in others)
-            self._handle.write(replace(record, overlays=overlays))
+    def _end(self, journal: RevertJournal) -> None:
+        self._note(replace(journal, phase=RevertPhase.DROPPING))
+        if journal.nvram:
+            close(journal.nvram)
+        self._drop()
 
     def _drop(self) -> None:
         """Drop what is not needed as things are, and end the revert."""
@@ -208,6 +216,8 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         handle = self._handle
         if not (handle.active() and is_on(handle, journal)):
             stop(handle, journal)
+            journal = replace(journal, left=last_writes(journal))
+            self._note(journal)
             self._define(journal)
         self._verify(journal)
         failed = put_variables_back(handle, journal) if journal.phase is RevertPhase.SWITCHING else None
@@ -217,10 +227,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             error = go_back(handle, journal, failed, self._definition)
             self._forget(journal)
             raise error
-        self._note(replace(journal, phase=RevertPhase.DROPPING))
-        if journal.nvram:
-            close(journal.nvram)
-        self._drop()
+        self._end(journal)
         if failed:
             raise start_failed(handle.name, failed)
 
@@ -240,8 +247,4 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
 
     def _verify(self, journal: RevertJournal) -> None:
         if not is_on(self._handle, journal):
-            raise KvmError(
-                "verification_failed",
-                f"{self._handle.name} is not on its new overlays after the revert.",
-                "Do not delete any file. Look with vm_snapshot_info and at libvirt's log.",
-            )
+            raise not_on_new(self._handle.name)

@@ -1,13 +1,19 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a VM has the disks that it had at a snapshot."""
+"""Whether a VM has the disks that it had: at a snapshot, or when a revert was interrupted."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import real_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import (
+    holds_more,
+    real_chain,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
@@ -16,6 +22,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import inside_another
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import (
+    RevertJournal,
+    RevertPhase,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     disk_replaced,
@@ -23,6 +33,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals im
     mixed_chain,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize
+
+_SOON, _STOP_MOST = 2, 120  # seconds: within these a revert itself may have stopped the VM, which writes last then
 
 
 def check_same_disks(vm: str, target: Saved, disks: dict[str, Disk], overlays: Collection[str]) -> None:
@@ -76,3 +88,60 @@ def _chain(file: str, image_format: str) -> list[str]:
         return real_chain(file, image_format)
     except (OSError, ValueError):
         return []  # said where chains are checked
+
+
+def is_on(handle: VmHandle, journal: RevertJournal) -> bool:
+    """Whether the VM is on the new overlays of a revert, with those of its disks that it still has."""
+    now_on = {disk.target: str(disk.source) for disk in image_disks(handle.xml())}
+    return all(now_on.get(disk, overlay) == overlay for disk, overlay in journal.overlays.items())
+
+
+def is_elsewhere(handle: VmHandle, journal: RevertJournal) -> bool:
+    """Whether others have put a disk on an image that it was not on before the revert, and that the revert had not made."""
+    known = {
+        target: {real_path(image), real_path(journal.overlays.get(target, image))}
+        for target, (image, _format) in journal.was.items()
+    }
+    return any(real_path(image) not in known.get(target, {real_path(image)}) for target, image in handle.tops())
+
+
+def was_used(handle: VmHandle, journal: RevertJournal) -> bool:
+    """Whether somebody has written to the disks that the VM was to leave after the run was killed, and has stopped it again."""
+    if not journal.started_at:
+        return False
+    most = _STOP_MOST if journal.was_power != "shutoff" else _SOON
+    until = int((datetime.fromisoformat(journal.started_at).timestamp() + most) * 10**9)
+    now_on = {disk.target: str(disk.source) for disk in image_disks(handle.definition())}
+    for target, (image, _format) in journal.was.items():
+        if now_on.get(target) == image and os.path.exists(image):
+            written, left = os.stat(image).st_mtime_ns, journal.left.get(target)
+            if written > until if left is None else written != left:
+                return True
+    return False
+
+
+def keep_left(handle: VmHandle, journal: RevertJournal) -> None:
+    """Note that what a VM has left is kept where others decide what it is on: of the old images and the new overlays, those
+    that it is neither on nor based on.
+
+    Of a VM that was never on a new overlay, a file that holds more has the name only: it is somebody else's.
+    """
+    record, forest = handle.record(), handle.survey()
+    if journal.phase is RevertPhase.PREPARING:
+        others = {real_path(file) for file in journal.overlays.values() if holds_more(file)}
+        record = replace(record, overlays=tuple(file for file in record.overlays if file not in others))
+    on = {layer for top in forest.tops.values() for layer in forest.chain(top)}
+    left = {real_path(file) for file in journal.overlays.values() if holds_more(file)}
+    left.update(
+        real_path(image)
+        for target, (image, _format) in journal.was.items()
+        if real_path(journal.overlays.get(target, "")) not in on
+    )
+    ours = (left - on).intersection({*record.overlays, *record.made})
+    handle.write(replace(record, kept=tuple(sorted({*record.kept, *ours}))))
+
+
+def last_writes(journal: RevertJournal) -> dict[str, int]:
+    """Return the time of the last write (ns) to each image that a stopped VM is on, by target."""
+    images = {target: image for target, (image, _format) in journal.was.items() if os.path.exists(image)}
+    return {target: os.stat(image).st_mtime_ns for target, image in images.items()}

@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
@@ -21,9 +18,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import unresolved
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import (
-    adds_nothing,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage_report import (
     paused_by_disks,
 )
@@ -39,13 +33,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Saved,
     point_to,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import is_on
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
     unused_path,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RevertJournal
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.uefi_notes import UefiReturn
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
@@ -53,7 +47,6 @@ _REVERT_RUNNING, _REVERT_PAUSED, _REVERT_FORCE = 1, 2, 4  # virDomainSnapshotRev
 _START_PAUSED = 1  # VIR_DOMAIN_START_PAUSED
 _SAVE_SECURE, _SAVE_RUNNING, _SAVE_PAUSED = 1, 2, 4  # virDomainSaveImageXMLFlags, virDomainSaveRestoreFlags
 _STOP_SECONDS = 30.0
-_SOON, _STOP_MOST = 2, 120  # seconds: within these a revert itself may have stopped the VM, which writes last then
 _RUNNING, _PAUSED, _OFF = "running", "paused", "shutoff"
 
 
@@ -83,34 +76,6 @@ def put_variables_back(handle: VmHandle, journal: RevertJournal) -> KvmError | N
     if journal.nvram is None or handle.active():
         return None
     return put_back(handle.name, journal.nvram, noted_copy(handle.record(), journal.snapshot, journal.created_at))
-
-
-def is_on(handle: VmHandle, journal: RevertJournal) -> bool:
-    """Whether the VM is on the new overlays of a revert, with those of its disks that it still has."""
-    now_on = {disk.target: str(disk.source) for disk in image_disks(handle.xml())}
-    return all(now_on.get(disk, overlay) == overlay for disk, overlay in journal.overlays.items())
-
-
-def was_used(handle: VmHandle, journal: RevertJournal) -> bool:
-    """Whether somebody has written to the disks that the VM was to leave after the run was killed, and has stopped it again.
-
-    Where both those and the new overlays were used, none is thrown away.
-    """
-    if not journal.started_at:
-        return False
-    until = datetime.fromisoformat(journal.started_at).timestamp() + (
-        _STOP_MOST if journal.was_power != _OFF else _SOON
-    )
-    now_on = {disk.target: str(disk.source) for disk in image_disks(handle.definition())}
-    left = [
-        image for disk, (image, _format) in journal.was.items() if now_on.get(disk) == image and os.path.exists(image)
-    ]
-    if not any(os.stat(image).st_mtime > until for image in left):
-        return False
-    record = handle.record()
-    used = {os.path.realpath(one) for one in journal.making if os.path.exists(one) and not adds_nothing(one)}
-    handle.write(replace(record, kept=tuple(sorted({*record.kept, *used}))))
-    return True
 
 
 def stop(handle: VmHandle, journal: RevertJournal) -> None:
