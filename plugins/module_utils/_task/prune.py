@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Optional, Union
@@ -60,7 +60,8 @@ class Prune(Action[Choice, Pruning]):
         if choice.removed:
             removal = hypervisor.plan_remove(vm, choice.removed, orphans)
             later = [one.file for one in removal.kept if self._wish.gives_up(replace(one, snapshot=None))]
-            return Pruning(vm, choice, removal, orphans, tuple(one for one in later if one not in orphans))
+            later = [one for one in later if one not in orphans]
+            return Pruning(vm, choice, _less(removal, later), orphans, tuple(later))
         if orphans:
             return Pruning(vm, choice, None, orphans)
         return self._nothing(vm, choice)
@@ -98,7 +99,7 @@ class Prune(Action[Choice, Pruning]):
             # Planned again where some are gone: not all may be.
             vm = hypervisor.inspect(plan.vm.id) if plan.orphans else plan.vm
             again = hypervisor.plan_remove(vm, plan.removal.snapshots) if plan.orphans else plan.removal
-            removal = self._absent.act(hypervisor, again, deadline)
+            removal = self._absent.act(hypervisor, _less(again, plan.later), deadline)
         if plan.later and not (removal.error or removal.merge):
             try:
                 deleted += hypervisor.delete_orphans(hypervisor.inspect(plan.vm.id), plan.later)
@@ -106,6 +107,16 @@ class Prune(Action[Choice, Pruning]):
                 deleted += error.files_removed
                 removal = replace(removal, error=error, msg=f"{removal.msg}. {error.full_message}")
         return _with_orphans(plan, removal, deleted, "deleted")
+
+
+def _less(removal: RemovalPlan, later: Collection[str]) -> RemovalPlan:
+    """Return a removal's plan that does not say of files that they are kept: this very task deletes them after it."""
+    said = {str(one) for one in removal.kept if one.file in later}
+    return replace(
+        removal,
+        notes=tuple(note for note in removal.notes if note not in said),
+        kept=tuple(one for one in removal.kept if one.file not in later),
+    )
 
 
 def _why_none(vm: VirtualMachine, wish: Retention) -> str:
@@ -132,15 +143,12 @@ def _with_orphans(plan: Pruning, removal: VmOutcome, orphans: tuple[str, ...], w
         parts.append(f"{len(orphans)} orphan{several} {word}")
     # Those that a failure left come first; they were to go.
     names = tuple(one.name for one in plan.vm.snapshots if one.name in kept or one.name in removal.kept)
-    leftovers = plan.removal.kept if plan.removal else ()
-    files = tuple(one.file for one in leftovers if one.file not in orphans)
-    gone = {str(one) for one in leftovers if one.file in orphans}
+    files = tuple(one.file for one in (plan.removal.kept if plan.removal else ()) if one.file not in orphans)
     return replace(
         removal,
         msg=". ".join(parts),
         kept=(*names, *files),
         orphans_removed=orphans,
-        notes=tuple(note for note in removal.notes if note not in gone),
         kept_because=plan.choice.told,
         copied=plan.removal.copied if plan.removal else 0,
         needs=plan.removal.needs if plan.removal else (),
