@@ -97,7 +97,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         journal = RemoveJournal(*begun, memory_files=files, may_adjust=handle.may_adjust, was=was)
         handle.write(replace(record, journal=journal, active={}), durable=True)  # it is on other files when it ends
         try:
-            after = self._go_on(journal, forest)
+            after = self._go_on(journal, forest, (snapshot.name,))
         except KvmError as error:
             # Of a call that libvirt did not live to answer nobody knows whether it began.
             if not self._begun and error.error_code != "connection_lost":
@@ -134,7 +134,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             see_merged(handle, handle.survey(without=self._going(journal)), *map(real_path, journal.merging))
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
-        self._go_on(journal, None)
+        self._go_on(journal, None, self._going(journal))
         return Recovery(f"Finished the interrupted removal of snapshot {journal.snapshot!r}.")
 
     def _check_resume(self, journal: RemoveJournal) -> None:
@@ -153,12 +153,12 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             elif self._handle.active():
                 abort_commit(self._handle, target)
 
-    def _go_on(self, journal: RemoveJournal, forest: Optional[Forest]) -> Inspected:
-        """Merge and drop what is not needed without the snapshot; return the VM as it is then.
+    def _go_on(self, journal: RemoveJournal, forest: Optional[Forest], going: tuple[str, ...]) -> Inspected:
+        """Merge and drop what is not needed without the snapshot that is ``going``; return the VM as it is then.
 
         ``forest`` are its layers where they have just been read.
         """
-        handle, going = self._handle, self._going(journal)
+        handle = self._handle
         forest = forest or handle.survey(without=going)
         carry_out(handle, forest, True, self._pace, lambda: self._forget(going))
         self._forget(going)

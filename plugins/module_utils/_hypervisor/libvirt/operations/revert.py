@@ -23,7 +23,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     translated,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import holds_more
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.new_overlay import (
     create_overlay,
@@ -54,6 +53,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
     is_elsewhere,
     is_on,
+    is_used_since,
     keep_left,
     last_writes,
     was_used,
@@ -190,7 +190,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             keep_left(handle, journal)
             self._drop()
             return Recovery(f"Undid the interrupted revert to snapshot {name!r}.", finished=False)
-        if switching and not handle.active() and on_new and any(map(holds_more, journal.overlays.values())):
+        if switching and not handle.active() and on_new and is_used_since(journal):
             self._end(journal)  # saved memory belongs to other disks by now
             said = "Somebody has used the VM since, so it stays as it is."
             return Recovery(f"Finished the interrupted revert to snapshot {name!r}. {said}", finished=False)

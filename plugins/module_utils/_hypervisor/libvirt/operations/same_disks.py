@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import (
+    adds_nothing,
     holds_more,
     real_chain,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
+    UNREADABLE,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
@@ -116,6 +121,15 @@ def was_used(handle: VmHandle, journal: RevertJournal) -> bool:
         if now_on.get(target) == image and os.path.exists(image):
             written, left = os.stat(image).st_mtime_ns, journal.left.get(target)
             if written > until if left is None else written != left:
+                return True
+    return False
+
+
+def is_used_since(journal: RevertJournal) -> bool:
+    """Whether somebody has written to a new overlay. One that cannot be read is not used: the VM does not start on it."""
+    for overlay in journal.overlays.values():
+        with suppress(*UNREADABLE):
+            if not adds_nothing(overlay):
                 return True
     return False
 
