@@ -75,21 +75,12 @@ def is_hard_linked(file: str) -> bool:
 
 
 def real_path(path: str) -> str:
-    """Return the path without symbolic links, as `os.path.realpath` does, which looks at each directory on the way itself.
+    """Return the path without symbolic links.
 
-    Among many VMs that is most of the work; here the kernel finds the way at once.
+    Among many VMs this is most of the work. Quicker ways were tried and gave other answers than Python's: to trust for a second
+    where directories lead (a folder had just moved), and to ask the kernel (O_PATH; an overlay was kept, soak seed 26).
     """
-    try:
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except (OSError, ValueError):  # nothing is there, or the links go round
-        return os.path.realpath(path)
-    try:
-        found = os.readlink(f"/proc/self/fd/{descriptor}")
-    except OSError:
-        return os.path.realpath(path)
-    finally:
-        os.close(descriptor)
-    return os.path.realpath(path) if found.endswith(" (deleted)") else found
+    return os.path.realpath(path)
 
 
 def known_as(path: str) -> str:
