@@ -56,9 +56,7 @@ class Result:
     processor: float  # seconds, of what the gate started and waited for: not of the lab's hosts
     remarks: tuple[str, ...]
     tests: Counter[str]
-    red: tuple[
-        str, ...
-    ] = ()  # the tests that failed, each with pytest's reason, or what else the gate says of its failure
+    red: tuple[str, ...] = ()  # the tests that failed, with pytest's reason, or what the gate says of its failure
 
     def line(self) -> str:
         times = f"{self.seconds:>5.0f} s {self.processor:>6.0f} s"

@@ -14,7 +14,7 @@ import pytest
 from .field import MakeVm, agreed, make_vm
 from .field_disk import create_image
 from .field_vm import FieldVm
-from .other_users import well
+from .other_users import filled, well
 from .planted import Planted, only, planted
 
 __all__ = ("make_vm", "planted")
@@ -27,16 +27,6 @@ def home(planted: Planted) -> Iterator[None]:
     planted.host.run(f"rm -rf {HOME}; mkdir -p {HOME}")
     yield
     planted.host.run(f"rm -rf {HOME}")
-
-
-def filled(vm: FieldVm, *targets: str) -> FieldVm:
-    """Return the VM with a snapshot of content 1 and newest data of 42."""
-    for target in targets:
-        vm.write(target, 1)
-    well(vm.take("s1"))
-    for target in targets:
-        vm.write(target, 42)
-    return vm
 
 
 def somebodys(vm: FieldVm, path: str, backing: str) -> None:

@@ -107,7 +107,7 @@ class Hypervisor(ABC):
         """Revert as planned, verify it and tell what came of it; the VM's lock is held.
 
         Raises ``overlay_failed`` when nothing has changed; ``start_failed`` when it does not start and is back where it was,
-        booted anew where it ran; ``verification_failed``.
+        booted anew where it ran; ``busy`` when somebody has started it meanwhile, and it runs on; ``verification_failed``.
         """
 
     @abstractmethod

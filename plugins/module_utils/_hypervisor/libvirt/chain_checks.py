@@ -34,7 +34,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     birth,
     is_same,
     known_as,
-    real_path,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.gone_vms import made_for_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
@@ -110,10 +109,12 @@ def frozen_written(handle: VmHandle, snapshots: Sequence[Saved]) -> Iterator[Kvm
     where a disk is on an older overlay than the one that it was on last.
     """
     record, were = handle.record(), last_on(handle.record())
-    frozen = {real_path(part.frozen): (one.name, part) for one in snapshots for part in one.disks if part.overlay}
+    frozen = {
+        os.path.realpath(part.frozen): (one.name, part) for one in snapshots for part in one.disks if part.overlay
+    }
     chains = readable_chains({state: part.format for state, (_name, part) in frozen.items()})
     for target, image in handle.tops() if frozen or were else ():
-        top, last = real_path(image), were.get(target)
+        top, last = os.path.realpath(image), were.get(target)
         found = next((frozen[state] for state, chain in chains.items() if top in chain), None)
         if found:
             yield definition_changed(handle.name, target, image, found[0], str(found[1].overlay))
@@ -151,7 +152,7 @@ def _is_left(record: Record, last: str, image: str, snapshots: Iterable[Saved]) 
     It is on another branch of ours, or on what is under that overlay, or was before somebody pulled that into the overlay.
     Whoever copies or commits the disk elsewhere takes its data along.
     """
-    top, before = real_path(image), real_path(last)
+    top, before = os.path.realpath(image), os.path.realpath(last)
     if top in {before, *record.kept}:  # what is kept is put back on purpose
         return False
     made = record.made.get(last)
@@ -161,7 +162,7 @@ def _is_left(record: Record, last: str, image: str, snapshots: Iterable[Saved]) 
         below = real_chain(last, "qcow2")
         if top in below or top in bases(record.made, before):
             return _holds_newer(last, image)
-        named = {real_path(file) for one in snapshots for file in one.overlays}
+        named = {os.path.realpath(file) for one in snapshots for file in one.overlays}
         if top not in named.union(record.overlays, record.made):
             return False
         above = real_chain(image, "qcow2")
@@ -200,7 +201,7 @@ def refuse_spoiling(vm: str, images: Mapping[str, Image], snapshots: Iterable[Sa
     written, as what it is not.
     """
     known = {disk.source: disk for one in snapshots for disk in one.vm_disks if disk.source}
-    reasons = {real_path(str(source)): spoilt_by_overlays(disk) for source, disk in known.items()}
+    reasons = {os.path.realpath(str(source)): spoilt_by_overlays(disk) for source, disk in known.items()}
     for file in files:
         encrypted = file in images and images[file].peculiar == ENCRYPTED
         reason = reasons.get(file) or ("is encrypted" if encrypted else "")
@@ -227,7 +228,7 @@ def check_taken(
             below = read_image(str(overlay.file), "qcow2").backing_file
         except (OSError, ValueError) as error:
             raise _not_as_asked(plan.vm.name, overlay.target, f"{overlay.file} cannot be read: {error}") from error
-        if disk.source != overlay.file or real_path(str(below)) != real_path(base):
+        if disk.source != overlay.file or os.path.realpath(str(below)) != os.path.realpath(base):
             difference = f"it is on {disk.source}, and {overlay.file} is backed by {below}"
             raise _not_as_asked(plan.vm.name, overlay.target, difference)
 

@@ -15,10 +15,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     is_based_on,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
-    is_device,
-    real_path,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import still_open
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import needed
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -66,7 +63,7 @@ def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> dict[str, 
 
     Raises ``file_in_use`` where anybody else needs one of them.
     """
-    going = {real_path(file): file for file in files}
+    going = {os.path.realpath(file): file for file in files}
     around.files.look_into({os.path.dirname(file) for file in going})
     above = {file: [one for one in around.files.above(file) if is_based_on(one, file)] for file in going}
     for file in going:

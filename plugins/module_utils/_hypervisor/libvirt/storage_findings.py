@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.chain_checks import frozen_written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import leftovers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.definition_chains import (
     gone_layers,
 )
@@ -37,7 +37,7 @@ def with_neighbours(handle: VmHandle, found: Storage) -> Storage:
             for file in gone_layers(handle.definition())
         ]
     if errors:  # half of what a run, or virsh, was just doing is no trouble: looked at once more, anew
-        errors = [] if handle.records.held(handle.id, True) else list(frozen_written(handle, handle.saved()))
+        errors = [] if handle.records.held(handle.id, by_others=True) else list(frozen_written(handle, handle.saved()))
     in_doubt = tuple(one.details["disk"] for one in errors if one.error_code == "definition_changed")
     if in_doubt:  # any overlay may be the newest image then
         copies = {note.nvram.file for note in handle.record().snapshots.values() if note.nvram}
@@ -55,8 +55,10 @@ def set_aside(handle: VmHandle, every: Iterable[Saved]) -> Record:
     What a VM was on last is noted of our own overlays only: of one that another tool made it is enough that nothing needs it.
     """
     record = handle.record()
-    foreign = {real_path(file) for one in every for file in one.overlays}.difference(record.made, record.overlays)
+    foreign = {os.path.realpath(file) for one in every for file in one.overlays}.difference(
+        record.made, record.overlays
+    )
     left = foreign.union(record.kept, record.active.values())
-    left.difference_update(real_path(top) for _target, top in handle.tops())
+    left.difference_update(os.path.realpath(top) for _target, top in handle.tops())
     aside = left.intersection(handle.survey(record=record).unneeded()) if left else ()
     return replace(record, kept=tuple(sorted(aside)))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Optional
@@ -19,7 +20,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
     is_hard_linked,
     is_same,
-    real_path,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
@@ -100,7 +100,7 @@ class Forest:
                 reasons.setdefault(file, "it has another name too (a hard link), which may be a backup's")
         for snapshot in snapshots:
             for file in snapshot.also_defined:
-                reasons.setdefault(real_path(file), f"the definition in snapshot {snapshot.name!r} names it")
+                reasons.setdefault(os.path.realpath(file), f"the definition in snapshot {snapshot.name!r} names it")
         self.others = set(reasons)
         strangers = self.layers.backing.keys() - set(own) - self.layers.ours
         for file in sorted(strangers | reasons.keys() & self.layers.backing.keys()):

@@ -25,7 +25,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     UNREADABLE,
     is_based_on,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
@@ -67,14 +66,16 @@ def survey(
     reader.add_based_on(around, going)
     backing = reader.backing
     # What libvirt believes to be in a chain is left alone, be it so or not.
-    believed = {real_path(file) for _target, disk in _disks_of(domains[:1]) for file in disk.backing or () if file}
+    believed = {
+        os.path.realpath(file) for _target, disk in _disks_of(domains[:1]) for file in disk.backing or () if file
+    }
     believed -= {layer for top in present.values() for layer in reader.chain(top)}
     layers = Layers(
         backing=backing,
         frozen=states & backing.keys(),
         active={*present.values(), *defined} & backing.keys(),
         ours={file for file in ours & backing.keys() if backing[file] is not None},
-        released={real_path(file) for file in record.former} & backing.keys(),
+        released={os.path.realpath(file) for file in record.former} & backing.keys(),
         # Whether libvirt knows of the snapshots inside or not.
         fixed={file for file, image in reader.images.items() if image.snapshots} | believed | reader.beyond(),
     )
@@ -118,24 +119,24 @@ class _Reader:
         try:
             return self._walk(path, image_format)
         except UNREADABLE:
-            return real_path(path) if self._mounts.answers(path) else path
+            return os.path.realpath(path) if self._mounts.answers(path) else path
 
     def _walk(self, path: str, image_format: str) -> str:
         if not self._mounts.answers(path):
             raise OSError(errno.ETIMEDOUT, "its file system does not answer", path)
-        top = real_path(path)
+        top = os.path.realpath(path)
         for image in walk_chain(path, image_format) if top not in self.backing else ():
-            real = real_path(image.file)
+            real = os.path.realpath(image.file)
             if real in self.backing:
                 break
             self.spelled[real] = image.file
             self.images[real] = image
-            self.backing[real] = None if image.below is None else real_path(image.below)
+            self.backing[real] = None if image.below is None else os.path.realpath(image.below)
         return top
 
     def beyond(self) -> set[str]:
         """Return the files in which chains end in a way of their own: read in part, or decrypted."""
-        return {real_path(file) for image in self.images.values() if image.end for file in image.named}
+        return {os.path.realpath(file) for image in self.images.values() if image.end for file in image.named}
 
     def chain(self, file: str) -> list[str]:
         """Return an image and all it is backed by, as far as that was read."""

@@ -12,7 +12,6 @@ from datetime import datetime, timezone
 from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import SnapshotDisk
@@ -21,7 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage im
 
 def leftovers(vm: str, forest: Forest, snapshots: Iterable[Saved]) -> Iterator[Leftover]:
     """Yield what nothing of the VM needs, with the reason why it stays; ``snapshots`` are all there were."""
-    named = {real_path(str(part.overlay)): (one.name, part.target) for one in snapshots for part in one.disks}
+    named = {os.path.realpath(str(part.overlay)): (one.name, part.target) for one in snapshots for part in one.disks}
     for file in forest.unneeded():
         if file not in forest.why:
             continue

@@ -9,15 +9,13 @@ to leave alone what something is based on. So a file that merely looks like an o
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Iterator
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.backing_string import resolve
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
-    file_key,
-    real_path,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import file_key
 
 # What reading an image raises: it cannot be read, or its header holds anything at all. Of a raw disk that is its guest's
 # choice, down to a path with a NUL in it or JSON of endless depth.
@@ -50,7 +48,7 @@ def backing_files(file: str) -> list[str]:
 def is_based_on(overlay: str, file: str) -> bool:
     """Whether an overlay is based on a file at this moment, going by its header."""
     try:
-        backing = list(map(real_path, backing_files(overlay)))
+        backing = list(map(os.path.realpath, backing_files(overlay)))
     except UNREADABLE:
         return False
     return file in backing or (file_key(file) is not None and file_key(file) in map(file_key, backing))

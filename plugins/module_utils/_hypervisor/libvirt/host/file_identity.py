@@ -74,26 +74,17 @@ def is_hard_linked(file: str) -> bool:
         return False
 
 
-def real_path(path: str) -> str:
-    """Return the path without symbolic links.
-
-    Among many VMs this is most of the work. Quicker ways were tried and gave other answers than Python's: to trust for a second
-    where directories lead (a folder had just moved), and to ask the kernel (O_PATH; an overlay was kept, soak seed 26).
-    """
-    return os.path.realpath(path)
-
-
 def known_as(path: str) -> str:
     """Return one name for an image however it is spelled: the real path of a file, the number of a device."""
     try:
         status = os.stat(path)
     except OSError:
-        return real_path(path)
-    return f"device {status.st_rdev}" if stat.S_ISBLK(status.st_mode) else real_path(path)
+        return os.path.realpath(path)
+    return f"device {status.st_rdev}" if stat.S_ISBLK(status.st_mode) else os.path.realpath(path)
 
 
 def noted_as(path: str) -> str:
     """Return the name by which an image is found again after a reboot: of a device that is how people call it, not what
     the kernel numbered it this time.
     """
-    return path if is_device(path) else real_path(path)
+    return path if is_device(path) else os.path.realpath(path)

@@ -22,10 +22,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     UNREADABLE,
     backing_files,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
-    file_key,
-    real_path,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import file_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import (
     NO_IMAGES_IN,
     Users,
@@ -220,9 +217,9 @@ class HostFiles:
                         named = _named(before.backing)
                         yield entry.path, before if named == before.based_on else replace(before, based_on=named)
                     else:
-                        file = real_path(entry.path) if entry.is_symlink() else entry.path
+                        file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
                         read = self._backing_of_device(file) if device else backing_files(file)
-                        backing = tuple(map(real_path, read))
+                        backing = tuple(map(os.path.realpath, read))
                         yield file, _Header(entry.inode(), changed, backing, _named(backing))
             except OSError as error:
                 if error.errno not in _NOTHING_THERE:
@@ -231,7 +228,7 @@ class HostFiles:
                 continue  # no header that QEMU would take
 
     def _may_be_image(self, entry: os.DirEntry[str]) -> bool:
-        if entry.is_symlink() and self.mounts.of(real_path(entry.path)).kind in _NO_STORAGE:
+        if entry.is_symlink() and self.mounts.of(os.path.realpath(entry.path)).kind in _NO_STORAGE:
             return False
         found = entry.stat()
         if stat.S_ISBLK(found.st_mode):

@@ -8,13 +8,13 @@ Every step may be repeated, and each leaves libvirt's word and the files in agre
 
 from __future__ import annotations
 
+import os
 from typing import Callable
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import (
     catch_up,
@@ -92,8 +92,10 @@ def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[
 
     A disk that somebody has defined on a third image, for the VM's next start, stays there.
     """
-    defined = {disk.target: real_path(str(disk.source)) for disk in image_disks(handle.definition())}
-    images = {target: image for target, image in images.items() if defined.get(target) in (merged, real_path(image[0]))}
+    defined = {disk.target: os.path.realpath(str(disk.source)) for disk in image_disks(handle.definition())}
+    images = {
+        target: image for target, image in images.items() if defined.get(target) in (merged, os.path.realpath(image[0]))
+    }
     handle.define(images, merged)
     if handle.active() and any(handle.disk(target).source == before[0] for target in images):
         handle.define(dict.fromkeys(images, before))

@@ -20,10 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import read_image
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
-    known_as,
-    real_path,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import known_as
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import is_for_writing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
@@ -62,7 +59,7 @@ def _open_for_writing(pid: str) -> Iterator[str]:
             link = f"/proc/{pid}/fd/{descriptor}"
             file = os.readlink(link)
             if file.startswith("/") and is_for_writing(pid, descriptor):  # most are sockets, events and pipes
-                yield from {real_path(file), known_as(link)}
+                yield from {os.path.realpath(file), known_as(link)}
 
 
 def is_on(native: Any, file: str) -> bool:
@@ -97,7 +94,7 @@ def _nodes(native: Any, images: set[str]) -> list[str]:
     A raw image may have the latter only (11.3).
     """
     known = {node["node-name"]: node.get("file", "") for node in _ask(native, "query-named-block-nodes", flat=True)}
-    files = [name for name, file in known.items() if real_path(file) in images and name.endswith(_FILE)]
+    files = [name for name, file in known.items() if os.path.realpath(file) in images and name.endswith(_FILE)]
     own = [name[: -len(_FILE)] + _IMAGE for name in files]
     return [name for name in own if name in known] + files
 
@@ -116,7 +113,7 @@ def _dismiss_creations(native: Any) -> None:
 
 def _commit_back(vm: str, native: Any, node: str, base: str) -> None:
     """Commit an overlay into the one image under it: without a base named, QEMU would go down to the lowest of all."""
-    base_node = next(iter(_nodes(native, {real_path(base)})), None)
+    base_node = next(iter(_nodes(native, {os.path.realpath(base)})), None)
     if base_node is None:
         raise _stays(vm)
     _ask(native, "block-commit", **{"job-id": _JOB, "device": node, "base-node": base_node})
@@ -128,7 +125,7 @@ def _commit_back(vm: str, native: Any, node: str, base: str) -> None:
         if time.monotonic() > end:
             raise _stays(vm)
         time.sleep(_PAUSE)
-    if not is_on(native, real_path(base)):
+    if not is_on(native, os.path.realpath(base)):
         raise _stays(vm)
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Optional, TypeVar
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import (
     Inspected,
     as_inspected,
@@ -97,11 +96,11 @@ class Operation(ABC, Generic[Wish, Plan, Noted]):
 
 def remove_unused(handle: VmHandle, files: Iterable[str]) -> None:
     """Delete those of a take's files that came to no use: no VM of this host, no snapshot and no other image needs them."""
-    existing = {real_path(file): file for file in files if os.path.exists(file)}
+    existing = {os.path.realpath(file): file for file in files if os.path.exists(file)}
     if not existing:
         return
     layers, users = handle.survey().layers, handle.around().users
-    named = {real_path(file) for one in handle.saved() for file in (*one.overlays, str(one.memory_file))}
+    named = {os.path.realpath(file) for one in handle.saved() for file in (*one.overlays, str(one.memory_file))}
     needed = layers.active | layers.frozen | named
     handle.unlink(
         file

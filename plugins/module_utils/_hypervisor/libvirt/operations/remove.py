@@ -32,7 +32,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     is_based_on,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected, inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import (
     abort_commit,
@@ -90,7 +89,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         before, record, forest = handle.keep_record(), looked_at(plan.record, plan.every), plan.forest
         if going and going[0].kind == "internal":
             self._remove_internal(snapshot.name)
-            inside = {real_path(part.frozen) for part in going[0].disks}
+            inside = {os.path.realpath(part.frozen) for part in going[0].disks}
             record, forest = replace(record, images=being_written(record.images, inside)), None
         files = tuple(one.memory_file for one in going if one.memory_file)
         begun, was = (snapshot.name, snapshot.created_at, now()), dict(plan.tops)
@@ -131,7 +130,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         keep_left(handle, refuse_older(handle, journal))
         self._let_end(journal)
         if journal.merging:
-            see_merged(handle, handle.survey(without=self._going(journal)), *map(real_path, journal.merging))
+            see_merged(handle, handle.survey(without=self._going(journal)), *map(os.path.realpath, journal.merging))
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
         self._go_on(journal, None, self._going(journal))
@@ -146,7 +145,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
 
     def _let_end(self, journal: RemoveJournal) -> None:
         """Wait for a merge that goes on since an earlier run; end what is none of ours to wait for."""
-        merged = real_path(journal.merging[0]) if journal.merging else None
+        merged = os.path.realpath(journal.merging[0]) if journal.merging else None
         for target, top in dict(self._handle.survey().tops).items():
             if self._handle.active() and merged:
                 follow_commit(self._handle, target, top == merged, self._pace.deadline)
@@ -214,7 +213,7 @@ def close_record(handle: VmHandle) -> None:
         former=tuple(
             file
             for file in record.former
-            if (real := real_path(file)) in known and real not in forest.layers.frozen | forest.layers.active
+            if (real := os.path.realpath(file)) in known and real not in forest.layers.frozen | forest.layers.active
         ),
         journal=None,
     )

@@ -54,7 +54,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_elsewhere,
     is_on,
     is_used_since,
-    keep_left,
+    keep_where_others_decide,
     last_writes,
     was_used,
 )
@@ -187,7 +187,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         stays = stays or not all(map(os.path.exists, journal.overlays.values()))
         if target is None or journal.phase is RevertPhase.PREPARING or (stays and not on_new):
             # Not stopped yet, or somebody has used it since, or deleted what it was to go to: what it is on is what counts.
-            keep_left(handle, journal)
+            keep_where_others_decide(handle, journal)
             self._drop()
             return Recovery(f"Undid the interrupted revert to snapshot {name!r}.", finished=False)
         if switching and not handle.active() and on_new and is_used_since(journal):

@@ -42,10 +42,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
     noted_copy,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
-    is_device,
-    real_path,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     QemuUser,
     keeps_owner,
@@ -114,7 +111,7 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
         raise mixed_chain(vm.name, f"snapshot {target.name!r} is partly inside its images and partly not")
     defined = {disk.target for disk in image_disks(handle.definition())}  # it is stopped, and starts with these
     disks = {disk.target: disk for disk in image_disks(handle.xml()) if disk.target in defined}
-    made = {real_path(file) for one in every for file in one.overlays}
+    made = {os.path.realpath(file) for one in every for file in one.overlays}
     check_same_disks(vm.name, target, disks, made.union(handle.record().overlays, handle.record().made))
     if target.kind == "internal":
         check_internal(handle, target, disks)
@@ -123,7 +120,7 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     states = _check_states(handle, target)
     record = keeping(handle, every, snapshot)
     forest = handle.survey(record=record)
-    under = {real_path(image.file) for chain in states.values() for image in chain}
+    under = {os.path.realpath(image.file) for chain in states.values() for image in chain}
     refuse_spoiling(vm.name, forest.images, every, under)
     overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
     resized = tuple(resizes(forest, states))
@@ -132,7 +129,7 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     changes = bool(resized) or differs(variables, noted_copy(handle.record(), target.name, target.created_at))
     if not changes and not _is_needed(vm, snapshot, forest, target, final):
         return RevertPlan(vm, snapshot, (), (), final, False, notes)
-    going = forest.go_back({part.target: real_path(part.frozen) for part in target.disks}, record)
+    going = forest.go_back({part.target: os.path.realpath(part.frozen) for part in target.disks}, record)
     dropped = tuple(file for file in going if not is_device(file))
     refuse_read_only(vm.name, (), dropped, handle.around().files.mounts)
     kept = (
@@ -209,9 +206,9 @@ def _memory_notes(handle: VmHandle, target: Saved, final: str) -> tuple[str, ...
 
 
 def _overlay(handle: VmHandle, name: str, part: SavedDisk) -> SnapshotDisk:
-    directory = os.path.dirname(real_path(part.overlay or part.frozen))
+    directory = os.path.dirname(os.path.realpath(part.overlay or part.frozen))
     if not os.path.isdir(directory) and not is_device(part.frozen):
-        directory = os.path.dirname(real_path(part.frozen))
+        directory = os.path.dirname(os.path.realpath(part.frozen))
     reason = remedy = ""
     if not os.path.isdir(directory):
         reason, remedy = "is not there", f"Create it: mkdir -p {shlex.quote(directory)}."
@@ -233,7 +230,7 @@ def _is_needed(vm: VirtualMachine, snapshot: Snapshot, forest: Forest, target: S
         return True
     layers = forest.layers
     return not all(
-        layers.backing.get(top) == real_path(part.frozen) and top in layers.ours and adds_nothing(top)
+        layers.backing.get(top) == os.path.realpath(part.frozen) and top in layers.ours and adds_nothing(top)
         for part in target.disks
         if (top := forest.tops.get(part.target))
     )

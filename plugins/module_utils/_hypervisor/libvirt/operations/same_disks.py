@@ -21,7 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.moved_disks import keep_left
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
 )
@@ -72,7 +72,7 @@ def check_internal(handle: VmHandle, target: Saved, disks: dict[str, Disk]) -> N
     """Raise ``mixed_chain`` where the VM has left the images that hold a snapshot inside, or something is based on them."""
     layers = handle.survey().layers
     for part in target.disks:
-        state, top = real_path(part.frozen), real_path(str(disks[part.target].source))
+        state, top = os.path.realpath(part.frozen), os.path.realpath(str(disks[part.target].source))
         if state != top:
             raise mixed_chain(handle.name, f"{target.name!r} is inside {part.frozen}, and the VM is on {top} now")
         if layers.above(state) or state in layers.frozen - layers.fixed:
@@ -81,10 +81,10 @@ def check_internal(handle: VmHandle, target: Saved, disks: dict[str, Disk]) -> N
 
 def check_removable_inside(handle: VmHandle, going: Iterable[Saved]) -> None:
     """Raise ``bad_state`` where a VM runs on another image than the one that a snapshot that goes is inside."""
-    tops = {real_path(str(disk.source)) for disk in image_disks(handle.xml())}
+    tops = {os.path.realpath(str(disk.source)) for disk in image_disks(handle.xml())}
     for one in going:
         for part in one.disks:
-            if one.kind == "internal" and handle.active() and real_path(part.frozen) not in tops:
+            if one.kind == "internal" and handle.active() and os.path.realpath(part.frozen) not in tops:
                 raise inside_another(handle.name, one.name, part.frozen)
 
 
@@ -104,10 +104,10 @@ def is_on(handle: VmHandle, journal: RevertJournal) -> bool:
 def is_elsewhere(handle: VmHandle, journal: RevertJournal) -> bool:
     """Whether others have put a disk on an image that it was not on before the revert, and that the revert had not made."""
     known = {
-        target: {real_path(image), real_path(journal.overlays.get(target, image))}
+        target: {os.path.realpath(image), os.path.realpath(journal.overlays.get(target, image))}
         for target, (image, _format) in journal.was.items()
     }
-    return any(real_path(image) not in known.get(target, {real_path(image)}) for target, image in handle.tops())
+    return any(target in known and os.path.realpath(image) not in known[target] for target, image in handle.tops())
 
 
 def was_used(handle: VmHandle, journal: RevertJournal) -> bool:
@@ -119,8 +119,8 @@ def was_used(handle: VmHandle, journal: RevertJournal) -> bool:
     now_on = {disk.target: str(disk.source) for disk in image_disks(handle.definition())}
     for target, (image, _format) in journal.was.items():
         if now_on.get(target) == image and os.path.exists(image):
-            written, left = os.stat(image).st_mtime_ns, journal.left.get(target)
-            if written > until if left is None else written != left:
+            written = os.stat(image).st_mtime_ns
+            if (written != journal.left[target]) if target in journal.left else (written > until):
                 return True
     return False
 
@@ -134,7 +134,7 @@ def is_used_since(journal: RevertJournal) -> bool:
     return False
 
 
-def keep_left(handle: VmHandle, journal: RevertJournal) -> None:
+def keep_where_others_decide(handle: VmHandle, journal: RevertJournal) -> None:
     """Note that what a VM has left is kept where others decide what it is on: of the old images and the new overlays, those
     that it is neither on nor based on.
 
@@ -142,17 +142,17 @@ def keep_left(handle: VmHandle, journal: RevertJournal) -> None:
     """
     record, forest = handle.record(), handle.survey()
     if journal.phase is RevertPhase.PREPARING:
-        others = {real_path(file) for file in journal.overlays.values() if holds_more(file)}
+        others = {os.path.realpath(file) for file in journal.overlays.values() if holds_more(file)}
         record = replace(record, overlays=tuple(file for file in record.overlays if file not in others))
+        handle.write(record)
     on = {layer for top in forest.tops.values() for layer in forest.chain(top)}
-    left = {real_path(file) for file in journal.overlays.values() if holds_more(file)}
+    left = {os.path.realpath(file) for file in journal.overlays.values() if holds_more(file)}
     left.update(
-        real_path(image)
+        os.path.realpath(image)
         for target, (image, _format) in journal.was.items()
-        if real_path(journal.overlays.get(target, "")) not in on
+        if os.path.realpath(journal.overlays.get(target, "")) not in on
     )
-    ours = (left - on).intersection({*record.overlays, *record.made})
-    handle.write(replace(record, kept=tuple(sorted({*record.kept, *ours}))))
+    keep_left(handle, (left - on).intersection({*record.overlays, *record.made}))
 
 
 def last_writes(journal: RevertJournal) -> dict[str, int]:

@@ -23,7 +23,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.take_copy import late_note
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.hold import resume
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import open_now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     of_unlabelled,
@@ -91,8 +90,10 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
             remove_unused(handle, [file for file in journal.files if file not in others])
             handle.write(replace(handle.record(), journal=None))
             said = f"Removed what an interrupted run had left of taking snapshot {journal.snapshot!r}."
-            stay = f" {', '.join(others)} stays: it holds data that the run had not written." if others else ""
-            return Recovery(f"{said}{stay}", False)
+            stays = [
+                f"{file} stays: it holds data that the run had not written. Find out whose it is." for file in others
+            ]
+            return Recovery(" ".join((said, *stays)), False)
         follow(handle, taken)
         nvram = late_note(journal)
         noted = _with_late_note(handle.record(), taken, handle.saved(), journal.group_labels, nvram)
@@ -128,4 +129,4 @@ def _leave_unknown(handle: VmHandle, journal: TakeJournal) -> set[str]:
     if not (handle.active() and open_now(overlays)):
         return set()
     leave_overlays(handle.name, handle.native, overlays)
-    return {file for file in journal.files if real_path(file) in overlays}
+    return {file for file in journal.files if os.path.realpath(file) in overlays}

@@ -35,7 +35,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
     obstacle,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.confinement import foresee
@@ -79,7 +78,7 @@ def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> Snap
     _check_directories(handle, vm.xml, plan)
     if request.undoable and vm.active:
         targets = {disk.target for disk in plan.snapshot.disks}
-        tops = [real_path(str(disk.source)) for disk in disks(vm.xml) if disk.target in targets]
+        tops = [os.path.realpath(str(disk.source)) for disk in disks(vm.xml) if disk.target in targets]
         plan = replace(plan, notes=(*plan.notes, *foresee(handle, tops)))
     return plan if vm.snapshots else replace(plan, notes=(*plan.notes, *_left_by_others(handle, vm)))
 
@@ -88,7 +87,7 @@ def _check_alone(handle: VmHandle, plan: SnapshotPlan) -> None:
     """Raise ``frozen_image_written`` where another VM is defined to write to what the snapshot would freeze."""
     around = handle.around()
     for overlay in plan.snapshot.disks:
-        image = real_path(str(overlay.base))
+        image = os.path.realpath(str(overlay.base))
         for user in around.users.of(image, around.owner):
             if user.writes:
                 raise frozen_image_written(handle.name, image, plan.snapshot.name, user, "would hold")
@@ -120,7 +119,8 @@ def _plan(
         check_depth(vm.name, disk, len(chain), _SHALLOW_LAYERS if shallow else MOST_LAYERS)
         files += [image.file for image in chain]
     directories = [
-        (disk, overlay_directory(vm.name, disk, real_path(str(disk.source)), request.overlay_dir)) for disk in covered
+        (disk, overlay_directory(vm.name, disk, os.path.realpath(str(disk.source)), request.overlay_dir))
+        for disk in covered
     ]
     unused = partial(unused_path, leftovers)
     active = partial(obstacle, active=vm.active)

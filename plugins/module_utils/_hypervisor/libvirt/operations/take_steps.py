@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
@@ -45,7 +46,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     appointed,
     suspended,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import of_libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
@@ -169,7 +169,7 @@ class Taking:
         note = SnapshotRecord(
             freeze.held, True, planned.protected, dict(planned.labels), record.serial, expires, nvram=nvram
         )
-        overlays = {one.target: real_path(str(one.file)) for one in planned.disks}
+        overlays = {one.target: os.path.realpath(str(one.file)) for one in planned.disks}
         noted = {**record.snapshots, snapshot_key(found.name, found.created_at): note}
         record = replace(
             record,

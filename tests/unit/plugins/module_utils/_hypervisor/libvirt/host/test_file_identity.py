@@ -17,7 +17,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_same,
     known_as,
     noted_as,
-    real_path,
 )
 
 
@@ -42,39 +41,6 @@ def test_an_inode_that_was_given_anew_is_another_file(tmp_path: Path) -> None:
         pytest.skip("this file system keeps no moment of birth")
     assert not is_same([noted[0], noted[1] - 1], str(file))
     assert is_same([noted[0], None], str(file))
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "a/file",
-        "link",
-        "away",
-        "away/file",
-        "away/link",
-        "a/../a/file",
-        "a/.",
-        "a/..",
-        "a/",
-        "a//file",
-        "gone",
-        "gone/file",
-        "lost",
-        "round",
-        "away/../b/file",
-    ],
-)
-def test_a_real_path_is_the_one_that_python_finds(tmp_path: Path, name: str) -> None:
-    for folder in ("a", "b", "b/c"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "file").touch()
-    (tmp_path / "link").symlink_to("a/file")
-    (tmp_path / "away").symlink_to("b/c")
-    (tmp_path / "b/c/link").symlink_to("../../link")
-    (tmp_path / "lost").symlink_to("nowhere/file")
-    (tmp_path / "round").symlink_to("round")
-    for _time in range(2):
-        assert real_path(f"{tmp_path}/{name}") == os.path.realpath(f"{tmp_path}/{name}")
 
 
 def test_what_is_not_known_tells_nothing_apart(tmp_path: Path) -> None:
