@@ -17,6 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import still_open
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import needed
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
@@ -65,7 +66,7 @@ def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> dict[str, 
     """
     going = {os.path.realpath(file): file for file in files}
     around.files.look_into({os.path.dirname(file) for file in going})
-    above = {file: [one for one in around.files.above(file) if is_based_on(one, file)] for file in going}
+    above = {file: [one for one in around.files.above(file, going) if is_based_on(one, file)] for file in going}
     for file in going:
         users = [str(user) for user in around.users.of(file, around.owner)]
         users += [one for one in above[file] if one not in going]
@@ -79,3 +80,17 @@ def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> dict[str, 
         # Headers that name each other in a circle are none of ours, and must not hold up anything.
         ordered += [file for file in left if set(above[file]).issubset(ordered)] or left
     return {file: going[file] for file in ordered}
+
+
+def memory_files(around: Surroundings, going: Iterable[Saved]) -> tuple[list[str], list[str]]:
+    """Return the memory files that go with their snapshots, and what is told of those that others need."""
+    files = {one.memory_file: others_of(around, one.memory_file) for one in going if one.memory_file}
+    there = {file: others for file, others in files.items() if os.path.exists(file)}
+    told = [f"{file} stays, because {others[0]} needs it" for file, others in there.items() if others]
+    return [file for file, others in there.items() if not others], told
+
+
+def others_of(around: Surroundings, file: str) -> list[str]:
+    """Return who beside a VM uses a file."""
+    users = around.users.of(os.path.realpath(file))
+    return sorted({str(user) for user in users if user.uuid != around.owner})

@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Optional, TypeVar
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
@@ -101,7 +102,7 @@ class LibvirtHypervisor(Hypervisor):
         self._records = Records(record_directory(uri))
         self._tools = Tools(uri, guard or ThawGuard(uri))
         self._owns_guard = guard is None
-        self._host_files = host_files or HostFiles()
+        self._host_files = host_files or HostFiles(partial(_made, self._records))
         self._may_adjust = may_adjust
         self._known: dict[str, Any] = {}
         with translated("the host", "asking for the version"):
@@ -206,7 +207,7 @@ class LibvirtHypervisor(Hypervisor):
     def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
         native = self._lookup(vm.id)
         with translated(vm.name, "reading the disks"):  # anew: what was an orphan may be in use by now
-            reader = StorageReader(self._connection, self._records, HostFiles())
+            reader = StorageReader(self._connection, self._records, HostFiles(partial(_made, self._records)))
             found = reader.read(vm, read_domain(native), native)
         handle = self._handle(vm.id)
         found = with_neighbours(handle, found)
@@ -233,3 +234,8 @@ class LibvirtHypervisor(Hypervisor):
             with translated(vm_id.name, "looking up the VM"):
                 self._known[vm_id.uuid] = self._connection.lookupByUUIDString(vm_id.uuid)
         return self._known[vm_id.uuid]
+
+
+def _made(records: Records) -> set[str]:
+    """Return the overlays that were made for any VM that is or was on this host, as far as records can be read."""
+    return {file for _uuid, record in records.of_others(VmId("", "")) for file in record.made}

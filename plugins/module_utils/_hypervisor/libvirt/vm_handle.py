@@ -188,9 +188,8 @@ class VmHandle:
     ) -> Forest:
         """Read all its layers off the disks, as if there were no snapshots ``without`` and no overlays that are ``going``."""
         snapshots = [one for one in self.saved() if one.name not in without]
-        running = self.active()
         domains, record = [self.xml(), self.definition()], record or self.record()
-        return survey(self.name, domains, snapshots, record, around=self.around(), running=running, going=going)
+        return survey(self.name, domains, snapshots, record, around=self.around(), running=self.active(), going=going)
 
     def define(self, images: Mapping[str, tuple[str, str]], merged: str = "") -> None:
         """Put disks (by target) on other images (path and format) in its definition, and take a ``merged`` layer out of it."""
@@ -247,4 +246,5 @@ class VmHandle:
 
     def unlink(self, files: Iterable[str]) -> None:
         """Delete files that nothing needs any more, and tell the pools. Raises ``file_in_use`` or ``file_not_removed``."""
-        delete(self.name, self.connection, self.around(), files, self.removed)
+        if going := list(files):
+            delete(self.name, self.connection, self.around(), going, self.removed)

@@ -59,16 +59,17 @@ def source_path(element: Any) -> str | None:
 
 
 def _disk(element: Any) -> Disk:
-    source, own = element.find("source"), set(_own(element))
+    has = {child.tag: child for child in element}
+    source, own = has.get("source"), set(_own(element))
     return Disk(
-        target=element.find("target").get("dev"),
+        target=has["target"].get("dev"),
         device=element.get("device", "disk"),
         type=element.get("type", "file") if source is None else source.get(RESOLVED) or element.get("type", "file"),
         source=source_path(element),
         format=_attribute(element, "driver", "type", "raw"),
-        readonly=element.find("readonly") is not None,
-        shareable=element.find("shareable") is not None,
-        transient=element.find("transient") is not None,
+        readonly="readonly" in has,
+        shareable="shareable" in has,
+        transient="transient" in has,
         has_source=source is not None,
         backing=_backing(element),
         snapshot=element.get("snapshot", ""),

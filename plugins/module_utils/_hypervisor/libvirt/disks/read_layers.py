@@ -81,6 +81,7 @@ def survey(
     )
     forest = Forest(layers, present, running, reader.images, reader.spelled)
     forest.leave_to_others(own, snapshots, around)
+    forest.keep_sizes()
     forest.keep(record, around)
     return forest
 
@@ -124,14 +125,14 @@ class _Reader:
     def _walk(self, path: str, image_format: str) -> str:
         if not self._mounts.answers(path):
             raise OSError(errno.ETIMEDOUT, "its file system does not answer", path)
-        top = os.path.realpath(path)
+        real = top = os.path.realpath(path)
         for image in walk_chain(path, image_format) if top not in self.backing else ():
-            real = os.path.realpath(image.file)
             if real in self.backing:
                 break
             self.spelled[real] = image.file
             self.images[real] = image
-            self.backing[real] = None if image.below is None else os.path.realpath(image.below)
+            below = None if image.below is None else os.path.realpath(image.below)
+            self.backing[real], real = below, str(below)
         return top
 
     def beyond(self) -> set[str]:
@@ -148,7 +149,7 @@ class _Reader:
         waiting = list(self.backing)
         while waiting:
             file = waiting.pop()
-            for overlay in around.files.above(file):
+            for overlay in around.files.above(file, self.backing):
                 if overlay not in self.backing and overlay not in going and is_based_on(overlay, file):
                     self.backing[overlay] = file
                     waiting.append(overlay)

@@ -31,8 +31,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import is_ours
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_same
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.gone_vms import made_for_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.gone_vms import made_for_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
     Record,
     Records,
@@ -129,7 +129,7 @@ class StorageReader:
         under |= {os.path.realpath(disk.base) for one in vm.snapshots for disk in one.disks if disk.base}
         own = {os.path.realpath(str(chain.disk.source)) for chain in chains} | overlays | under
         files.look_into({os.path.dirname(file) for file in own})
-        if all(above in own for file in own for above in files.above(file)):
+        if all(above in own for file in own for above in files.above(file, own)):
             return []
         users = files.users(self._connection)
         # A VM may have its image elsewhere, on an overlay that lies here.

@@ -14,9 +14,10 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from collections.abc import Collection, Iterable, Iterator, Set
+from dataclasses import replace
+from functools import cache
+from typing import Any, Callable, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
@@ -28,8 +29,15 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Users,
     read_users,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.image_directory import (
+    Directory,
+    DirectoryChanges,
+    Entry,
+    Header,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import (
     Mounts,
+    Twins,
     in_time,
 )
 
@@ -45,62 +53,20 @@ _TIMES_THE_READING = 10
 _TICK = 50_000_000  # ns
 
 
-_Entries = dict[tuple[str, int], os.DirEntry[str]]  # of a directory, by path and inode
-
-
-@dataclass
-class _Header:
-    inode: int
-    changed: Optional[int]  # ns; None of a block device
-    backing: tuple[str, ...]  # the files that the header names, by their real paths
-    based_on: tuple[Any, ...]  # those paths and, as a file may be moved, those files' keys when last looked at
-
-
-@dataclass
-class _Directory:
-    changed: int = -1
-    read_at: float = 0.0
-    headers: dict[str, _Header] = field(default_factory=dict)
-    # Overlays by the path, and by the file, that they are based on.
-    above: dict[Any, set[str]] = field(default_factory=dict)
-    unknown: str = ""  # why not all that lies here could be looked at
-    listed: dict[str, int] = field(default_factory=dict)  # the inodes of those that lie here: links lead to the others
-
-    def forget(self, entries: _Entries, thorough: bool) -> set[str]:
-        """Return the images that are not here any more, or are others, or by a link; all where nothing is trusted any more."""
-        gone = self.listed if thorough else {path for path, _inode in self.listed.items() - entries.keys()}
-        for path in list(gone):
-            del self.listed[path]
-        return self.headers.keys() - self.listed.keys()
-
-    def renew(self, stale: Set[str], read: Mapping[str, _Header], fresh: _Entries) -> None:
-        """Take what was ``read`` of all that is ``fresh`` in place of what is ``stale``: beside thousands, often one."""
-        self.listed.update((path, inode) for path, inode in fresh if path in read)
-        for overlay in {*stale, *read}:
-            before, now = self.headers.pop(overlay, None), read.get(overlay)
-            if before is not now:
-                for name in before.based_on if before else ():
-                    self.above[name].discard(overlay)
-                for name in now.based_on if now else ():
-                    self.above.setdefault(name, set()).add(overlay)
-            if now:
-                self.headers[overlay] = now
-
-
-def _named(backing: tuple[str, ...]) -> tuple[Any, ...]:
-    return (*backing, *filter(None, map(file_key, backing)))
-
-
 class HostFiles:
     """What one run has read so far. Paths in and out are real paths, so that two names of a file are one."""
 
-    def __init__(self) -> None:
+    def __init__(self, noted: Callable[[], Iterable[str]] = tuple) -> None:
+        """``noted`` tells of files that this collection has made for any VM, which may be gone, or elsewhere by now."""
+        self._noted = noted
         self._lock = threading.Lock()
-        self._directories: dict[str, _Directory] = {}
+        self._directories: dict[str, Directory] = {}
         self._users: Optional[Users] = None
         self._users_until = 0.0
         self._dead_devices: set[str] = set()
         self._led_to: set[str] = set()  # the directories of all that headers name
+        self._twins = Twins()
+        self._changes = DirectoryChanges()
         self.mounts = Mounts()
 
     def users(self, connection: Any) -> Users:
@@ -109,6 +75,8 @@ class HostFiles:
             started = time.monotonic()
             if self._users is None or started > self._users_until:
                 self._users = read_users(connection, self.mounts)
+                homes = {os.path.dirname(os.path.realpath(file)) for file in self._noted() if self.mounts.answers(file)}
+                self._users.directories |= homes
                 ended = time.monotonic()
                 self._users_until = ended + max(_TRUSTED_SECONDS, _TIMES_THE_READING * (ended - started))
             return self._users
@@ -136,12 +104,15 @@ class HostFiles:
             found = self._directories.get(directory)
             return f"in {directory} {found.unknown}" if found and found.unknown else None
 
-    def above(self, file: str) -> list[str]:
-        """Return the overlays that are based on a file, in the directories that were looked into, sorted."""
+    def above(self, file: str, own: Collection[str] = ()) -> list[str]:
+        """Return the overlays that are based on a file, in the directories that were looked into, sorted.
+
+        One of the caller's ``own`` files is told by that path alone, also where a bind mount shows it a second time.
+        """
         key = file_key(file)
         with self._lock:
-            found = [one.above.get(name, ()) for one in self._directories.values() for name in (file, key)]
-        return sorted({overlay for overlays in found for overlay in overlays})
+            based = [one.above.get(name, ()) for one in self._directories.values() for name in (file, key)]
+        return sorted(overlay for overlay in set().union(*based) if not self._twins.shows(own, overlay))
 
     def strangers(self, own: Set[str], known: Set[str], users: Users) -> list[str]:
         """Return overlays that lead into a VM's own files and that nothing on the host knows or uses."""
@@ -149,13 +120,13 @@ class HostFiles:
         def is_known(file: str) -> bool:
             return file in known or bool(users.of(file))
 
-        found, waiting = set(), [overlay for file in own for overlay in self.above(file)]
+        found, waiting = set(), [overlay for file in own for overlay in self.above(file, known)]
         while waiting:
             overlay = waiting.pop()
             # The walk ends at what is known: an overlay above another VM's file is that VM's trouble.
             if overlay not in found and not is_known(overlay):
                 found.add(overlay)
-                waiting.extend(self.above(overlay))
+                waiting.extend(self.above(overlay, known))
         return sorted(overlay for overlay in found if not any(map(is_known, self.all_above(overlay))))
 
     def all_above(self, file: str) -> set[str]:
@@ -170,23 +141,25 @@ class HostFiles:
 
     def _look_into(self, path: str) -> None:
         """Read what is new in a directory; where that cannot be done, what was known of it stays, and it is unknown."""
-        known = self._directories.setdefault(path, _Directory())
+        known = self._directories.setdefault(path, Directory())
         if not self.mounts.answers(path):
             known.unknown = "the file system does not answer"
             return
         now = time.monotonic()
         thorough = now - known.read_at > _TRUSTED_SECONDS
         try:
-            changed = os.stat(path).st_mtime_ns
-            if changed == known.changed and not thorough:
+            status = os.stat(path)
+            self._twins.note(path, status)
+            names, changed = self._changes.since(path, status, self.mounts.of(path).kind), status.st_mtime_ns
+            if not thorough and (changed == known.changed if names is None else not names):
                 return
             unread: list[str] = []
-            entries = {(entry.path, entry.inode()): entry for entry in os.scandir(path)}
-            stale = known.forget(entries, thorough)
-            fresh = {listed: entries[listed] for listed in entries.keys() - known.listed.items()}
+            entries, looked_at = known.entries(path, None if thorough else names)
+            stale = known.forget(entries, looked_at, thorough)
+            fresh = {key: entry for key, entry in entries.items() if known.listed.get(key[0]) != key[1]}
             read = dict(self._headers(fresh.values(), known.headers, unread))
         except FileNotFoundError:
-            fresh, stale, read, changed, unread = {}, known.forget({}, True), {}, -1, []
+            fresh, stale, read, changed, unread = {}, known.forget({}, None, True), {}, -1, []
         except OSError as error:
             known.unknown = f"files cannot be listed: {error.strerror}"
             return
@@ -198,13 +171,18 @@ class HostFiles:
         known.changed = changed if time.time_ns() - changed > _TICK else -1
 
     def _headers(
-        self, entries: Iterable[os.DirEntry[str]], known: dict[str, _Header], unread: list[str]
-    ) -> Iterator[tuple[str, _Header]]:
+        self, entries: Iterable[Entry], known: dict[str, Header], unread: list[str]
+    ) -> Iterator[tuple[str, Header]]:
         """Yield the images among what lies in a directory by their real paths.
 
         ``unread`` is told of what is there and cannot be read: any of it may be an overlay.
         No file that a header names is opened: a raw disk's first bytes are its guest's, which may write there what it likes.
         """
+        key_of = cache(file_key)  # thousands may be based on one
+
+        def based_on(backing: tuple[str, ...]) -> tuple[Any, ...]:
+            return (*backing, *filter(None, map(key_of, backing)))
+
         for entry in entries:
             before = known.get(entry.path)
             try:
@@ -214,20 +192,20 @@ class HostFiles:
                     changed = None if device else entry.stat().st_mtime_ns
                     if before and not device and (before.inode, before.changed) == (entry.inode(), changed):
                         # The path may lead to another file by now.
-                        named = _named(before.backing)
+                        named = based_on(before.backing)
                         yield entry.path, before if named == before.based_on else replace(before, based_on=named)
                     else:
                         file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
                         read = self._backing_of_device(file) if device else backing_files(file)
                         backing = tuple(map(os.path.realpath, read))
-                        yield file, _Header(entry.inode(), changed, backing, _named(backing))
+                        yield file, Header(entry.inode(), changed, backing, based_on(backing))
             except OSError as error:
                 if error.errno not in _NOTHING_THERE:
                     unread.append(entry.name)
             except UNREADABLE:
                 continue  # no header that QEMU would take
 
-    def _may_be_image(self, entry: os.DirEntry[str]) -> bool:
+    def _may_be_image(self, entry: Entry) -> bool:
         if entry.is_symlink() and self.mounts.of(os.path.realpath(entry.path)).kind in _NO_STORAGE:
             return False
         found = entry.stat()

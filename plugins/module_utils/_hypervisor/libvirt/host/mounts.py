@@ -130,6 +130,29 @@ class _Current:
 current_mounts = _Current()
 
 
+class Twins:
+    """Directories that have several paths, which bind mounts make: what lies in one is shown by each of them."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, tuple[int, int]] = {}
+        self._others: dict[str, list[str]] = {}
+
+    def note(self, directory: str, status: os.stat_result) -> None:
+        """Take note of what a directory is."""
+        key = status.st_dev, status.st_ino
+        if self._keys.get(directory) != key:
+            self._keys[directory] = key
+            by_key: dict[tuple[int, int], list[str]] = {}
+            for path, known in self._keys.items():
+                by_key.setdefault(known, []).append(path)
+            self._others = {path: paths for paths in by_key.values() if len(paths) > 1 for path in paths}
+
+    def shows(self, own: Collection[str], file: str) -> bool:
+        """Whether a file is one's ``own`` by another path of its directory only."""
+        home, name = os.path.split(file)
+        return file not in own and any(os.path.join(twin, name) in own for twin in self._others.get(home, ()))
+
+
 def in_time(ask: Callable[[], _T]) -> _T:
     """Return what a function finds on a file system or device; raise `TimeoutError` where that does not answer."""
     return within(_ANSWER_SECONDS, ask)

@@ -19,7 +19,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 def around(above: dict[str, Sequence[str]], users: Sequence[str] = (), unknown: str = "") -> Any:
     """Return a host whose headers say what is based on a file."""
     return SimpleNamespace(
-        files=SimpleNamespace(look_into=lambda _folders: None, above=lambda file: above.get(file, ())),
+        files=SimpleNamespace(look_into=lambda _folders: None, above=lambda file, _own=(): above.get(file, ())),
         users=SimpleNamespace(of=lambda file, _owner: users if file == "/vm/base" else ()),
         owner="uuid",
         why_unknown=lambda file: unknown if file == "/vm/base" else None,

@@ -98,6 +98,22 @@ def test_a_directory_that_is_looked_into_again_shows_what_came_and_went(folder: 
     assert strangers(folder, ["vm"], files=files) == ["later"]
 
 
+def test_an_own_overlay_by_another_path_of_its_directory_is_no_stranger(
+    folder: Folder, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As a bind mount shows it; here it is a link that is taken for a directory."""
+    folder.chain("vm", "vm.one")
+    again = str(tmp_path_factory.mktemp("again") / "again")
+    os.symlink(folder.path, again)
+    files = HostFiles()
+    files.look_into([str(folder.path), again])
+    base, own = folder.file("vm"), folder.file("vm.one")
+    assert files.above(base) == sorted([own, f"{again}/vm.one"])
+    assert files.above(base, {own}) == [own]
+    assert files.above(base, {f"{again}/vm.one"}) == [f"{again}/vm.one"]
+    assert files.above(base, {base}) == sorted([own, f"{again}/vm.one"])
+
+
 def test_what_takes_an_overlays_place_is_read_anew(folder: Folder) -> None:
     folder.chain("vm", "stranger")
     folder.image("other", "elsewhere")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import gone_vms
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import identity
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.gone_vms import made_for_gone
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata import gone_vms
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.gone_vms import made_for_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Made
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
