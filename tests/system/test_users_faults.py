@@ -49,6 +49,26 @@ def test_a_block_job_of_a_user_is_left_to_them(planted: Planted, job_of_a_user: 
     assert holds_now(host, 3)
 
 
+def test_a_backup_whose_client_is_gone_is_ended_by_what_the_refusal_names(planted: Planted) -> None:
+    host = fresh(planted, "s1")
+    scratch = f"{IMAGES}/files01-scratch.qcow2"
+    server = "<server transport='unix' socket='/var/lib/libvirt/qemu/files01-backup'/>"
+    disks = f"<disks><disk name='vda'><scratch file='{scratch}'/></disk><disk name='vdb' backup='no'/></disks>"
+    host.put("/run/backup.xml", f"<domainbackup mode='pull'>{server}{disks}</domainbackup>")
+    host.virsh("backup-begin", VM, "/run/backup.xml")
+    try:
+        for result in (planted.remove("", VM, name="s1"), planted.snapshot("", VM, "s2", quiesce="never")):
+            entry = only(result)
+            assert entry["error_code"] in ("block_job_active", "busy")
+            assert f"virsh domjobabort {VM}" in entry["msg"]
+    finally:
+        host.virsh("domjobabort", VM)
+        host.run(f"rm -f {scratch} /run/backup.xml")
+    assert only(planted.remove("", VM, name="s1"))["error_code"] is None
+    assert holds_now(host, 2)
+    sound(planted)
+
+
 def test_a_block_job_that_a_user_starts_just_before_a_removal_does(planted: Planted) -> None:
     host = fresh(planted, "s1")
     copy = ["virsh", "blockcopy", VM, "vdb", f"{IMAGES}/files01-copy.qcow2", "--transient-job", "--format", "qcow2"]

@@ -53,12 +53,6 @@ def vm_gone(vm: str, reason: str = "", **native: Any) -> KvmError:
     )
 
 
-def changed_meanwhile(vm: str) -> KvmError:
-    """Return the error of a VM whose disks somebody changed while a task was being planned."""
-    message = f"Somebody changed the disks of {vm}, or what is based on them, at this very moment."
-    return KvmError("busy", message, "Nothing was changed. Run the task again: it looks at what is there first.")
-
-
 def removed_meanwhile(vm: str, snapshot: str) -> KvmError:
     """Return the error of a snapshot that was there when the task looked first."""
     return KvmError(
@@ -68,12 +62,17 @@ def removed_meanwhile(vm: str, snapshot: str) -> KvmError:
     )
 
 
-def block_job_active(vm: str, target: str, done: int, whole: int) -> KvmError:
-    """Return the error of a disk that is being merged, copied or backed up: ``done`` bytes of the ``whole`` are."""
+def block_job_active(vm: str, target: str, done: int, whole: int, backup: bool = False) -> KvmError:
+    """Return the error of a disk with a job, ``done`` bytes of the ``whole``; a ``backup`` without a client waits for ever."""
+    # Both numbers are also the same before it has begun.
+    ready = " A merge or copy that is ready waits: end it with --pivot, or with --abort." if 0 < whole <= done else ""
+    wait = f"Wait for it: virsh blockjob {vm} {target}.{ready}"
+    if backup:
+        wait = f"Wait for the backup's end, or, where its client is gone, end it: virsh domjobabort {vm}."
     return KvmError(
         "block_job_active",
         f"A block job (merge, copy or backup) runs on disk {target} of {vm}.",
-        f"Nothing was changed. Wait for it: virsh blockjob {vm} {target}.",
+        f"Nothing was changed. {wait}",
         disk=target,
         progress=[done, whole],
     )
@@ -135,7 +134,7 @@ def disks_changed(vm: str, snapshot: str, removed: Sequence[str], added: Sequenc
     """Return the error of a VM that has other disks than it had, by their targets."""
     changes = [f"{target} was removed" for target in removed] + [f"{target} was added" for target in added]
     remedy = "Attach or detach disks until the VM has the same disks as then."
-    return _other_disks(vm, snapshot, "; ".join(changes), remedy, removed=removed, added=added)
+    return other_disks(vm, snapshot, "; ".join(changes), remedy, removed=removed, added=added)
 
 
 def disk_replaced(vm: str, snapshot: str, target: str, roots: tuple[str, str], state: tuple[str, str]) -> KvmError:
@@ -151,10 +150,10 @@ def disk_replaced(vm: str, snapshot: str, target: str, roots: tuple[str, str], s
         f"To go back to what {file} holds all the same, create a new overlay on it ({command}), and make "
         f"it disk {target} of {vm} (virsh edit {vm}). The image that it has now stays as it is."
     )
-    return _other_disks(vm, snapshot, change, remedy, replaced=[target])
+    return other_disks(vm, snapshot, change, remedy, replaced=[target])
 
 
-def _other_disks(
+def other_disks(
     vm: str,
     snapshot: str,
     change: str,
@@ -164,6 +163,7 @@ def _other_disks(
     added: Sequence[str] = (),
     replaced: Sequence[str] = (),
 ) -> KvmError:
+    """Return the error of a VM whose disks are not those of a snapshot; by their targets."""
     return KvmError(
         "disks_changed",
         f"{vm} does not have the same disks as at snapshot {snapshot!r}: {change}.",

@@ -30,13 +30,17 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import 
 
 @dataclass(frozen=True)
 class Pruning:
-    """What goes of a VM: snapshots, where any do, overlays that nothing needs, and those ``later`` that a removal keeps."""
+    """What goes of a VM: snapshots, where any do, overlays that nothing needs, and those ``later`` that a removal keeps.
+
+    Among these are those ``given_up``: kept overlays, whose data the task throws away.
+    """
 
     vm: VirtualMachine
     choice: Choice
     removal: Optional[RemovalPlan]
     orphans: tuple[str, ...]
     later: tuple[str, ...] = ()
+    given_up: tuple[str, ...] = ()
 
 
 class Prune(Action[Choice, Pruning]):
@@ -56,21 +60,22 @@ class Prune(Action[Choice, Pruning]):
 
     def plan(self, hypervisor: Hypervisor, vm: VirtualMachine, wish: Choice) -> Union[Pruning, Nothing]:
         choice = wish
-        orphans = self._unneeded(hypervisor.storage(vm)) if self._wish.of_files else ()
+        orphans, given_up = self._unneeded(hypervisor.storage(vm)) if self._wish.of_files else ((), ())
+        files = (*orphans, *given_up)
         if choice.removed:
-            removal = hypervisor.plan_remove(vm, choice.removed, orphans)
+            removal = hypervisor.plan_remove(vm, choice.removed, files)
             later = [one.file for one in removal.kept if self._wish.gives_up(replace(one, snapshot=None))]
-            later = [one for one in later if one not in orphans]
-            return Pruning(vm, choice, _less(removal, later), orphans, tuple(later))
-        if orphans:
-            return Pruning(vm, choice, None, orphans)
+            later = [one for one in later if one not in files]
+            return Pruning(vm, choice, _less(removal, later), files, tuple(later), (*given_up, *later))
+        if files:
+            return Pruning(vm, choice, None, files, given_up=given_up)
         return self._nothing(vm, choice)
 
-    def _unneeded(self, storage: Storage) -> tuple[str, ...]:
+    def _unneeded(self, storage: Storage) -> tuple[tuple[str, ...], tuple[str, ...]]:
         # While nobody has said which image a disk belongs on, what it has left may be the newest.
         left = () if storage.definition_changed else storage.leftovers
-        given_up = [one.file for one in left if self._wish.gives_up(one)]
-        return (*(storage.orphans if self._wish.orphans else ()), *given_up)
+        given_up = tuple(one.file for one in left if self._wish.gives_up(one))
+        return storage.orphans if self._wish.orphans else (), given_up
 
     def _nothing(self, vm: VirtualMachine, choice: Choice) -> Nothing:
         return Nothing(vm, self._why_nothing(vm, choice), kept=tuple(choice.kept), kept_because=choice.told)
@@ -139,8 +144,7 @@ def _with_orphans(plan: Pruning, removal: VmOutcome, orphans: tuple[str, ...], w
     if kept and not removal.error:
         parts.append(f"Kept: {plan.choice.reasons}")
     if plan.orphans or plan.later:
-        several = "" if len(orphans) == 1 else "s"
-        parts.append(f"{len(orphans)} orphan{several} {word}")
+        parts.append(f"{_counted(orphans, plan.given_up)} {word}")
     # Those that a failure left come first; they were to go.
     names = tuple(one.name for one in plan.vm.snapshots if one.name in kept or one.name in removal.kept)
     files = tuple(one.file for one in (plan.removal.kept if plan.removal else ()) if one.file not in orphans)
@@ -153,6 +157,13 @@ def _with_orphans(plan: Pruning, removal: VmOutcome, orphans: tuple[str, ...], w
         copied=plan.removal.copied if plan.removal else 0,
         needs=plan.removal.needs if plan.removal else (),
     )
+
+
+def _counted(files: Collection[str], given_up: Collection[str]) -> str:
+    kept = len([file for file in files if file in given_up])
+    counts = ((len(files) - kept, "orphan"), (kept, "kept overlay"))
+    told = [f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts if count]
+    return " and ".join(told) or "no orphan"
 
 
 def _cost(removal: Optional[RemovalPlan]) -> str:

@@ -104,9 +104,15 @@ class Reverted(Action[Snapshot, Revert]):
             taken = hypervisor.take(plan.keep, deadline)
             notes, kept = taken.notes, taken.snapshot or plan.keep.snapshot
             # What is thrown away now is the overlay of the snapshot just taken.
-            vm = hypervisor.inspect(reverting.vm.id)
-            reverting = self._plan(hypervisor, vm, _existing(vm, reverting.snapshot.name))
-        done = hypervisor.revert(reverting, deadline)
+        try:
+            if kept:
+                vm = hypervisor.inspect(reverting.vm.id)
+                reverting = self._plan(hypervisor, vm, _existing(vm, reverting.snapshot.name))
+            done = hypervisor.revert(reverting, deadline)
+        except KvmError as error:
+            if kept:
+                error.message += f" Snapshot {kept.name!r}, which was taken first, stays."
+            raise
         # What was made for the kept snapshot, and went with the revert, was not there before this task.
         made = {disk.file for disk in kept.disks} if kept else set()
         removed = in_order(reverting.dropped, [one for one in done.files_removed if one not in made])

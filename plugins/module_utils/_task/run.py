@@ -56,6 +56,7 @@ class _Unplanned:
 _Decision = Union[Plan, Nothing, _Refused, _Pending, _Unplanned, KvmError]
 
 
+_UNCHANGED, _UNCHANGED_SINCE = "Nothing was changed", "Nothing else was changed"
 _NO_PLAN = (Nothing, _Refused, _Pending, _Unplanned, KvmError)
 
 
@@ -195,7 +196,7 @@ def _after_recovery(outcome: VmOutcome, before: VirtualMachine, recovered: Recov
         outcome,
         before=before.snapshots,
         recovered=recovered.msg,
-        msg=f"{recovered.msg} Then: {outcome.msg}",
+        msg=f"{recovered.msg} Then: {outcome.msg.replace(_UNCHANGED, _UNCHANGED_SINCE)}",
         files_removed=(*recovered.files_removed, *outcome.files_removed),
     )
 

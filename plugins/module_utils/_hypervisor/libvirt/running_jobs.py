@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +26,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
 _NO_JOB = 0  # VIR_DOMAIN_JOB_NONE
+_BACKUP = 5  # VIR_DOMAIN_BLOCK_JOB_TYPE_BACKUP
 # virDomainJobOperation
 _OPERATIONS = {
     1: "start",
@@ -61,6 +63,21 @@ def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
         raise managed_save(vm.name)
     else:
         refuse_writers(vm.name, xml)
+
+
+def refuse_managed_save(handle: VmHandle) -> None:
+    """Raise ``managed_save`` where memory was saved of a VM that is off: it belongs to the disks as they are."""
+    with translated(handle.name, "asking for its jobs"):
+        if not handle.active() and handle.native.hasManagedSaveImage(0):
+            raise managed_save(handle.name)
+
+
+def refuse_block_jobs(handle: VmHandle, but: Collection[str] = ()) -> None:
+    """Raise ``block_job_active`` where a block job runs on a disk, save those ``but``."""
+    with translated(handle.name, "asking for its jobs"):
+        for disk in disks(handle.xml()) if handle.active() else ():
+            if disk.has_source and disk.target not in but:
+                _refuse_block_job(handle.name, disk.target, handle.native.blockJobInfo(disk.target, 0))
 
 
 def refuse_vm_job(vm: str, native: Any) -> None:
@@ -112,4 +129,4 @@ def refuse_writers(vm: str, xml: Any) -> None:
 
 def _refuse_block_job(vm: str, target: str, job: Any) -> None:
     if job:
-        raise block_job_active(vm, target, job.get("cur"), job.get("end"))
+        raise block_job_active(vm, target, job.get("cur"), job.get("end"), job.get("type") == _BACKUP)

@@ -33,3 +33,20 @@ def test_what_a_disk_has_left_goes_where_nothing_speaks_for_it(
     plan = prune.plan(hypervisor, Mock(snapshots=()), Choice((), {}))
     assert isinstance(plan, Pruning if gone else Nothing)
     assert list(getattr(plan, "orphans", ())) == gone
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (("/vm/a",), "1 orphan deleted"),
+        (("/vm/a", "/vm/b", "/vm/left"), "2 orphans and 1 kept overlay deleted"),
+        (("/vm/left",), "1 kept overlay deleted"),
+        ((), "no orphan deleted"),
+    ],
+)
+def test_what_was_deleted_is_called_what_info_calls_it(files: tuple[str, ...], told: str) -> None:
+    vm = Mock(snapshots=(), power="running")
+    hypervisor = Mock(**{"delete_orphans.return_value": files})
+    plan = Pruning(vm, Choice((), {}), None, ("/vm/a", "/vm/b", "/vm/left"), given_up=("/vm/left",))
+    outcome = Prune(Retention(orphans=True), datetime.now(timezone.utc)).act(hypervisor, plan, Mock())
+    assert (outcome.msg, outcome.orphans_removed) == (told, files)

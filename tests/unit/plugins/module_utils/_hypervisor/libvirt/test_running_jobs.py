@@ -74,6 +74,13 @@ def test_a_block_job_on_any_disk_is_refused_with_how_far_it_is() -> None:
     assert refused.value.error_code == "block_job_active"
 
 
+def test_a_backup_whose_client_may_be_gone_is_refused_with_how_to_end_it() -> None:
+    xml = ElementTree.fromstring(domain(disk("vdb")))  # noqa: S314 - ours
+    with pytest.raises(KvmError, match="block job") as refused:
+        refuse_jobs(vm(), Native(block={"cur": 0, "end": 0, "type": 5}), xml)
+    assert "virsh domjobabort web01" in refused.value.full_message
+
+
 def test_memory_that_libvirt_has_saved_is_refused_of_a_vm_that_is_off() -> None:
     with pytest.raises(KvmError) as refused:
         refuse_jobs(vm(power="shutoff"), Native(saved=True), ElementTree.fromstring(domain()))  # noqa: S314 - ours
