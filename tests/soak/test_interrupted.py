@@ -40,7 +40,7 @@ _RUNNING = (
 )
 _OFF = ("merge.merge_layers:commit_image", "merge.merge_layers:rebase_unsafe")
 _REVERT = (
-    "operations.revert:create_overlay",
+    "operations.start_or_go_back:create_overlay",
     "operations.revert:Revert._finish",
     "operations.revert:stop",
     "vm_handle:VmHandle.define",

@@ -23,7 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect import connection
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest import freeze, hold
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations import remove, revert, take
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations import take_steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations import start_or_go_back, take_steps
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations import create_snapshot as switch
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware import put_back, take_copy
 import driver

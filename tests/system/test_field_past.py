@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from .field import MakeVm, agreed, make_vm
 from .field_disk import Disk, create_image
 from .field_vm import FieldVm
@@ -30,14 +32,18 @@ def test_a_foreign_commit(make_vm: MakeVm) -> None:
     assert vm.disk_reads("vda", 3)
 
 
-def test_what_cannot_be_told_apart_stays_where_a_changed_image_is_accepted(make_vm: MakeVm) -> None:
+@pytest.mark.parametrize("names", [("s1",), ("s1", "s2")])
+def test_what_cannot_be_told_apart_stays_where_a_changed_image_is_accepted(
+    make_vm: MakeVm, names: tuple[str, ...]
+) -> None:
     """The VM is on the frozen image: by a commit, or by an older definition, and then the overlay has its newest data."""
-    vm = taken(make_vm)
+    vm = taken(make_vm, *names)
     overlay = vm.active_file("vda")
     backed_up(vm)
     entry = goes_back(vm, "s1", 3, "accept_changed", accept_changed=True)
     assert vm.exists(overlay)
-    assert any(overlay in note for note in entry["notes"]), entry["notes"]
+    now_on = f"has {vm.active_file('vda')} as that disk now"
+    assert any(overlay in note and now_on in note for note in entry["notes"]), (now_on, entry["notes"])
     vm.write("vda", 5)
     well(agreed(vm.remove, "s1")[1])
     assert vm.disk_reads("vda", 5)

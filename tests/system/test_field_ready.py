@@ -165,7 +165,7 @@ def test_a_take_that_fails_leaves_the_record_as_it_was(make_vm: MakeVm, code: st
 def test_a_revert_that_fails_leaves_the_record_as_it_was(make_vm: MakeVm, running: bool) -> None:
     vm = snapshot(make_vm("ready1", directory=HOME, start=running))
     for fault in (
-        "before(revert, 'create_overlay', lambda: os.environ.update(PATH='/nowhere'))",
+        "before(start_or_go_back, 'create_overlay', lambda: os.environ.update(PATH='/nowhere'))",
         "def fail(): raise driver.KvmError('libvirt_error', 'it does not stop')\nbefore(revert, 'stop', fail)",
     ):
         with untouched(vm):

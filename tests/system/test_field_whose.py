@@ -143,6 +143,20 @@ def test_a_snapshot_inside_an_image_that_the_running_vm_has_left(make_vm: MakeVm
     assert "i1" not in vm.snapshots()
 
 
+def test_an_overlay_goes_with_the_last_snapshot_inside_it(make_vm: MakeVm) -> None:
+    vm = make_vm("fwweb", "vda", directory=HOME)
+    well(vm.take("s1"))
+    for name in ("i1", "i2"):
+        vm.virsh("snapshot-create-as", name)
+    overlay = vm.active_file("vda")
+    vm.write("vda", 4)
+    well(agreed(vm.remove, "s1")[1])
+    assert well(agreed(vm.remove, "i1")[1])["files_removed"] == []
+    assert well(agreed(vm.remove, "i2")[1])["files_removed"] == [overlay]
+    assert vm.disk_reads("vda", 4)
+    vm.sound()
+
+
 def test_a_run_that_ends_an_interrupted_merge_and_fails_has_changed_the_vm(make_vm: MakeVm, planted: Planted) -> None:
     mount = f"{HOME}/m"
     planted.host.run(f"mkdir -p {mount}; mount -t tmpfs -o size=50M,mode=755 none {mount}")

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     SavedDisk,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import file_missing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import file_missing, other_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+
+_DISKS_ALONE = "To go back to the snapshot's disks without its memory, give power: off. Then start the VM."
 
 
 def definition_changed(vm: str, target: str, image: str, snapshot: str, overlay: str) -> KvmError:
@@ -111,3 +114,34 @@ def not_on_new(vm: str) -> KvmError:
         f"{vm} is not on its new overlays after the revert.",
         "Do not delete any file. Look with vm_snapshot_info and at libvirt's log.",
     )
+
+
+def memory_of_other_disk(vm: str, snapshot: str, target: str, then: str, now: str | None) -> KvmError:
+    """Return the error of saved memory that knows a disk by a file that is not, or is no more, that disk of the VM."""
+    where = f"that disk is on {now} now" if now else "the VM does not have that disk now"
+    change = f"its saved memory has disk {target} on {then}, and {where}"
+    return other_disks(
+        vm, snapshot, change, _DISKS_ALONE, removed=() if now else [target], replaced=[target] if now else ()
+    )
+
+
+def changed_meanwhile(vm: str) -> KvmError:
+    """Return the error of a VM whose disks somebody changed while a task was being planned."""
+    message = f"Somebody changed the disks of {vm}, or what is based on them, at this very moment."
+    return KvmError("busy", message, "Nothing was changed. Run the task again: it looks at what is there first.")
+
+
+def refuse_memory_of_another(vm: str, uuid: str, snapshot: str, memory: Any) -> None:
+    """Raise ``bad_state`` where saved memory is of a domain of another name or UUID: libvirt would start that one."""
+    then = memory.findtext("name"), memory.findtext("uuid")
+    if then != (vm, uuid):
+        message = (
+            f"The memory of snapshot {snapshot!r} is that of VM {then[0]} with UUID {then[1]}, and {vm} has {uuid}."
+        )
+        raise KvmError("bad_state", message, f"Nothing was changed, and the VM was not stopped. {_DISKS_ALONE}")
+
+
+def named_by_memory(snapshot: str) -> str:
+    """Return the way out where saved memory needs something that is not there: no definition can be edited for that."""
+    said = f"The memory of snapshot {snapshot!r} names it. Bring it back."
+    return f"Nothing was changed, and the VM was not stopped. {said} {_DISKS_ALONE}"

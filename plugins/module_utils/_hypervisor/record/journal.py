@@ -100,7 +100,7 @@ class RemoveJournal(_Begun):
 
     ``memory_files`` go with it. ``merging`` has the layer that is merged and the one under it, as long as the former is in use:
     once nothing uses it, it is merged, even where nobody was left to see that. ``may_adjust`` is what the task allowed.
-    ``was`` has the image that each disk is on, or is about to go over to.
+    ``was`` has the image that each disk is on, or is about to go over to. ``bandwidth`` (MiB/s, 0 for any) is the task's.
     """
 
     kind: ClassVar[str] = "remove"
@@ -109,6 +109,7 @@ class RemoveJournal(_Begun):
     merging: tuple[str, ...] = ()
     may_adjust: bool = False
     was: dict[str, str] = field(default_factory=dict)
+    bandwidth: int = 0
 
     @property
     def making(self) -> tuple[str, ...]:
@@ -139,13 +140,15 @@ def to_json(journal: Journal) -> dict[str, Any]:
         "held": False,
         "nvram": None,
         "left": {},
+        "bandwidth": 0,
     }
     if isinstance(journal, TakeJournal):
         group = {"group_labels": journal.group_labels, "held": journal.held, "nvram": noted(journal.nvram)}
         return {**values, "files": list(journal.files), **group}
     if isinstance(journal, RemoveJournal):
         files, merging = list(journal.memory_files), list(journal.merging)
-        return {**values, "files": files, "merging": merging, "may_adjust": journal.may_adjust, "was": journal.was}
+        how = {"may_adjust": journal.may_adjust, "was": journal.was, "bandwidth": journal.bandwidth}
+        return {**values, "files": files, "merging": merging, **how}
     return {
         **values,
         "overlays": journal.overlays,
@@ -168,9 +171,10 @@ def from_json(values: Mapping[str, Any]) -> Journal:
         nvram = UefiCopying.of(values.get("nvram"))
         return TakeJournal(*begun, files=files, group_labels=labels, held=held, nvram=nvram)
     if kind == RemoveJournal.kind:
-        merging, may_adjust = tuple(values.get("merging", ())), bool(values.get("may_adjust"))
+        merging = tuple(values.get("merging", ()))
         was = {target: str(image) for target, image in values.get("was", {}).items()}
-        return RemoveJournal(*begun, memory_files=files, merging=merging, may_adjust=may_adjust, was=was)
+        how = {"may_adjust": bool(values.get("may_adjust")), "bandwidth": int(values.get("bandwidth", 0))}
+        return RemoveJournal(*begun, memory_files=files, merging=merging, was=was, **how)
     if kind != RevertJournal.kind:
         raise ValueError(f"it has an operation {kind!r}, which this release does not know")
     return RevertJournal(

@@ -90,7 +90,7 @@ class Forest:
 
     def leave_to_others(self, own: Collection[str], snapshots: Iterable[Saved], around: Surroundings) -> None:
         """Fix every layer that somebody else uses or builds upon, and all that is under it."""
-        reasons = {file: f"{_listed(users)} uses it" for file in own if (users := around.users.of(file, around.owner))}
+        reasons = {file: _using(users) for file in own if (users := around.users.of(file, around.owner))}
         for file in own:
             unknown = around.why_unknown(file)
             if unknown:
@@ -109,6 +109,13 @@ class Forest:
             why = f"{file} is based on it" if file in strangers else f"{file} is based on it, and {reasons[file]}"
             for below in self.chain(file)[1:]:
                 self._fix(below, why)
+
+    def keep_sizes(self) -> None:
+        """Fix every image that is larger than one based on it: merged, the disk would grow by what was there before."""
+        for file, below in self.layers.backing.items():
+            overlay, image = self.images.get(file), self.images.get(below or "")
+            if overlay and image and image.virtual_size > overlay.virtual_size:
+                self._fix(str(below), f"it is larger than {file}, which is based on it")
 
     def _fix(self, file: str, why: str) -> None:
         self.layers.fixed.add(file)
@@ -145,6 +152,9 @@ class Forest:
         """Put disks, by target, on new overlays on ``states``; return the files that go with that."""
         self.layers.active -= {self.tops[target] for target in states if target in self.tops}
         self.keep_detached(record, states.values())
+        for file in (self.layers.ours - self.layers.active).intersection(record.made):
+            if not is_same(record.made[file].identity, file):
+                self._keep(file, _ANOTHER)
         return [self.spelled.get(file, file) for file in gone(steps(self.layers, merging=False))]
 
     def _detach(self, file: str, record: Record) -> None:
@@ -186,8 +196,9 @@ class Forest:
         self.why.setdefault(file, why)
 
 
-def _listed(users: Iterable[User]) -> str:
-    return " and ".join(sorted({str(user) for user in users}))
+def _using(users: Iterable[User]) -> str:
+    names = sorted({str(user) for user in users})
+    return f"{' and '.join(names)} {'uses' if len(names) == 1 else 'use'} it"
 
 
 def chain_of(backing: Mapping[str, str | None], file: str) -> list[str]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
@@ -18,17 +19,26 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
 
 
-def leftovers(vm: str, forest: Forest, snapshots: Iterable[Saved]) -> Iterator[Leftover]:
-    """Yield what nothing of the VM needs, with the reason why it stays; ``snapshots`` are all there were."""
+def leftovers(
+    vm: str, forest: Forest, snapshots: Iterable[Saved], onto: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Leftover]:
+    """Yield what nothing of the VM needs, with the reason why it stays; ``snapshots`` are all there were.
+
+    ``onto`` has the files that disks, by target, are about to be put on.
+    """
     named = {os.path.realpath(str(part.overlay)): (one.name, part.target) for one in snapshots for part in one.disks}
     for file in forest.unneeded():
         if file not in forest.why:
             continue
         snapshot, target = named.get(file, (None, None))
         target = forest.detached.get(file) or target
-        if file in forest.detached and not forest.used_by_others(file):
+        others = [one for one in forest.layers.above(file) if one not in forest.layers.ours]
+        if others:
+            yield Leftover(file, "other", f"{others[0]} is based on it", target, _last_written(file), snapshot)
+        elif file in forest.detached and not forest.used_by_others(file):
             now_on = forest.tops.get(target or "")
-            yield _detached(vm, file, target, snapshot, forest.spelled.get(str(now_on), now_on))
+            now_on = onto.get(target or "", forest.spelled.get(str(now_on), now_on))
+            yield _detached(vm, file, target, snapshot, now_on)
         else:
             why = "shared" if file in forest.shared else "other"
             yield Leftover(file, why, forest.why[file], target, _last_written(file), snapshot)

@@ -72,6 +72,13 @@ def follow_commit(handle: VmHandle, target: str, active: bool, deadline: Deadlin
         _wait(handle, target, active, deadline, first=job["cur"])
 
 
+def is_commit(handle: VmHandle, target: str) -> bool:
+    """Whether the job on a disk, if there is one, is a merge."""
+    with translated(handle.name, "looking at a merge that goes on"):
+        job = handle.native.blockJobInfo(target, 0)
+    return not job or job.get("type") in _COMMITS
+
+
 def merge_percent(handle: VmHandle) -> Optional[int]:
     """Return how far the merge has got that libvirt has under way; None where there is none, or nobody can tell."""
     with suppress(libvirt.libvirtError):

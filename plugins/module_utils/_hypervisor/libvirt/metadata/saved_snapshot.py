@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -81,6 +81,12 @@ class Saved:
         known = {disk.source for disk in self.vm_disks}
         found = () if inactive is None else image_disks(inactive)
         return tuple(str(disk.source) for disk in found if disk.source not in known)
+
+
+def named_by(snapshots: Iterable[Saved]) -> set[str]:
+    """Return the paths of all files that snapshots name, whether they are there or not."""
+    frozen = {part.frozen for one in snapshots for part in one.disks}
+    return frozen.union(*((*one.overlays, str(one.memory_file)) for one in snapshots))
 
 
 def read_saved(native: Any) -> list[Saved]:

@@ -16,6 +16,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Inspected,
     as_inspected,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import (
+    refuse_managed_save,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -69,6 +72,7 @@ class Operation(ABC, Generic[Wish, Plan, Noted]):
 
     def resume(self, journal: Noted) -> Recovery:
         """Finish or undo what an interrupted run left, and say which."""
+        refuse_managed_save(self._handle)
         return self._with_files(lambda: self._resume(journal))
 
     @abstractmethod
@@ -79,6 +83,7 @@ class Operation(ABC, Generic[Wish, Plan, Noted]):
         """Return why `resume` would refuse before it changes anything, None where nothing is known to speak against it."""
         try:
             with self._handle.seen_once():
+                refuse_managed_save(self._handle)
                 self._check_resume(journal)
         except KvmError as error:
             return error

@@ -25,6 +25,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.note_frozen_images import (
     looked_at,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.file_deletion import others_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
     is_ours,
     noted_copy,
@@ -34,8 +35,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected, inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import (
-    abort_commit,
     follow_commit,
+    is_commit,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.merge_layers import (
     carry_out,
@@ -53,8 +54,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     PlannedRemoval,
     RemoveWish,
     plan_remove,
+    refuse_open,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import refuse_writers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import changed_meanwhile
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import (
+    refuse_block_jobs,
+    refuse_writers,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RemoveJournal, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.made_overlays import still_there
@@ -63,8 +69,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     snapshot_key,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import being_written
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Layers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import changed_meanwhile
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Layers, steps
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, RemovalPlan
 
@@ -93,7 +98,9 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             record, forest = replace(record, images=being_written(record.images, inside)), None
         files = tuple(one.memory_file for one in going if one.memory_file)
         begun, was = (snapshot.name, snapshot.created_at, now()), dict(plan.tops)
-        journal = RemoveJournal(*begun, memory_files=files, may_adjust=handle.may_adjust, was=was)
+        journal = RemoveJournal(
+            *begun, memory_files=files, may_adjust=handle.may_adjust, was=was, bandwidth=self._pace.bandwidth
+        )
         handle.write(replace(record, journal=journal, active={}), durable=True)  # it is on other files when it ends
         try:
             after = self._go_on(journal, forest, (snapshot.name,))
@@ -120,37 +127,49 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         return any(
             one not in layers.backing and is_based_on(one, file)
             for file in layers.released
-            for one in files.above(file)
+            for one in files.above(file, layers.backing)
         )
 
     def _resume(self, journal: RemoveJournal) -> Recovery:
         """Go on where an interrupted run ended."""
         handle = self._handle
         handle.may_adjust = handle.may_adjust or journal.may_adjust
+        ours = self._refuse_others(journal)
         keep_left(handle, refuse_older(handle, journal))
-        self._let_end(journal)
+        self._pace = replace(self._pace, bandwidth=self._pace.bandwidth or journal.bandwidth)
+        for target in ours:
+            follow_commit(handle, target, ours[target], self._pace.deadline)
         if journal.merging:
             see_merged(handle, handle.survey(without=self._going(journal)), *map(os.path.realpath, journal.merging))
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
-        self._go_on(journal, None, self._going(journal))
+        going = self._going(journal)
+        forest = handle.survey(without=going)
+        refuse_open(handle, steps(forest.copy().layers))
+        self._go_on(journal, forest, going)
         return Recovery(f"Finished the interrupted removal of snapshot {journal.snapshot!r}.")
 
     def _check_resume(self, journal: RemoveJournal) -> None:
         handle = self._handle
+        merging = self._refuse_others(journal)
         refuse_older(handle, journal)
-        super()._check_resume(journal)
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
+        if not merging:
+            refuse_open(handle, steps(handle.survey(without=self._going(journal)).layers))
 
-    def _let_end(self, journal: RemoveJournal) -> None:
-        """Wait for a merge that goes on since an earlier run; end what is none of ours to wait for."""
-        merged = os.path.realpath(journal.merging[0]) if journal.merging else None
-        for target, top in dict(self._handle.survey().tops).items():
-            if self._handle.active() and merged:
-                follow_commit(self._handle, target, top == merged, self._pace.deadline)
-            elif self._handle.active():
-                abort_commit(self._handle, target)
+    def _refuse_others(self, journal: RemoveJournal) -> dict[str, bool]:
+        """Return the disks, by target, on which the merge of an earlier run may go on, and whether it has to be pivoted.
+
+        Raises ``block_job_active`` where a job runs on another disk: that is somebody else's to end.
+        """
+        if not self._handle.active():
+            return {}
+        forest, merged = self._handle.survey(), [os.path.realpath(file) for file in journal.merging[:1]]
+        ours = {target: [top] == merged for target, top in forest.tops.items() if {*merged} & {*forest.chain(top)}}
+        ours = {target: pivots for target, pivots in ours.items() if is_commit(self._handle, target)}
+        refuse_block_jobs(self._handle, but=ours)
+        return ours
 
     def _go_on(self, journal: RemoveJournal, forest: Optional[Forest], going: tuple[str, ...]) -> Inspected:
         """Merge and drop what is not needed without the snapshot that is ``going``; return the VM as it is then.
@@ -184,7 +203,9 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             self._forgotten = True
 
     def _is_named(self, file: str) -> bool:
-        return any(one.memory_file == file for one in self._handle.saved())
+        return bool(others_of(self._handle.around(), file)) or any(
+            one.memory_file == file for one in self._handle.saved()
+        )
 
     def _remove_internal(self, name: str) -> None:
         handle = self._handle

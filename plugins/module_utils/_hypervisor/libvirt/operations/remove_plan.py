@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Optional
@@ -29,6 +30,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     require_room,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import leftovers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.file_deletion import memory_files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
     is_ours,
     noted_copy,
@@ -114,7 +116,8 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
     forest = handle.survey(names, record, set(wish.orphans))
     for orphan in forest.layers.backing.keys() & set(wish.orphans):
         forest.layers.done(Drop(orphan))
-    notes = (*_notes(forest, going), *_elsewhere(record, going))
+    forest.layers.fixed -= _emptied(forest, going)
+    notes = [*_notes(forest, going), *_elsewhere(record, going)]
     after = forest.copy()
     in_qemu = {file for top in forest.tops.values() for file in forest.chain(top)} if forest.running else set()
     found = steps(after.layers)
@@ -122,8 +125,8 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
         require_qemu_img(handle.name)
     refuse_spoiling(handle.name, forest.images, every, {file for step in found for file in _written(step)})
     require_room(handle.name, forest.images, found)
-    _refuse_open(handle, found)
-    memory = tuple(one.memory_file for one in going if one.memory_file and os.path.exists(one.memory_file))
+    refuse_open(handle, found)
+    memory, needed = memory_files(handle.around(), going)
     copies, told = _copies(handle.record(), going)
     merged = {file for step in found if isinstance(step, Merge) for file in (*_written(step), *step.above)}
     refuse_read_only(handle.name, merged, (*gone(found), *memory, *copies), handle.around().files.mounts)
@@ -135,7 +138,7 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
         vm=vm,
         snapshots=snapshots,
         dropped=(*files, *memory, *copies),
-        notes=(*notes, *told, *adjusted, *map(str, kept)),
+        notes=(*notes, *needed, *told, *adjusted, *map(str, kept)),
         kept=kept,
         copied=copied,
         needs=needs,
@@ -144,6 +147,13 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
         forest=None if wish.orphans else forest,  # they are on the disks still
         record=record,
     )
+
+
+def _emptied(forest: Forest, going: Sequence[Saved]) -> set[str]:
+    """Return the images that disks are on and that hold no snapshot inside any more, once those that go are gone."""
+    inside = Counter(os.path.realpath(part.frozen) for one in going if one.kind == "internal" for part in one.disks)
+    on = forest.layers.active.intersection(forest.images).difference(forest.why)
+    return {file for file in on if file in inside and inside[file] == forest.images[file].snapshots}
 
 
 def _copies(record: Record, going: Sequence[Saved]) -> tuple[list[str], list[str]]:
@@ -220,7 +230,7 @@ def _elsewhere(record: Record, going: list[Saved]) -> Iterator[str]:
             yield f"{file} holds snapshot {one.name!r}, and its name leads to another file now, which is not written to"
 
 
-def _refuse_open(handle: VmHandle, found: list[Step]) -> None:
+def refuse_open(handle: VmHandle, found: list[Step]) -> None:
     """Raise ``file_in_use`` where a process or a mount beside the VM has a layer that is about to be merged."""
     running = handle.active()
     own = qemu_pid(handle.name) if running else None

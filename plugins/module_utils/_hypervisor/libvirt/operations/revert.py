@@ -20,21 +20,11 @@ from typing import Optional
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
     etree,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
-    translated,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import read_image
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.new_overlay import (
-    create_overlay,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.note_frozen_images import (
     made_of,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import close
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.clock import clock_set
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
-    of_unlabelled,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.merge_layers import carry_out
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
@@ -60,6 +50,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.start_or_go_back import (
     go_back,
+    leave_variables,
+    make_overlays,
     put_variables_back,
     revert_internal,
     start,
@@ -70,7 +62,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
     not_on_new,
     started_meanwhile,
-    unreadable,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import (
     RevertJournal,
@@ -84,6 +75,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, RevertPlan
 
 _OFF = "shutoff"
+_FINISHED = "Finished the interrupted revert to snapshot {!r}."
 
 
 class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
@@ -147,15 +139,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         # Where the VM was is thrown away, as the task says: nothing of that is to be kept.
         noted = replace(record, overlays=overlays, kept=kept, active={})
         handle.write(replace(noted, journal=journal), durable=True)
-        with translated(handle.name, "asking which user QEMU runs as"):
-            users = of_unlabelled(handle.connection, handle.definition())
-        for part in target.disks:
-            try:
-                image = read_image(part.frozen, part.format)
-            except (OSError, ValueError) as error:
-                raise unreadable(handle.name, target.name, part, error) from error
-            user = users.get(part.target)
-            create_overlay(journal.overlays[part.target], image.file, image.format, image.virtual_size, user)
+        make_overlays(handle, target, journal.overlays)
 
     def _commit(self, journal: RevertJournal) -> None:
         record = self._handle.record()
@@ -182,20 +166,33 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         handle, name = self._handle, journal.snapshot
         named = next((one for one in handle.saved() if one.name == name), None)
         target = named if named and journal.created_at in (None, named.created_at) else None
-        on_new, switching = is_on(handle, journal), journal.phase is RevertPhase.SWITCHING
-        stays = handle.active() or is_elsewhere(handle, journal) or (switching and was_used(handle, journal))
+        on_new, phase = is_on(handle, journal), journal.phase
+        if phase is RevertPhase.DROPPING:
+            return self._resume_dropping(journal, on_new)
+        stays = handle.active() or is_elsewhere(handle, journal) or was_used(handle, journal)
         stays = stays or not all(map(os.path.exists, journal.overlays.values()))
-        if target is None or journal.phase is RevertPhase.PREPARING or (stays and not on_new):
+        if target is None or phase is RevertPhase.PREPARING or (stays and not on_new):
             # Not stopped yet, or somebody has used it since, or deleted what it was to go to: what it is on is what counts.
             keep_where_others_decide(handle, journal)
+            told = leave_variables(handle, journal)
             self._drop()
-            return Recovery(f"Undid the interrupted revert to snapshot {name!r}.", finished=False)
-        if switching and not handle.active() and on_new and is_used_since(journal):
+            return Recovery(f"Undid the interrupted revert to snapshot {name!r}.{told}", finished=False)
+        if not handle.active() and on_new and is_used_since(journal):
             self._end(journal)  # saved memory belongs to other disks by now
-            said = "Somebody has used the VM since, so it stays as it is."
-            return Recovery(f"Finished the interrupted revert to snapshot {name!r}. {said}", finished=False)
+            return Recovery(
+                _FINISHED.format(name) + " Somebody has used the VM since, so it stays as it is.", finished=False
+            )
         self._finish(journal, target)
-        return Recovery(f"Finished the interrupted revert to snapshot {name!r}.")
+        return Recovery(_FINISHED.format(name))
+
+    def _resume_dropping(self, journal: RevertJournal, on_new: bool) -> Recovery:
+        """The VM was where it was to be: what it is on by now, and whether it runs, is what somebody means."""
+        if not on_new:
+            keep_where_others_decide(self._handle, journal)
+        self._end(journal)
+        is_there = on_new and (self._handle.active() or journal.power == _OFF)
+        said = "" if is_there else " The VM is not as that had left it, and stays as it is."
+        return Recovery(_FINISHED.format(journal.snapshot) + said, finished=is_there)
 
     def _end(self, journal: RevertJournal) -> None:
         self._note(replace(journal, phase=RevertPhase.DROPPING))
@@ -220,10 +217,10 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             self._note(journal)
             self._define(journal)
         self._verify(journal)
-        failed = put_variables_back(handle, journal) if journal.phase is RevertPhase.SWITCHING else None
+        failed = put_variables_back(handle, journal)
         if not (failed or handle.active() or journal.power == _OFF):
             failed = start(handle, journal, target)
-        if failed and journal.was and journal.phase is not RevertPhase.DROPPING:
+        if failed and journal.was:
             error = go_back(handle, journal, failed, self._definition)
             self._forget(journal)
             raise error

@@ -22,12 +22,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     refuse_unresolved,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
-    parse,
     require_qemu_img,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     translated,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import parse_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import (
     adds_nothing,
     read_chain,
@@ -50,11 +50,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
     SavedDisk,
+    named_by,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
     check_internal,
     check_same_disks,
     resizes,
+    with_disks_of_now,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.start_or_go_back import (
     power_afterwards,
@@ -66,7 +68,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.read_only_files import (
     refuse_read_only,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import unreadable
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
+    named_by_memory,
+    unreadable,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import check_idle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.storage_findings import set_aside
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
@@ -136,12 +141,12 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
         *left_whole(vm.name, forest, record, overlays),
         *(
             one
-            for one in leftovers(vm.name, forest, every)
+            for one in leftovers(vm.name, forest, every, {part.target: str(part.file) for part in overlays})
             if one.snapshot is None or one.why == "detached" or one.file in record.kept
         ),
     )
-    _check_ready(handle, target, final, overlays)
-    return RevertPlan(vm, snapshot, overlays, dropped, final, True, (*notes, *map(str, kept)), kept, resized)
+    notes = (*notes, *_check_ready(handle, target, final, overlays), *map(str, kept))
+    return RevertPlan(vm, snapshot, overlays, dropped, final, True, notes, kept, resized)
 
 
 def keeping(handle: VmHandle, every: Sequence[Saved], snapshot: Snapshot) -> Record:
@@ -161,24 +166,31 @@ def keeping(handle: VmHandle, every: Sequence[Saved], snapshot: Snapshot) -> Rec
     return replace(record, kept=tuple(sorted({*record.kept, *aside})))
 
 
-def _check_ready(handle: VmHandle, target: Saved, final: str, overlays: tuple[SnapshotDisk, ...]) -> None:
-    """Raise where the VM could not start on the snapshot: all that its next start needs is looked for before it is stopped."""
+def _check_ready(handle: VmHandle, target: Saved, final: str, overlays: tuple[SnapshotDisk, ...]) -> tuple[str, ...]:
+    """Return what is to be told of its start on the snapshot; raise where it could not: it is asked before it is stopped."""
     definition = handle.definition()
     with translated(handle.name, "asking which user QEMU runs as"):
         user = QemuUser.of(handle.connection, handle.xml())
     for overlay in overlays:
         check_overlay_directory(handle.name, os.path.dirname(str(overlay.file)), user)
     if final == _OFF:
-        return
-    cold = target.memory_file is None
+        return ()
+    cold, going_on, on_others = target.memory_file is None, [], {overlay.target for overlay in overlays}
     if not cold:
         with translated(handle.name, "reading the saved memory"):
-            definition = parse(handle.connection.saveImageGetXMLDesc(target.memory_file, _SAVE_SECURE))
-    on_others = {overlay.target for overlay in overlays}
-    check_ready(handle.name, handle.connection, definition, user, replaced=on_others, cold=cold)
+            text = handle.connection.saveImageGetXMLDesc(target.memory_file, _SAVE_SECURE)
+            definition = parse_of(handle.native, text)
+        going_on = list(with_disks_of_now(handle, target.name, definition, on_others))
+    try:
+        check_ready(handle.name, handle.connection, definition, user, replaced=on_others, cold=cold)
+    except KvmError as error:
+        error.remedy = error.remedy if cold else named_by_memory(target.name)
+        raise
     for part in target.disks:
         states = [image.file for image in read_chain(part.frozen, part.format)]
         check_images(handle.name, part.target, states, user, relabelled=not keeps_owner(definition, part.target))
+    why = "is not in the snapshot and stays as it is, so that the memory may be older than what is on it"
+    return tuple(f"{disk.target} {why}" for disk in going_on)
 
 
 def _check_states(handle: VmHandle, target: Saved) -> dict[str, list[Image]]:
@@ -221,7 +233,8 @@ def _overlay(handle: VmHandle, name: str, part: SavedDisk) -> SnapshotDisk:
             f"Nothing was changed, and the VM was not stopped. {remedy}",
             directory=directory,
         )
-    path = unused_path((), directory, file_name(handle.name, part.target, name), ".qcow2")
+    named, stem = named_by(handle.saved()), file_name(handle.name, part.target, name)
+    path = unused_path((), directory, stem, ".qcow2", named=named)
     return SnapshotDisk(part.target, path, "qcow2", None, part.frozen)
 
 

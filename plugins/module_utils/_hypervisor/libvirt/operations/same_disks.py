@@ -9,11 +9,12 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import (
     adds_nothing,
     holds_more,
+    readable_chain,
     real_chain,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
@@ -25,7 +26,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import inside_another
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
+    inside_another,
+    memory_of_other_disk,
+    refuse_memory_of_another,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import (
     RevertJournal,
@@ -38,8 +43,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals im
     mixed_chain,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize
-
-_SOON, _STOP_MOST = 2, 120  # seconds: within these a revert itself may have stopped the VM, which writes last then
 
 
 def check_same_disks(vm: str, target: Saved, disks: dict[str, Disk], overlays: Collection[str]) -> None:
@@ -58,6 +61,23 @@ def check_same_disks(vm: str, target: Saved, disks: dict[str, Disk], overlays: C
         # A pull leaves the overlay and nothing under it: that is the same disk still.
         if before and now and before[-1] != now[-1] and not set(now).intersection(overlays):
             raise disk_replaced(vm, target.name, part.target, (now[-1], before[-1]), (part.frozen, part.format))
+
+
+def with_disks_of_now(handle: VmHandle, snapshot: str, memory: Any, covered: Collection[str]) -> Iterator[Disk]:
+    """Yield the disks, outside a snapshot, that its ``memory`` (a domain) goes on with: as the VM has them now.
+
+    Raises ``bad_state`` for the memory of another VM, and ``disks_changed`` where the VM does not have one of the memory's disks
+    any more, or has another one there: that file may be a snapshot's by now, or another VM's.
+    """
+    refuse_memory_of_another(handle.name, handle.id.uuid, snapshot, memory)
+    now_has = {disk.target: disk for disk in image_disks(handle.definition())}
+    for disk in image_disks(memory):
+        if disk.target in covered or disk.readonly:
+            continue
+        now = now_has.get(disk.target)
+        if now is None or os.path.realpath(str(disk.source)) not in readable_chain(str(now.source), now.format):
+            raise memory_of_other_disk(handle.name, snapshot, disk.target, str(disk.source), now and str(now.source))
+        yield now
 
 
 def resizes(forest: Forest, states: Mapping[str, Sequence[Image]]) -> Iterator[Resize]:
@@ -111,17 +131,15 @@ def is_elsewhere(handle: VmHandle, journal: RevertJournal) -> bool:
 
 
 def was_used(handle: VmHandle, journal: RevertJournal) -> bool:
-    """Whether somebody has written to the disks that the VM was to leave after the run was killed, and has stopped it again."""
-    if not journal.started_at:
-        return False
-    most = _STOP_MOST if journal.was_power != "shutoff" else _SOON
-    until = int((datetime.fromisoformat(journal.started_at).timestamp() + most) * 10**9)
+    """Whether somebody may have written to the disks that the VM was to leave, since a run stopped it and was killed.
+
+    So it is where that run had not yet noted how it left them: nobody can tell then who stopped the VM.
+    """
     now_on = {disk.target: str(disk.source) for disk in image_disks(handle.definition())}
     for target, (image, _format) in journal.was.items():
-        if now_on.get(target) == image and os.path.exists(image):
-            written = os.stat(image).st_mtime_ns
-            if (written != journal.left[target]) if target in journal.left else (written > until):
-                return True
+        on_it = now_on.get(target) == image and os.path.exists(image)
+        if on_it and os.stat(image).st_mtime_ns != journal.left.get(target):
+            return True
     return False
 
 

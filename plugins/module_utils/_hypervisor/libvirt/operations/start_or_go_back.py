@@ -5,23 +5,32 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
-    etree,
     libvirt,
-    parse,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     from_libvirt,
     translated,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import unresolved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import (
+    parse_of,
+    unresolved,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import read_image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.new_overlay import (
+    create_overlay,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage_report import (
     paused_by_disks,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import (
+    differs,
     plan_return,
     put_back,
     undo,
@@ -29,17 +38,23 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
     noted_copy,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import of_unlabelled
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
     point_to,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import is_on
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
+    is_on,
+    with_disks_of_now,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
     unused_path,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import unreadable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RevertJournal
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.uefi_notes import UefiReturn
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import source_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
@@ -78,6 +93,30 @@ def put_variables_back(handle: VmHandle, journal: RevertJournal) -> KvmError | N
     return put_back(handle.name, journal.nvram, noted_copy(handle.record(), journal.snapshot, journal.created_at))
 
 
+def make_overlays(handle: VmHandle, target: Saved, overlays: Mapping[str, str]) -> None:
+    """Make what a VM is to start on, by disk: an empty overlay on each state of a snapshot."""
+    with translated(handle.name, "asking which user QEMU runs as"):
+        users = of_unlabelled(handle.connection, handle.definition())
+    for part in target.disks:
+        try:
+            image = read_image(part.frozen, part.format)
+        except (OSError, ValueError) as error:
+            raise unreadable(handle.name, target.name, part, error) from error
+        create_overlay(overlays[part.target], image.file, image.format, image.virtual_size, users.get(part.target))
+
+
+def leave_variables(handle: VmHandle, journal: RevertJournal) -> str:
+    """Give a VM that stays where it is the UEFI variables that it had; return what to say where they cannot be given back."""
+    back, copy = journal.nvram, noted_copy(handle.record(), journal.snapshot, journal.created_at)
+    if back is None:
+        return ""
+    with suppress(OSError):
+        if not (handle.active() or differs(back, copy)) or not os.path.lexists(back.was or back.new):
+            undo(back, copy)
+            return ""
+    return f" Its UEFI variables are not those that it had: these are in {back.was}." if back.was else ""
+
+
 def stop(handle: VmHandle, journal: RevertJournal) -> None:
     """Stop a VM hard, unless it was off when its revert began: whoever started it since means what it is on."""
     if journal.was_power == _OFF:
@@ -102,6 +141,10 @@ def start(handle: VmHandle, journal: RevertJournal, target: Saved) -> KvmError |
         reason = _reason(handle, error)
         # Somebody else may have been quicker, on the new overlays too.
         return None if handle.active() and is_on(handle, journal) else reason
+    except KvmError as error:  # the disks have changed since it was planned
+        if error.error_code == "connection_lost":
+            raise
+        return error
     return None
 
 
@@ -114,13 +157,16 @@ def _reason(handle: VmHandle, error: Exception) -> KvmError:
 
 def _load_memory(handle: VmHandle, file: str, journal: RevertJournal, paused: bool) -> None:
     """Go on from the saved moment, on the new overlays."""
-    root = parse(handle.connection.saveImageGetXMLDesc(file, _SAVE_SECURE))
+    root = parse_of(handle.native, handle.connection.saveImageGetXMLDesc(file, _SAVE_SECURE))
+    going_on = with_disks_of_now(handle, journal.snapshot, root, journal.overlays)
+    images = {disk.target: (str(disk.source), disk.format) for disk in going_on}
+    images.update((target, (overlay, "qcow2")) for target, overlay in journal.overlays.items())
     for disk in root.iterfind("devices/disk"):
-        overlay = journal.overlays.get(disk.find("target").get("dev"))
-        if overlay:
-            point_to(disk, overlay, "qcow2")
+        image = images.get(disk.find("target").get("dev"))
+        if image and source_path(disk) != image[0]:
+            point_to(disk, *image)
     flags = _SAVE_PAUSED if paused else _SAVE_RUNNING
-    handle.connection.restoreFlags(file, etree.tostring(root, encoding="unicode"), flags)
+    handle.connection.restoreFlags(file, unresolved(root), flags)
 
 
 def go_back(handle: VmHandle, journal: RevertJournal, failed: KvmError, definition: str) -> KvmError:
@@ -166,7 +212,7 @@ def _went_back(vm: str, journal: RevertJournal, failed: KvmError, again: KvmErro
             "" if journal.was_power == _OFF else f", and {journal.was_power}: it has booted, because it was stopped"
         )
         back = f"It is back where it was{booted}."
-        remedy = "No snapshot and no data of its disks was changed. Remove the cause and run the task again."
+        remedy = "No data of its disks was changed. Remove the cause and run the task again."
     message = f"{vm} does not start on snapshot {journal.snapshot!r}: {failed.message} {back}"
     return KvmError("start_failed", message, remedy, **failed.details)
 

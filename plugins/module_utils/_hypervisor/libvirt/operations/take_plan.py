@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.can_start import (
     check_overlay_directory,
@@ -38,6 +38,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.confinement import foresee
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
+    named_by,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
     frozen_image_written,
 )
@@ -71,7 +74,8 @@ def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> Snap
         require_qemu_img(vm.name)
     if vm.snapshots or handle.record().active:
         check_frozen(handle, handle.saved())
-    plan = _plan(vm, vm.xml, request, handle.version, handle.record().making)
+    unused = partial(unused_path, handle.record().making, named=named_by(handle.saved()))
+    plan = _plan(vm, vm.xml, request, handle.version, unused)
     _check_alone(handle, plan)
     if plan.snapshot.nvram:
         require_qemu_img(vm.name)  # its overlays are there before it is suspended
@@ -107,9 +111,9 @@ def _left_by_others(handle: VmHandle, vm: Inspected) -> tuple[str, ...]:
 
 
 def _plan(
-    vm: VirtualMachine, domain: Any, request: SnapshotRequest, libvirt_version: int, leftovers: Collection[str]
+    vm: VirtualMachine, domain: Any, request: SnapshotRequest, libvirt_version: int, unused: Callable[..., str]
 ) -> SnapshotPlan:
-    """Return the plan; ``leftovers`` of a killed run will be gone before it begins."""
+    """Return the plan; ``unused`` finds a path that nothing has, from a directory, a stem and a suffix."""
     check_vm(vm)
     covered, left_out = cover(vm.name, domain, request.disks, request.leaves_out, peculiarity)
     shallow = _SHALLOW_LIBVIRT[0] <= libvirt_version < _SHALLOW_LIBVIRT[1]
@@ -122,7 +126,6 @@ def _plan(
         (disk, overlay_directory(vm.name, disk, os.path.realpath(str(disk.source)), request.overlay_dir))
         for disk in covered
     ]
-    unused = partial(unused_path, leftovers)
     active = partial(obstacle, active=vm.active)
     nvram, left_out = uefi_copy(vm.name, domain, request, left_out, obstacle=active, unused=unused)
     plan = files_plan(vm, request, directories, left_out, unused, nvram=nvram)
@@ -130,10 +133,15 @@ def _plan(
     return replace(plan, snapshot=replace(plan.snapshot, past=past.past, past_reasons=past.reasons))
 
 
-def unused_path(leftovers: Collection[str], directory: str, stem: str, suffix: str) -> str:
-    """Return a path that nothing has yet: a file of that name may be another snapshot's state."""
+def unused_path(
+    leftovers: Collection[str], directory: str, stem: str, suffix: str, *, named: Collection[str] = ()
+) -> str:
+    """Return a path that nothing has yet: a file of that name may be another snapshot's state.
+
+    Nor are there, or were, those ``named``: a snapshot whose file is lost would take another one for it.
+    """
     path, number = os.path.join(directory, stem + suffix), 1
-    while os.path.lexists(path) and path not in leftovers:
+    while (os.path.lexists(path) and path not in leftovers) or path in named:
         number += 1
         path = os.path.join(directory, f"{stem}-{number}{suffix}")
     return path

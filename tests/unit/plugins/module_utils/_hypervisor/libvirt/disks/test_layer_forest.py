@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, Optional
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import (
     Forest,
     Surroundings,
@@ -115,3 +116,11 @@ def test_what_a_disk_was_on_last_is_kept_though_the_vm_is_elsewhere() -> None:
     found.keep(Record(active={"vda": "/side"}, made={"/side": Made("vda")}), around())
     assert found.detached == {"/side": "vda"}
     assert "/side" in found.layers.fixed
+
+
+def test_an_image_that_is_larger_than_the_overlay_on_it_is_not_merged_into() -> None:
+    found = forest()
+    sizes = {"/base": 64, "/one": 32, "/two": 64}
+    found.images = {file: Image(file, "qcow2", 0, size) for file, size in sizes.items()}
+    found.keep_sizes()
+    assert (found.layers.fixed, found.why) == ({"/base"}, {"/base": "it is larger than /one, which is based on it"})

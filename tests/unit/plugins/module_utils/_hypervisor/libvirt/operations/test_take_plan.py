@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,11 @@ def test_a_name_that_is_taken_is_counted_up(tmp_path: Path) -> None:
     assert unused_path((), home, "web01", ".qcow2") == f"{home}/web01-3.qcow2"
 
 
+def test_a_name_that_a_snapshot_has_is_not_given_again_though_its_file_is_lost(tmp_path: Path) -> None:
+    home = str(tmp_path)
+    assert unused_path((), home, "web01", ".qcow2", named={f"{home}/web01.qcow2"}) == f"{home}/web01-2.qcow2"
+
+
 def test_a_file_of_a_killed_run_will_be_gone_by_then(tmp_path: Path) -> None:
     file = tmp_path / "web01.qcow2"
     file.touch()
@@ -52,5 +58,5 @@ def test_some_libvirts_start_no_vm_with_a_deep_chain(
     xml: Any = etree.fromstring(domain(disk("vda")))
     expected = pytest.raises(KvmError) if refused else nullcontext()
     with expected as error:
-        take_plan._plan(vm(), xml, SnapshotRequest("s"), version, ())
+        take_plan._plan(vm(), xml, SnapshotRequest("s"), version, partial(unused_path, ()))
     assert not refused or error.value.error_code == "chain_too_deep"
