@@ -156,12 +156,29 @@ def test_a_merge_of_somebodys_that_is_ready_is_not_ended_by_a_resumed_removal(ma
     assert vm.disk_reads("vdb", 42)
 
 
+def reading(vm: FieldVm, file: str) -> str:
+    """Have a process read a file, as a backup does; return its number."""
+    return vm.host.run(f"(exec 9<{file}; exec sleep 300) </dev/null >/dev/null 2>&1 & echo $!").stdout.strip()
+
+
+def test_what_a_killed_take_has_left_is_not_deleted_while_it_is_read(make_vm: MakeVm) -> None:
+    vm = filled(make_vm("frweb", "vda", directory=HOME))
+    fault = "before(take_steps.Taking, '_switch', die)"
+    assert vm.planted.snapshot(fault, vm.name, "s2", quiesce="never") == {"killed": True}
+    pid = reading(vm, f"{HOME}/frweb.vda.s2.qcow2")
+    try:
+        assert agreed(vm.take, "s3")[1]["error_code"] == "file_in_use"
+    finally:
+        vm.host.run(f"kill {pid}")
+    well(vm.take("s3"))
+    vm.sound()
+
+
 def test_a_resumed_removal_waits_for_who_reads_the_image(make_vm: MakeVm) -> None:
     vm = filled(make_vm("frweb", "vda", directory=HOME))
     assert vm.planted.remove("before(merge_layers, 'commit_image', die)", vm.name, name="s1") == {"killed": True}
     base = f"{HOME}/frweb.qcow2"
-    reader = f"(exec 9<{base}; exec sleep 300) </dev/null >/dev/null 2>&1 & echo $!"
-    pid = vm.host.run(reader).stdout.strip()
+    pid = reading(vm, base)
     try:
         entry = agreed(vm.remove, "s1")[1]
         assert entry["error_code"] == "file_in_use", entry["msg"]

@@ -28,16 +28,7 @@ def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str],
     Raises ``file_in_use`` or ``file_not_removed``.
     """
     going = _in_order(vm, around, files)
-    for file, pid in still_open(going.values()).items():
-        raise KvmError(
-            "file_in_use",
-            f"Process {pid} has {file} of {vm} open, although neither libvirt nor another image needs it.",
-            f"No file was deleted. See what the process has open: ls -l /proc/{pid}/fd. If it is the VM's "
-            "QEMU, libvirt was killed while it switched disks: do not start or stop the VM before you "
-            "know which file it writes to.",
-            file=file,
-            pid=pid,
-        )
+    check_closed(vm, going.values())
     directories = set()
     for real, file in going.items():
         if is_device(real):
@@ -57,6 +48,20 @@ def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str],
     for directory in directories:
         with suppress(libvirt.libvirtError):  # no pool there, or one that is busy and will refresh itself
             connection.storagePoolLookupByTargetPath(directory).refresh(0)
+
+
+def check_closed(vm: str, files: Iterable[str]) -> None:
+    """Raise ``file_in_use`` where a process has one of the files open that nothing needs any more."""
+    for file, pid in still_open(files).items():
+        raise KvmError(
+            "file_in_use",
+            f"Process {pid} has {file} of {vm} open, although neither libvirt nor another image needs it.",
+            f"No file was deleted. See what the process has open: ls -l /proc/{pid}/fd. If it is the VM's "
+            "QEMU, libvirt was killed while it switched disks: do not start or stop the VM before you "
+            "know which file it writes to.",
+            file=file,
+            pid=pid,
+        )
 
 
 def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     with_left,
     with_taken,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.file_deletion import check_closed
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.take_copy import late_note
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.hold import resume
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import open_now
@@ -102,6 +103,12 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
             remove_unused(handle, [journal.nvram.file])
         handle.write(replace(noted, journal=None))
         return Recovery(f"An interrupted run had taken snapshot {journal.snapshot!r}, and it is complete.")
+
+    def _check_resume(self, journal: TakeJournal) -> None:
+        super()._check_resume(journal)
+        listed = any(one.name == journal.snapshot for one in self._handle.saved())
+        if not (listed or self._handle.active()):  # a QEMU that has an overlay open is brought back from it
+            check_closed(self._handle.name, filter(os.path.exists, journal.files))
 
 
 def _with_late_note(
