@@ -173,8 +173,8 @@ def from_json(values: Mapping[str, Any]) -> Journal:
     if kind == RemoveJournal.kind:
         merging = tuple(values.get("merging", ()))
         was = {target: str(image) for target, image in values.get("was", {}).items()}
-        how = {"may_adjust": bool(values.get("may_adjust")), "bandwidth": int(values.get("bandwidth", 0))}
-        return RemoveJournal(*begun, memory_files=files, merging=merging, was=was, **how)
+        may_adjust, bandwidth = bool(values.get("may_adjust")), int(values.get("bandwidth", 0))
+        return RemoveJournal(*begun, files, merging, may_adjust=may_adjust, was=was, bandwidth=bandwidth)
     if kind != RevertJournal.kind:
         raise ValueError(f"it has an operation {kind!r}, which this release does not know")
     return RevertJournal(

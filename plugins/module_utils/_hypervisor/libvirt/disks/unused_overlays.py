@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Optional
@@ -33,12 +34,12 @@ def leftovers(
         snapshot, target = named.get(file, (None, None))
         target = forest.detached.get(file) or target
         others = [one for one in forest.layers.above(file) if one not in forest.layers.ours]
-        if others:
-            yield Leftover(file, "other", f"{others[0]} is based on it", target, _last_written(file), snapshot)
-        elif file in forest.detached and not forest.used_by_others(file):
+        if file in forest.detached and not forest.used_by_others(file):
             now_on = forest.tops.get(target or "")
             now_on = onto.get(target or "", forest.spelled.get(str(now_on), now_on))
-            yield _detached(vm, file, target, snapshot, now_on)
+            found = _detached(vm, file, target, snapshot, now_on)
+            reason = f"{found.reason}. {others[0]} is based on it" if others else ""
+            yield replace(found, why="other", reason=reason, bring_back=None) if others else found
         else:
             why = "shared" if file in forest.shared else "other"
             yield Leftover(file, why, forest.why[file], target, _last_written(file), snapshot)

@@ -76,7 +76,8 @@ def with_disks_of_now(handle: VmHandle, snapshot: str, memory: Any, covered: Col
             continue
         now = now_has.get(disk.target)
         if now is None or os.path.realpath(str(disk.source)) not in readable_chain(str(now.source), now.format):
-            raise memory_of_other_disk(handle.name, snapshot, disk.target, str(disk.source), now and str(now.source))
+            is_on = str(now.source) if now else None
+            raise memory_of_other_disk(handle.name, snapshot, disk.target, str(disk.source), is_on)
         yield now
 
 
