@@ -55,7 +55,10 @@ def test_a_backup_whose_client_is_gone_is_ended_by_what_the_refusal_names(plante
     server = "<server transport='unix' socket='/var/lib/libvirt/qemu/files01-backup'/>"
     disks = f"<disks><disk name='vda'><scratch file='{scratch}'/></disk><disk name='vdb' backup='no'/></disks>"
     host.put("/run/backup.xml", f"<domainbackup mode='pull'>{server}{disks}</domainbackup>")
-    host.virsh("backup-begin", VM, "/run/backup.xml")
+    begun = host.run(["virsh", "backup-begin", VM, "/run/backup.xml"], check=False)
+    if "not supported" in begun.stderr:
+        pytest.skip("this libvirt has no backups")
+    assert begun.returncode == 0, begun.stderr
     try:
         for result in (planted.remove("", VM, name="s1"), planted.snapshot("", VM, "s2", quiesce="never")):
             entry = only(result)
