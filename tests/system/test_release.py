@@ -53,7 +53,7 @@ def commit(checkout: Path) -> None:
 
 def release(checkout: Path, version: str) -> subprocess.CompletedProcess[str]:
     command = ["make", "release", f"VERSION={version}"]
-    return subprocess.run(command, cwd=checkout, check=False, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=checkout, check=False, capture_output=True, text=True, timeout=600)
 
 
 def refused(checkout: Path, version: str, reason: str) -> None:
