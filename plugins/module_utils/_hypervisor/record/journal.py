@@ -74,8 +74,8 @@ class RevertJournal(_Begun):
 
     ``overlays`` has the new overlay of each target, ``power`` what the VM shall be in the end. ``was`` has each target's image
     and its format before it, and ``was_power`` what the VM was: where it does not start it goes back there. ``nvram`` says
-    how its UEFI variables come back, where they do. ``left`` has the time of the last write (ns) to each of those images when
-    the VM had been stopped.
+    how its UEFI variables come back, where they do. ``stopping_at`` is when its stop began, ``left`` has the time of the last
+    write (ns) to each of those images when it had been stopped.
     """
 
     kind: ClassVar[str] = "revert"
@@ -86,6 +86,7 @@ class RevertJournal(_Begun):
     was_power: str = ""
     phase: RevertPhase = RevertPhase.PREPARING
     nvram: Optional[UefiReturn] = None
+    stopping_at: str = ""
     left: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -139,6 +140,7 @@ def to_json(journal: Journal) -> dict[str, Any]:
         "group_labels": {},
         "held": False,
         "nvram": None,
+        "stopping_at": "",
         "left": {},
         "bandwidth": 0,
     }
@@ -158,6 +160,7 @@ def to_json(journal: Journal) -> dict[str, Any]:
         "was_power": journal.was_power,
         "settling": journal.phase is RevertPhase.DROPPING,
         "nvram": noted(journal.nvram),
+        "stopping_at": journal.stopping_at,
         "left": journal.left,
     }
 
@@ -185,6 +188,7 @@ def from_json(values: Mapping[str, Any]) -> Journal:
         was_power=values.get("was_power", ""),
         phase=_phase(values),
         nvram=UefiReturn.of(values.get("nvram")),
+        stopping_at=values.get("stopping_at", ""),
         left={target: int(time) for target, time in values.get("left", {}).items()},
     )
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import (
@@ -43,6 +44,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals im
     mixed_chain,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize
+
+_STOP_MOST = 120  # seconds that a stop may last, at whose end QEMU writes last
 
 
 def check_same_disks(vm: str, target: Saved, disks: dict[str, Disk], overlays: Collection[str]) -> None:
@@ -134,13 +137,18 @@ def is_elsewhere(handle: VmHandle, journal: RevertJournal) -> bool:
 def was_used(handle: VmHandle, journal: RevertJournal) -> bool:
     """Whether somebody may have written to the disks that the VM was to leave, since a run stopped it and was killed.
 
-    So it is where that run had not yet noted how it left them: nobody can tell then who stopped the VM.
+    So it is where that run had not begun to stop it: somebody else has, then. Where it had not yet noted how it left the disks,
+    what was written while the stop may have lasted is QEMU's last.
     """
     now_on = {disk.target: str(disk.source) for disk in image_disks(handle.definition())}
+    until = None
+    if journal.stopping_at:
+        until = int((datetime.fromisoformat(journal.stopping_at).timestamp() + _STOP_MOST) * 10**9)
     for target, (image, _format) in journal.was.items():
-        on_it = now_on.get(target) == image and os.path.exists(image)
-        if on_it and os.stat(image).st_mtime_ns != journal.left.get(target):
-            return True
+        if now_on.get(target) == image and os.path.exists(image):
+            written, left = os.stat(image).st_mtime_ns, journal.left.get(target)
+            if (written != left) if left or until is None else (written > until):
+                return True
     return False
 
 

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
@@ -52,7 +53,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import unreadable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RevertJournal
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RevertJournal, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.uefi_notes import UefiReturn
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import source_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -123,6 +124,7 @@ def stop(handle: VmHandle, journal: RevertJournal) -> None:
         return
     with translated(handle.name, "stopping it"):
         if handle.native.isActive():
+            handle.write(replace(handle.record(), journal=replace(journal, stopping_at=now())), durable=True)
             handle.native.destroy()
     end = time.monotonic() + _STOP_SECONDS
     while handle.active() and time.monotonic() < end:
