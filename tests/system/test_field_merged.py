@@ -49,12 +49,18 @@ def size(vm: FieldVm) -> str:
     return next(line for line in told.splitlines() if line.startswith("virtual size"))
 
 
-@both
-def test_a_disk_that_was_shrunk_does_not_get_its_old_end_back(make_vm: MakeVm, running: bool) -> None:
+def shrunk(make_vm: MakeVm) -> FieldVm:
+    """Return a VM that has 7 at 48 MiB in snapshot s1, and whose disk ends before that now."""
     vm = make_vm("fgweb", "vda", directory=HOME)
     vm.host.run(["qemu-io", "-f", "qcow2", "-c", "write -P 7 48M 64k", vm.active_file("vda")])
     filled(vm)
     vm.host.run(f"qemu-img resize --shrink -f qcow2 {vm.active_file('vda')} 32M")
+    return vm
+
+
+@both
+def test_a_disk_that_was_shrunk_does_not_get_its_old_end_back(make_vm: MakeVm, running: bool) -> None:
+    vm = shrunk(make_vm)
     before = size(vm)
     toggle(vm, running)
     entry = well(agreed(vm.remove, "s1")[1])
@@ -64,10 +70,7 @@ def test_a_disk_that_was_shrunk_does_not_get_its_old_end_back(make_vm: MakeVm, r
 
 @both
 def test_a_disk_that_was_shrunk_and_grown_reads_zeroes_there(make_vm: MakeVm, running: bool) -> None:
-    vm = make_vm("fgweb", "vda", directory=HOME)
-    vm.host.run(["qemu-io", "-f", "qcow2", "-c", "write -P 7 48M 64k", vm.active_file("vda")])
-    filled(vm)
-    vm.host.run(f"qemu-img resize --shrink -f qcow2 {vm.active_file('vda')} 32M")
+    vm = shrunk(make_vm)
     well(vm.take("s2"))
     vm.host.run(f"qemu-img resize -f qcow2 {vm.active_file('vda')} 64M")
     toggle(vm, running)

@@ -136,7 +136,7 @@ def refuse_memory_of_another(vm: str, uuid: str, snapshot: str, memory: Any) -> 
     then = memory.findtext("name"), memory.findtext("uuid")
     if then != (vm, uuid):
         message = (
-            f"The memory of snapshot {snapshot!r} is that of VM {then[0]} with UUID {then[1]}, and {vm} has {uuid}."
+            f"The memory of snapshot {snapshot!r} was saved as VM {then[0]} ({then[1]}), and this is {vm} ({uuid})."
         )
         raise KvmError("bad_state", message, f"Nothing was changed, and the VM was not stopped. {_DISKS_ALONE}")
 

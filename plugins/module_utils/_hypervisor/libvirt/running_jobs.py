@@ -55,9 +55,7 @@ def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
     Raises `libvirtError` too.
     """
     if vm.active:
-        for disk in disks(xml):
-            if disk.has_source:
-                _refuse_block_job(vm.name, disk.target, native.blockJobInfo(disk.target, 0))
+        _refuse_on_disks(vm.name, native, xml, ())
         refuse_vm_job(vm.name, native)
     elif native.hasManagedSaveImage(0):
         raise managed_save(vm.name)
@@ -75,9 +73,8 @@ def refuse_managed_save(handle: VmHandle) -> None:
 def refuse_block_jobs(handle: VmHandle, but: Collection[str] = ()) -> None:
     """Raise ``block_job_active`` where a block job runs on a disk, save those ``but``."""
     with translated(handle.name, "asking for its jobs"):
-        for disk in disks(handle.xml()) if handle.active() else ():
-            if disk.has_source and disk.target not in but:
-                _refuse_block_job(handle.name, disk.target, handle.native.blockJobInfo(disk.target, 0))
+        if handle.active():
+            _refuse_on_disks(handle.name, handle.native, handle.xml(), but)
 
 
 def refuse_vm_job(vm: str, native: Any) -> None:
@@ -127,6 +124,8 @@ def refuse_writers(vm: str, xml: Any) -> None:
         )
 
 
-def _refuse_block_job(vm: str, target: str, job: Any) -> None:
-    if job:
-        raise block_job_active(vm, target, job.get("cur"), job.get("end"), job.get("type") == _BACKUP)
+def _refuse_on_disks(vm: str, native: Any, xml: Any, but: Collection[str]) -> None:
+    for disk in disks(xml):
+        job = native.blockJobInfo(disk.target, 0) if disk.has_source and disk.target not in but else None
+        if job:
+            raise block_job_active(vm, disk.target, job.get("cur"), job.get("end"), job.get("type") == _BACKUP)

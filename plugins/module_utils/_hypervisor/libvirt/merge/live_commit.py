@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
@@ -66,17 +66,20 @@ def commit_block(handle: VmHandle, target: str, step: Merge, pace: Pace, started
 
 def follow_commit(handle: VmHandle, target: str, active: bool, deadline: Deadline) -> None:
     """Wait for the end of a commit that goes on since an earlier run, and pivot where that is to do. Raises ``timeout``."""
-    with translated(handle.name, "looking at a merge that goes on"):
-        job = handle.native.blockJobInfo(target, 0)
+    job = _job(handle, target)
     if job and job.get("type") in _COMMITS:
         _wait(handle, target, active, deadline, first=job["cur"])
 
 
 def is_commit(handle: VmHandle, target: str) -> bool:
     """Whether the job on a disk, if there is one, is a merge."""
-    with translated(handle.name, "looking at a merge that goes on"):
-        job = handle.native.blockJobInfo(target, 0)
+    job = _job(handle, target)
     return not job or job.get("type") in _COMMITS
+
+
+def _job(handle: VmHandle, target: str) -> Any:
+    with translated(handle.name, "looking at a merge that goes on"):
+        return handle.native.blockJobInfo(target, 0)
 
 
 def merge_percent(handle: VmHandle) -> Optional[int]:
@@ -89,7 +92,7 @@ def merge_percent(handle: VmHandle) -> Optional[int]:
     return None
 
 
-def abort_commit(handle: VmHandle, target: str) -> None:
+def _abort_commit(handle: VmHandle, target: str) -> None:
     """End a commit that comes to no end; the disk stays on the layers it is on.
 
     Libvirt that was killed in the middle of it may crash at this (seen with 7.0 and 11.3). That costs one more run.
@@ -160,7 +163,7 @@ def _wait(handle: VmHandle, target: str, active: bool, deadline: Deadline, first
 def _leave(handle: VmHandle, target: str, progress: MergeProgress, deadline: Deadline) -> None:
     """Raise ``timeout``. Nothing was copied for nothing, but for a job that is at its end and that libvirt does not let end."""
     if 0 < progress.whole <= progress.done and not progress.lately:
-        abort_commit(handle, target)
+        _abort_commit(handle, target)
         raise merge_timeout(handle.name, deadline)
     raise merge_goes_on(handle.name, deadline, progress)
 

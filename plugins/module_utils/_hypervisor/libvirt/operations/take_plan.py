@@ -138,7 +138,7 @@ def unused_path(
 ) -> str:
     """Return a path that nothing has yet: a file of that name may be another snapshot's state.
 
-    Nor are there, or were, those ``named``: a snapshot whose file is lost would take another one for it.
+    ``named`` are paths that snapshots name. They are left free also where the file is lost: another file there would pass for it.
     """
     path, number = os.path.join(directory, stem + suffix), 1
     while (os.path.lexists(path) and path not in leftovers) or path in named:
