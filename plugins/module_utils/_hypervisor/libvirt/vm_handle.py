@@ -187,9 +187,9 @@ class VmHandle:
         self, without: Collection[str] = (), record: Record | None = None, going: Collection[str] = ()
     ) -> Forest:
         """Read all its layers off the disks, as if there were no snapshots ``without`` and no overlays that are ``going``."""
-        snapshots = [one for one in self.saved() if one.name not in without]
         domains, record = [self.xml(), self.definition()], record or self.record()
-        return survey(self.name, domains, snapshots, record, around=self.around(), running=self.active(), going=going)
+        left = {"without": without, "going": going}
+        return survey(self.name, domains, self.saved(), record, around=self.around(), running=self.active(), **left)
 
     def define(self, images: Mapping[str, tuple[str, str]], merged: str = "") -> None:
         """Put disks (by target) on other images (path and format) in its definition, and take a ``merged`` layer out of it."""

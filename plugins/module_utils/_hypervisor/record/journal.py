@@ -188,7 +188,7 @@ def from_json(values: Mapping[str, Any]) -> Journal:
         was_power=values.get("was_power", ""),
         phase=_phase(values),
         nvram=UefiReturn.of(values.get("nvram")),
-        stopping_at=values.get("stopping_at", ""),
+        stopping_at=values.get("stopping_at", begun[2]),  # earlier releases did not note it
         left={target: int(time) for target, time in values.get("left", {}).items()},
     )
 

@@ -110,11 +110,14 @@ class Forest:
             for below in self.chain(file)[1:]:
                 self._fix(below, why)
 
-    def keep_sizes(self) -> None:
-        """Fix every image that is larger than one based on it: merged, the disk would grow by what was there before."""
+    def keep_sizes(self, in_part: Collection[str]) -> None:
+        """Fix every image that is larger than one based on it: merged, the disk would grow by what was there before.
+
+        Of images that a disk uses only ``in_part`` (a slice, behind a LUKS header) the size is not the disk's.
+        """
         for file, below in self.layers.backing.items():
             overlay, image = self.images.get(file), self.images.get(below or "")
-            if overlay and image and image.virtual_size > overlay.virtual_size:
+            if overlay and image and below not in in_part and image.virtual_size > overlay.virtual_size:
                 self._fix(str(below), f"it is larger than {file}, which is based on it")
 
     def _fix(self, file: str, why: str) -> None:

@@ -31,6 +31,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Layers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import chain_mismatch
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.coverage import spoilt_by_overlays
 
 
 def survey(
@@ -41,16 +42,19 @@ def survey(
     *,
     around: Surroundings,
     running: bool,
+    without: Collection[str] = (),
     going: Collection[str] = (),
 ) -> Forest:
     """Read a VM's layers.
 
     ``domains`` are its live XML, if it is running, and its definition; ``record`` says what snapshots and reverts made
-    before, ``going`` are overlays that will be deleted first. Raises ``chain_mismatch`` where a layer of the VM's present
-    cannot be read, of a disk that snapshots are of.
+    before. It is read as if the snapshots ``without``, and overlays that are ``going``, were not there. Raises
+    ``chain_mismatch`` where a layer of the VM's present cannot be read, of a disk that snapshots are of.
     """
     reader = _Reader(vm, around.files.mounts)
-    snapshots, of_snapshots = list(snapshots), targets_of(snapshots, record)
+    in_part = _used_in_part(snapshots)
+    snapshots = [one for one in snapshots if one.name not in without]
+    of_snapshots = targets_of(snapshots, record)
     present = {target: reader.top(disk, target in of_snapshots) for target, disk in _disks_of(domains[:1])}
     defined = [reader.top(disk, target in of_snapshots) for target, disk in _disks_of(domains[1:])]
     states: set[str] = set()
@@ -81,7 +85,7 @@ def survey(
     )
     forest = Forest(layers, present, running, reader.images, reader.spelled)
     forest.leave_to_others(own, snapshots, around)
-    forest.keep_sizes()
+    forest.keep_sizes(in_part)
     forest.keep(record, around)
     return forest
 
@@ -89,6 +93,11 @@ def survey(
 def targets_of(snapshots: Iterable[Saved], record: Record) -> set[str]:
     """Return the disks that snapshots are or were of: what goes wrong with another one is no reason to refuse anything."""
     return {part.target for one in snapshots for part in one.disks} | {made.target for made in record.made.values()}
+
+
+def _used_in_part(snapshots: Iterable[Saved]) -> set[str]:
+    disks = (disk for one in snapshots for disk in one.vm_disks)
+    return {os.path.realpath(str(disk.source)) for disk in disks if disk.source and spoilt_by_overlays(disk)}
 
 
 def _disks_of(domains: Sequence[Any]) -> list[tuple[str, Disk]]:

@@ -142,7 +142,7 @@ def was_used(handle: VmHandle, journal: RevertJournal) -> bool:
     """
     now_on = {disk.target: str(disk.source) for disk in image_disks(handle.definition())}
     until = None
-    if journal.stopping_at:
+    if journal.stopping_at and journal.was_power != "shutoff":
         until = int((datetime.fromisoformat(journal.stopping_at).timestamp() + _STOP_MOST) * 10**9)
     for target, (image, _format) in journal.was.items():
         if now_on.get(target) == image and os.path.exists(image):

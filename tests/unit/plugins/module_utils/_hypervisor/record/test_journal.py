@@ -62,6 +62,14 @@ def test_a_phase_is_read_from_what_stood_there_before_phases_had_names(
     assert journal.phase is expected
 
 
+def test_a_stop_of_an_earlier_release_may_have_begun_with_its_run() -> None:
+    written = to_json(RevertJournal(*BEGUN, **REVERT))
+    del written["stopping_at"]
+    journal = from_json(written)
+    assert isinstance(journal, RevertJournal)
+    assert journal.stopping_at == journal.started_at != ""
+
+
 def test_what_a_later_release_does_is_refused_by_its_name() -> None:
     with pytest.raises(ValueError, match="'hold'"):
         from_json({"kind": "hold", "snapshot": "s1"})

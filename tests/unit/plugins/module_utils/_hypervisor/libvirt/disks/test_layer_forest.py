@@ -122,5 +122,12 @@ def test_an_image_that_is_larger_than_the_overlay_on_it_is_not_merged_into() -> 
     found = forest()
     sizes = {"/base": 64, "/one": 32, "/two": 64}
     found.images = {file: Image(file, "qcow2", 0, size) for file, size in sizes.items()}
-    found.keep_sizes()
+    found.keep_sizes(in_part=())
     assert (found.layers.fixed, found.why) == ({"/base"}, {"/base": "it is larger than /one, which is based on it"})
+
+
+def test_the_size_of_an_image_that_is_used_in_part_says_nothing() -> None:
+    found = forest()
+    found.images = {file: Image(file, "qcow2", 0, size) for file, size in {"/base": 64, "/one": 32}.items()}
+    found.keep_sizes(in_part=("/base",))
+    assert found.layers.fixed == set()
