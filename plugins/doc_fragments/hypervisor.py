@@ -23,7 +23,8 @@ options:
       - V(qx_node) uses the HTTP API of the node agent (qx-node) at O(url), from the host itself or from elsewhere, such as with
         C(delegate_to=localhost). Options for what qx-node cannot do are refused with C(error_code=not_supported), and result
         keys for what it does not tell are V(null).
-      - With V(qx_node), only runs of the same user on the same machine wait for each other, since qx-node has no locks.
+      - With V(qx_node), nothing stops two users, two controllers, or a task with V(libvirt) from changing a VM at the same time,
+        because qx-node has no locks. Run such tasks as one user on one machine; they wait for each other.
     type: str
     choices: [libvirt, mock, qx_node]
     default: libvirt
@@ -75,7 +76,8 @@ options:
   http_timeout:
     description:
       - How many seconds qx-node may take to answer a question.
-      - qx-node answers a request that changes a VM only when it is done. That may take as long as O(timeout) allows.
+      - It is not the limit of a request that changes a VM, which qx-node answers when the change is done. That limit is what is
+        left of O(timeout), less the time for looking at the result (twice O(http_timeout), and half of it at most).
     type: int
     default: 30
   missing:

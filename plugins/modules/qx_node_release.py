@@ -90,8 +90,9 @@ options:
   service_file:
     description:
       - Whether to write the service file, a unit for systemd or a script for OpenRC.
-      - V(auto) writes it if the host has none or if this module wrote it. It leaves alone a service file of the host's own.
-      - V(always) also replaces a service file of the host's own. V(never) writes none.
+      - V(auto) writes O(systemd_unit) or O(openrc_script) if the host has no service file or if this module wrote it. It leaves
+        alone a service file of the host's own. V(always) replaces that too. V(never) writes none.
+      - If the host has no service file, and none is written, the task fails with C(error_code=no_service_file).
     type: str
     choices: [auto, always, never]
     default: auto
@@ -121,7 +122,9 @@ options:
     type: int
     default: 5
   libvirt_uri:
-    description: The libvirt whose running VMs are compared before and after a restart. Not used on hosts without C(virsh).
+    description:
+      - The libvirt whose running VMs are compared before and after a restart. If one does not run any more, the task fails with
+        C(error_code=vms_gone), and the new release stays in use. Not used on hosts without C(virsh).
     type: str
     default: qemu:///system
   log_files:

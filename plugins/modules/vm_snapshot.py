@@ -14,11 +14,12 @@ description:
   - Takes, reverts and removes snapshots of any number of VMs of a hypervisor in one task.
   - A snapshot is disk-only unless O(include_memory=true). The rule is C(disk_only = not include_memory).
   - QEMU cannot save the memory of a VM whose CPU carries C(invtsc) without a TSC frequency, nor of a VM with certain devices.
-    Such a VM still gets a disk-only snapshot.
+    Of such a VM you can take a disk-only snapshot - leave O(include_memory) out, or set O(on_memory_blocked=disk_only).
   - All disks of a VM switch to their overlays in one transaction. Where a guest agent answers, it freezes the guest's file
     systems meanwhile.
-  - A snapshot without memory has a copy of the VM's UEFI variables (its nvram file), and a revert puts it back. A running VM is
-    suspended for a fraction of a second while that is copied and the disks are switched.
+  - A snapshot without memory has a copy of the VM's UEFI variables (its nvram file), and a revert puts it back. A running VM
+    that has UEFI variables is suspended for a fraction of a second while they are copied and the disks are switched. Other VMs
+    are not suspended.
   - Reverting and removing work alike on every libvirt from 7.0 on, also where libvirt itself cannot do it.
   - Each run records on the host what it is about to change, before its first step. If a run is killed, the next run on that
     VM finishes or undoes its work first, whatever its O(state), and says so in RV(vms[].recovered).
@@ -48,12 +49,16 @@ options:
   name:
     description:
       - The snapshot's name. Required, unless O(all_snapshots=true).
-      - Any file name without C(/) and control characters, which does not begin with a dot or a dash, of at most 251 bytes.
+      - Any file name without C(/) and control characters, which does not begin with a dot or a dash, has no white space at its
+        ends, and has at most 251 bytes. The names of VM, disk and snapshot together are part of a file name, and must fit into
+        244 bytes. A space or a special character counts as three bytes there.
     type: str
   state:
     description:
       - V(present) takes the snapshot if the VM has none of that O(name). A second run changes nothing. If the snapshot is
-        there, its O(description), O(protected), O(labels) and O(expires) are changed to what is given, all in one step.
+        there, its O(description), O(protected), O(labels) and O(expires) are changed to what is given, all in one step. If it
+        has other disks than O(disks) names, or holds the memory otherwise than O(include_memory) says, the task fails with
+        C(error_code=snapshot_mismatch). So give O(include_memory=true) to change a snapshot with memory.
       - V(reverted) brings the VM back to the snapshot. The data written since is deleted, unless O(keep_current=true). Other
         branches of the tree stay, and you can revert to them later. Before the module stops a VM that it will start again, it
         checks that all files, devices and networks needed for the start exist. If the VM does not start all the same, the
@@ -72,7 +77,8 @@ options:
   on_memory_blocked:
     description:
       - What to do with a VM whose memory cannot be saved, although O(include_memory=true). The module finds this out before it
-        touches the VM.
+        touches the VM. In rare cases libvirt or qx-node refuses it later, after the guest was paused for a moment. Then nothing
+        was taken, and the task fails.
       - V(fail) fails with C(error_code=memory_blocked), and names every reason and what you can do.
       - V(disk_only) takes a disk-only snapshot and says so.
     type: str
@@ -82,9 +88,11 @@ options:
     description:
       - Whether to freeze the guest's file systems while its disks are switched.
       - V(auto) freezes them where a guest agent answers. Otherwise the snapshot is crash-consistent, and the result says why.
-      - V(required) fails if a running guest cannot be frozen, before anything is changed.
+      - V(required) fails if a running or paused guest cannot be frozen, and takes no snapshot then. If the freeze is lost while
+        the disks are switched, the task fails with C(error_code=quiesce_lost), and the snapshot stays.
       - V(never) does not try.
-      - For a snapshot with memory no file system is frozen, because the saved memory holds what is not yet written.
+      - For a snapshot with memory no file system is frozen, because the saved memory holds what is not yet written. So
+        V(required) together with O(include_memory=true) is refused.
     type: str
     choices: [never, auto, required]
     default: auto
@@ -112,17 +120,20 @@ options:
       - What to do with a VM that has a writable disk which no snapshot can hold, such as a network disk, a LUN, or one that is
         encrypted, shared, transient, a slice of its file or on a storage pool that is not active.
       - V(fail) fails with C(error_code=disk_not_covered) before the VM is touched.
-      - V(leave_out) takes the snapshot without that disk and says so in C(left_out). A disk named in O(disks) is never left
-        out.
-      - No snapshot is taken of a VM that has no disk for it, and RV(vms[].notes) says so. If the VM's own definition keeps all
-        its disks out of snapshots, V(fail) fails.
+      - V(leave_out) takes the snapshot without that disk and says so in C(left_out). If a disk that O(disks) names cannot be in
+        a snapshot, the VM fails all the same.
+      - A VM without any disk that a snapshot can hold gets no snapshot and does not fail. RV(vms[].notes) says so. If the VM's
+        own definition keeps all its disks out of snapshots, V(fail) fails.
     type: str
     choices: [fail, leave_out]
     default: fail
   overlay_dir:
     description:
-      - The directory for overlays and memory files. The default is beside each disk.
-      - QEMU's user must be able to pass this directory and every directory above it. The module checks this first.
+      - An existing directory, as an absolute path, for overlays and memory files. The default is beside each disk. A disk on a
+        block device needs this option.
+      - QEMU's user needs the right to search (C(x)) in this directory and in every directory above it. The module checks this
+        first.
+      - Used with O(state=present) only. A revert puts its overlays where those of the snapshot are.
     type: path
   running_only:
     description:
@@ -131,18 +142,18 @@ options:
     default: false
   protected:
     description:
-      - V(true) protects the snapshot. No task of this collection removes it until a task sets this to V(false). Others, such as
-        C(virsh) or a task with O(backend=qx_node), still can.
+      - V(true) protects the snapshot. A task with O(backend=libvirt) does not remove it until a task sets this to V(false).
+        C(virsh), and a task with O(backend=qx_node), which knows of no protection, still can.
       - If not given, a new snapshot is not protected, and the protection of an existing one does not change.
       - Used with O(state=present) only.
     type: bool
   labels:
     description:
-      - With O(state=present), names and values to keep with the snapshot. They replace all labels that it has. If not given,
-        an existing snapshot keeps its labels.
+      - With O(state=present), names and values to keep with the snapshot. They replace all labels that it has, so that V({})
+        takes them all off. If not given, an existing snapshot keeps its labels.
       - The same characters and length are allowed as in O(description).
-      - With O(state=absent), only snapshots that carry all these labels are removed. A name or O(all_snapshots=true) is needed
-        all the same, and V({}) is refused, so that an empty variable never removes everything.
+      - With O(state=absent), only snapshots that carry all these labels are removed. O(name) or O(all_snapshots=true) is needed
+        too. V({}) is refused, so that an empty variable never removes everything.
     type: dict
   expires:
     description:
@@ -160,16 +171,19 @@ options:
   power:
     description:
       - The VM's power after O(state=reverted).
-      - V(restore) is as before the revert. A VM that was running is stopped hard, and runs again afterwards.
-      - If the VM is to be V(running) or V(paused), a snapshot with memory goes on from the saved moment. A disk-only snapshot
-        boots from its disks.
+      - V(restore) is as before the revert. A VM that was running is stopped hard, and runs again afterwards, also one that an
+        I/O error had paused. A VM that was off stays off, and saved memory is not loaded. To load it, set V(running) or
+        V(paused).
+      - If the VM runs or is paused afterwards, it goes on from the saved moment where the snapshot has memory. After a
+        disk-only snapshot it boots from its disks.
     type: str
     choices: [restore, running, paused, shutoff]
     default: restore
   keep_current:
     description:
-      - With O(state=reverted), first take a snapshot of what the VM has now, named C(before-NAME), so that you can undo the
-        revert by reverting to that. If the name is in use, a number is added.
+      - With O(state=reverted), first take a disk-only snapshot of what the VM has now, named C(before-NAME). To undo the revert,
+        revert to that. The VM boots from these disks then, because its memory is not kept. If the name is in use, a number is
+        added.
     type: bool
     default: false
   accept_changed:
@@ -188,11 +202,13 @@ options:
   all_snapshots:
     description:
       - With O(state=absent), remove all snapshots of the VMs, leaf first, no matter who took them. Excludes O(name).
+      - If one of them is protected, the VM fails with C(error_code=snapshot_protected), and none of its snapshots is removed.
     type: bool
     default: false
   bandwidth:
     description:
-      - With O(state=absent), how fast merging a layer may read and write at most, in MiB/s. V(0) is no limit.
+      - With O(state=absent), how fast merging a layer may read and write at most, in MiB/s. V(0) is no limit. It holds for each
+        merge, and the layers of O(parallel) VMs are merged at the same time.
       - When the O(timeout) is over, the merge of a running VM goes on without the task, which is changed and not failed. See
         RV(vms[].merge). The next task on this VM waits for the merge and finishes the removal. The bandwidth stays as it was.
       - The merge of a VM that is off is aborted then, and the task fails. The next run starts that merge over.
@@ -263,14 +279,15 @@ options:
 notes:
   - With O(uri=qemu:///system) the module needs C(become=true), for libvirt, the images and its records.
   - After a snapshot the guest writes to overlay files beside its disks. They grow until the snapshot is removed.
-  - No external snapshot holds UEFI variables or the state of a TPM. The result lists them under C(left_out).
+  - No snapshot holds the state of a TPM. What a snapshot does not hold is listed under C(left_out) of the result.
   - As long as a VM has snapshots, libvirt refuses its live migration, and C(virsh undefine) without C(--snapshots-metadata).
   - A revert changes disks, memory and power, and never the VM's definition - what was configured since the snapshot stays.
     Only a guest that goes on from saved memory has the devices of that moment, until it is powered off.
   - If a snapshot covers some of the disks only, a revert leaves the other disks as they are.
   - With O(backend=qx_node), the options O(disks), O(on_uncovered), O(overlay_dir), O(protected), O(labels), O(power),
     O(expires), O(children), O(bandwidth), O(apparmor=adjust) and O(quiesce=required) are refused, because qx-node cannot do
-    or does not confirm them. So is another O(description) for a snapshot that is there, if qx-node tells the one that it has.
+    or does not confirm them. O(include_memory=true) is refused for a VM that has snapshots already. The O(description) of a
+    snapshot that is there cannot be changed.
     With O(quiesce=auto), qx-node is asked to freeze the guests whose guest agent it calls connected. Every run of
     O(state=reverted) reverts again, because qx-node does not tell whether anything was written since.
   - With O(backend=qx_node), a request that gets no answer is never sent again. The module looks up whether it was carried out,
@@ -391,8 +408,8 @@ msg:
   sample: "snapshot 'pre-patch' (disk-only) of 3 VMs: 2 taken, 1 unchanged"
 disk_only:
   description:
-    - Whether the snapshots hold disks only. That is as asked for, unless O(on_memory_blocked=disk_only) left the memory out.
-    - V(null) if the VMs differ, as RV(vms[].disk_only) tells, and unless O(state=present).
+    - V(true) if all snapshots hold disks only, V(false) if all hold memory too. A VM that is off has no memory to save.
+    - V(null) if the VMs differ, as RV(vms[].disk_only) tells, or with another O(state) than V(present).
   returned: always
   type: bool
   sample: true
@@ -427,7 +444,7 @@ group:
       type: dict
 missing:
   description:
-    - The names and UUIDs in O(vms) that no VM of this host has, and VMs that went away before their turn.
+    - The names and UUIDs in O(vms) that no VM of this host has. With O(missing=skip), also VMs that went away before their turn.
     - Also returned if the whole task fails with C(error_code=vm_not_found).
   returned: always
   type: list
@@ -520,8 +537,9 @@ vms:
       type: bool
     quiesced:
       description:
-        - Whether the guest's file systems were frozen all the time while the disks were switched.
-        - V(null) if that is not known, such as in check mode, or for a snapshot that others took.
+        - Whether the guest's file systems were frozen all the time while the disks were switched. V(false) also for a VM that
+          was off, and for a snapshot with memory, which need no freeze.
+        - V(null) if that is not known, such as in check mode where a freeze is planned, or for a snapshot that others took.
       type: bool
     snapshot:
       description:
@@ -543,7 +561,7 @@ vms:
           description: The snapshot it is based on, V(null) for a root.
           type: str
         current:
-          description: Whether what the VM has now is based on it.
+          description: Whether it is the newest snapshot that what the VM has now is based on. One of a VM at most is.
           type: bool
         state:
           description: The power of the VM when it was taken. V(disk-snapshot) means that the VM ran and its memory was not saved.
@@ -595,9 +613,9 @@ vms:
           type: str
         nvram:
           description:
-            - The copy of the UEFI variables that belongs to the snapshot. A revert puts it back. V(null) if there is none -
-              C(left_out) says why then.
-            - A snapshot with memory has no copy, because the memory has the UEFI variables in it.
+            - The copy of the UEFI variables that belongs to the snapshot. A revert puts it back.
+            - V(null) for a VM without UEFI variables, for a snapshot with memory, which has them in it, and if they could not be
+              copied, as C(left_out) says then.
           type: str
           sample: /var/lib/libvirt/qemu/nvram/web01.nvram.pre-patch.vars
         missing_files:
@@ -608,7 +626,7 @@ vms:
           description: Whether this collection took it.
           type: bool
         protected:
-          description: Whether it is protected. No task of this collection removes it then.
+          description: Whether it is protected. A task with O(backend=libvirt) does not remove it then.
           type: bool
         labels:
           description: Its labels.

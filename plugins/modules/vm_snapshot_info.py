@@ -12,7 +12,7 @@ short_description: Show snapshots and backing chains of KVM virtual machines
 version_added: 0.1.0
 description:
   - Shows for each VM of a hypervisor its snapshots, the backing chain of every disk, whether its memory can be saved,
-    and whether a guest agent answers.
+    and whether a guest agent is connected.
   - Compares what libvirt says with what the image files say. Broken chains are reported, and the task does not fail for them.
   - Says one word for each VM, RV(vms[].look) - whether there is something to act on, something to look at, or nothing.
   - If one VM cannot be read, the others are shown all the same. The task fails at the end, with every VM's result in it.
@@ -151,7 +151,7 @@ details:
   type: dict
 missing:
   description:
-    - The names and UUIDs in O(vms) that no VM of this host has, and VMs that went away before their turn.
+    - The names and UUIDs in O(vms) that no VM of this host has. With O(missing=skip), also VMs that went away before their turn.
     - Also returned if the whole task fails with C(error_code=vm_not_found).
   returned: always
   type: list
@@ -203,7 +203,9 @@ vms:
       description: The values in the error's message.
       type: dict
     msg:
-      description: The VM in one line, beginning with C(look) and the number of findings, or why it could not be read.
+      description:
+        - The VM in one line - C(look), power, number of snapshots, deepest chain, what is at work, number of findings.
+        - If it could not be read, why.
       type: str
       sample: "ok: running, 3 snapshots, deepest chain 4 layers. Removing snapshot 'pre-patch', 42 %"
     look:
@@ -211,7 +213,8 @@ vms:
         - One word for the VM, the worst that applies.
         - V(act) - data is at risk, or tasks fail until somebody acts. There are C(problems) or C(missing_files), a run was
           interrupted, or the VM could not be read.
-        - V(look) - there is something to know, in C(unknown_overlays), C(kept) or C(notes). There is no hurry.
+        - V(look) - there is something to know, in C(unknown_overlays), C(kept) or C(notes), or a merge goes on without a task
+          (C(operation)). There is no hurry.
         - V(ok) - nothing of that was found.
         - V(null) - qx-node does not tell what is on the disks.
       type: str
@@ -223,7 +226,7 @@ vms:
       description: Whether the VM is defined in libvirt, so that it is still there after it was shut off.
       type: bool
     guest_agent:
-      description: Whether a guest agent is connected. V(false) for a VM that is not running.
+      description: Whether a guest agent is connected. It is not asked, so it may still not answer. V(false) for a VM that is off.
       type: bool
     memory:
       description: Whether the memory can be saved in a snapshot.
@@ -287,7 +290,7 @@ vms:
           description: The snapshot it is based on, V(null) for a root.
           type: str
         current:
-          description: Whether what the VM has now is based on it.
+          description: Whether it is the newest snapshot that what the VM has now is based on. One of a VM at most is.
           type: bool
         state:
           description: The power of the VM when it was taken. V(disk-snapshot) means that the VM ran and its memory was not saved.
@@ -339,9 +342,9 @@ vms:
           type: str
         nvram:
           description:
-            - The copy of the UEFI variables that belongs to the snapshot. A revert puts it back. V(null) if there is none -
-              C(left_out) says why then.
-            - A snapshot with memory has no copy, because the memory has the UEFI variables in it.
+            - The copy of the UEFI variables that belongs to the snapshot. A revert puts it back.
+            - V(null) for a VM without UEFI variables, for a snapshot with memory, which has them in it, and if they could not be
+              copied, as C(left_out) says then.
           type: str
           sample: /var/lib/libvirt/qemu/nvram/web01.nvram.pre-patch.vars
         missing_files:
@@ -352,7 +355,7 @@ vms:
           description: Whether this collection took it.
           type: bool
         protected:
-          description: Whether it is protected. No task of this collection removes it then.
+          description: Whether it is protected. A task with O(backend=libvirt) does not remove it then.
           type: bool
         labels:
           description: Its labels.
@@ -387,7 +390,7 @@ vms:
           description: How many nodes are above it, V(0) for a root.
           type: int
         current:
-          description: Whether what the VM has now is based on it.
+          description: Whether it is the newest snapshot that what the VM has now is based on. One of a VM at most is.
           type: bool
         include_memory:
           description: Whether it holds the memory.
@@ -496,8 +499,9 @@ vms:
           type: str
     definition_changed:
       description:
-        - Disks that the VM's definition has on an image that one of its snapshots has frozen. Somebody put back an older
-          definition, or merged overlays by other means. C(problems) says where the newer data may be.
+        - The targets of disks that the VM is defined on with an image that one of its snapshots has frozen, or with an older
+          overlay. Somebody has probably put back an older definition, or merged overlays with another tool. C(problems) says
+          where the newer data may be.
         - Until somebody repairs this, taking, reverting and removing fail with C(error_code=definition_changed).
       type: list
       elements: str

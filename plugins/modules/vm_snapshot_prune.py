@@ -14,7 +14,8 @@ description:
   - Removes snapshots that are too many or too old, from any number of VMs of a hypervisor in one task. Removes them as
     M(limiquantix.kvm.vm_snapshot) with O(limiquantix.kvm.vm_snapshot#module:state=absent) does - leaf first, while running
     VMs go on running.
-  - Removes only snapshots that this collection took, unless O(include_foreign=true), and never protected ones.
+  - Removes only snapshots that this collection took, unless O(include_foreign=true), and never protected ones. With
+    O(backend=qx_node) nothing is known of protection, and protected ones go too.
   - Removes a snapshot only if all given options agree. With O(keep_last=3) and O(older_than=7d), the three newest stay no
     matter how old they are, and snapshots younger than a week stay no matter how many there are.
   - O(keep_hourly), O(keep_daily), O(keep_weekly), O(keep_monthly) and O(keep_yearly) keep the newest snapshot of that many
@@ -55,23 +56,22 @@ options:
     type: int
   keep_hourly:
     description:
-      - For how many hours the newest snapshot of the hour stays, of each VM.
-      - Goes from the newest snapshot to the oldest and counts only hours that have a snapshot. While the count is not used up,
-        the oldest snapshot of all stays too. The same snapshots count as for O(keep_last).
+      - Of each VM, the newest snapshot of each of the last hours that have a snapshot stays, this many hours. Hours without a
+        snapshot do not count.
+      - If fewer than that are kept, the oldest snapshot of all stays too. The same snapshots count as for O(keep_last).
       - V(0) keeps none. A negative number is refused. For no limit, give a large number.
     type: int
   keep_daily:
     description:
-      - For how many days the newest snapshot of the day stays. Counts as O(keep_hourly) does.
+      - The same for days. The newest snapshot of each of the last days that have one stays.
     type: int
   keep_weekly:
     description:
-      - For how many weeks the newest snapshot of the week stays. A week begins on Monday (ISO 8601).
-      - Counts as O(keep_hourly) does.
+      - The same for weeks. A week begins on Monday (ISO 8601).
     type: int
   keep_monthly:
     description:
-      - For how many months the newest snapshot of the month stays. Counts as O(keep_hourly) does.
+      - The same for months.
     type: int
   keep_yearly:
     description:
@@ -144,15 +144,19 @@ options:
     default: false
   exclusive_dirs:
     description:
-      - Directories on shared file systems, such as NFS or CIFS, that no other host uses. Anywhere else on a shared file system
-        no overlay is deleted, because another host may use it.
+      - Directories on shared file systems, such as NFS or CIFS, that no other host uses, as real paths. Overlays in them that
+        their VM no longer needs, and that no snapshot names, are deleted.
+      - Anywhere else on a shared file system no overlay is deleted, because another host may use it. O(orphans) deletes none
+        there at all.
       - Overlays on shared file systems are merged in any case, because merging keeps their data.
+      - If no option says which snapshots go, such as O(keep_last), O(older_than) or O(names), no snapshot is removed.
     type: list
     elements: path
     default: []
   bandwidth:
     description:
-      - How fast merging a layer may read and write at most, in MiB/s. V(0) is no limit.
+      - How fast merging a layer may read and write at most, in MiB/s. V(0) is no limit. It holds for each merge, and the layers
+        of O(parallel) VMs are merged at the same time.
       - When the O(timeout) is over, the merge of a running VM goes on without the task, which is changed and not failed. See
         RV(vms[].merge). The next task on this VM waits for the merge and finishes the removal. The bandwidth stays as it was.
       - The merge of a VM that is off is aborted then, and the task fails. The next run starts that merge over.
@@ -182,9 +186,10 @@ notes:
   - If one of the snapshots cannot be removed, such as one both inside the images and in overlays
     (C(error_code=mixed_chain)), the VM fails before it is touched. Name that snapshot in O(protect) to leave it out.
   - With O(backend=qx_node), the options O(older_than), O(keep_last), O(keep_hourly), O(keep_daily), O(keep_weekly),
-    O(keep_monthly), O(keep_yearly), O(expired), O(labels), O(orphans), O(detached) and O(exclusive_dirs) are refused, because
-    qx-node tells neither when a snapshot was taken or expires nor which files there are. O(names) needs O(include_foreign=true)
-    there, because qx-node does not tell who took a snapshot. It does not know which ones are protected either.
+    O(keep_monthly), O(keep_yearly), O(expired), O(labels), O(orphans), O(detached), O(exclusive_dirs), O(bandwidth) and
+    O(apparmor=adjust) are refused, because qx-node tells neither when a snapshot was taken or expires nor which files there
+    are, and merges by itself. Such a task must give O(names), and O(include_foreign=true), because qx-node does not tell who
+    took a snapshot.
 seealso:
   - module: limiquantix.kvm.vm_snapshot
   - module: limiquantix.kvm.vm_snapshot_info
@@ -272,7 +277,7 @@ details:
   type: dict
 missing:
   description:
-    - The names and UUIDs in O(vms) that no VM of this host has, and VMs that went away before their turn.
+    - The names and UUIDs in O(vms) that no VM of this host has. With O(missing=skip), also VMs that went away before their turn.
     - Also returned if the whole task fails with C(error_code=vm_not_found).
   returned: always
   type: list
@@ -383,7 +388,7 @@ vms:
           type: int
           sample: 1260
     orphans_removed:
-      description: The files that O(orphans) deleted. In check mode, those that it would delete.
+      description: The files that O(orphans), O(detached) and O(exclusive_dirs) deleted. In check mode, those that would go.
       type: list
       elements: str
     disk_only:

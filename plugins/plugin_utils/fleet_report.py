@@ -140,7 +140,7 @@ def _of_snapshots(snapshots: list[Entry], now: datetime) -> Iterator[tuple[str, 
 
 def _of_storage(vm: Entry) -> Iterator[tuple[str, str, str]]:
     for kept in vm["kept"] or ():
-        back = f" To get its data back: {kept['bring_back']}" if kept["bring_back"] else ""
+        back = f" To have its data back at the next start of the VM: {kept['bring_back']}" if kept["bring_back"] else ""
         yield LOOK, "kept", f"{kept['file']} is kept: {_sentence(kept['reason'])}{back}"
     orphans = vm["orphans"] or []
     if orphans:
@@ -174,7 +174,12 @@ def _twice(hosts: list[dict[str, Any]]) -> Iterator[Finding]:
             where = " and ".join(host for host, _vm in places)
             first, vm = places[0]
             yield Finding(
-                ACT, "twice", first, vm, f"It runs on {where}. If both write to the same disks, they destroy the data."
+                ACT,
+                "twice",
+                first,
+                vm,
+                f"It runs on {where}. If both write to the same disks, they destroy the data. "
+                f"Stop the wrong one on its host: virsh destroy {vm}.",
             )
 
 

@@ -41,7 +41,7 @@ def with_memory_of_one_disk(make_vm: MakeVm) -> FieldVm:
 
 def disks_alone(vm: FieldVm, msg: str) -> None:
     """Do what the refusal names."""
-    assert "give power: off" in msg
+    assert "give power: shutoff" in msg
     well(vm.revert("s1", power="shutoff"))
     vm.start()
     assert vm.disk_reads("vda", 1)

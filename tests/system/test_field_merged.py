@@ -118,7 +118,7 @@ def test_memory_that_was_saved_of_another_vm_starts_neither(make_vm: MakeVm, pow
     entry = agreed(twin.revert, "s1", accept_changed=True, power="running")[1]
     assert (entry["error_code"], entry["changed"]) == ("bad_state", False), entry["msg"]
     assert (vm.state, vm.active_file("vda"), twin.state) == before
-    assert "give power: off" in entry["msg"]
+    assert "give power: shutoff" in entry["msg"]
     well(twin.revert("s1", power="shutoff", accept_changed=True))
     assert (twin.disk_reads("vda", 1), vm.disk_reads("vda", 42)) == (True, True)
 

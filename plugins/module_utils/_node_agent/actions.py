@@ -45,7 +45,7 @@ def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any
                 "not_stored",
                 f"{host.releases.binary(sha)} is missing or damaged{f' ({recovered})' if recovered else ''}. "
                 "The release in use was not touched.",
-                "Run the role again: it uploads the release.",
+                "Run the role again with that release: it uploads it. For a rollback, name another one (qx_node_rollback_to).",
             )
         found, version = differences(host, sha, text)
         if found:
@@ -82,7 +82,9 @@ def previous(host: Host, check: bool) -> dict[str, Any]:
             f"There is no release {asked} on this host."
             if asked
             else "There is no release before the current one on this host.",
-            f"Name one that this host has kept (qx_node_rollback_to): {', '.join(one[:12] for one in kept) or 'there is none'}.",
+            f"Name one that this host has kept (qx_node_rollback_to): {', '.join(one[:12] for one in kept)}."
+            if kept
+            else "This host has kept no release. Deploy one first.",
         )
     file = host.releases.service_text_file(sha)
     ours = host.service.is_ours() and host.params["service_file"] != "never"

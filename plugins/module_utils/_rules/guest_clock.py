@@ -12,8 +12,8 @@ def clock_note(vm: str, since: Optional[str], why: str) -> str:
     """Tell that a guest's clock is behind, since when, and why it was not set."""
     moment = f" from {since}," if since else " from the moment"
     return (
-        f"the clock of {vm} goes on{moment} when the snapshot was taken, and was not set because {why}: set it inside the "
-        "guest (chronyc makestep, or date --set)"
+        f"the clock of {vm} goes on{moment} when the snapshot was taken, and is not set because {why}: once it runs, set it "
+        "inside the guest (chronyc makestep, or date --set)"
     )
 
 

@@ -99,15 +99,12 @@ def agent_unavailable(vm: str, reason: str, **native: Any) -> KvmError:
     )
 
 
-def chain_mismatch(vm: str, target: str, difference: str) -> KvmError:
+def chain_mismatch(vm: str, target: str, difference: str, way_out: str = "") -> KvmError:
     """Return the error of a disk of which the hypervisor and the files say different things."""
-    return KvmError(
-        "chain_mismatch",
-        f"Disk {target} of {vm} is not as it should be: {difference}.",
-        "Nothing was changed. Look at the files (qemu-img info -U --backing-chain FILE), and with vm_snapshot_info. Where the "
-        f"definition has a wrong <backingStore>, take that element out (virsh edit {vm}).",
-        disk=target,
-    )
+    look = "Look at the files (qemu-img info -U --backing-chain FILE), and with vm_snapshot_info. Where the definition has a "
+    look += f"wrong <backingStore>, take that element out (virsh edit {vm})."
+    message = f"Disk {target} of {vm} is not as it should be: {difference}."
+    return KvmError("chain_mismatch", message, f"Nothing was changed. {way_out or look}", disk=target)
 
 
 def mixed_chain(vm: str, reason: str) -> KvmError:
@@ -244,7 +241,8 @@ def record_unusable(error: Exception, damaged: str = "") -> KvmError:
     """Return the error of records, or locks, that cannot be read or written, or of one that is ``damaged``."""
     if damaged:
         moved = shlex.join(["mv", damaged, f"{damaged}.damaged"])
-        remedy = f"Nothing was changed. Bring it back from a backup, or move it away: {moved}. Then run the task again."
+        away = f"or move it away (the protection, labels and expiry of the VM's snapshots go with it): {moved}"
+        remedy = f"Nothing was changed. Bring it back from a backup, {away}. Then run the task again."
         return KvmError("record_unusable", f"The record {damaged} is damaged: {error}.", remedy)
     remedy = "Nothing was changed. Run the task as root (become: true), and make room if that file system is full."
     return KvmError("record_unusable", f"The records of this collection on the host cannot be used: {error}.", remedy)

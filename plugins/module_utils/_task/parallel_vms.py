@@ -118,7 +118,7 @@ def _stuck_error(limit: float) -> KvmError:
     return KvmError(
         "timeout",
         f"The hypervisor has not answered for {limit:.0f} seconds, and nobody knows what it did since.",
-        "Look at libvirtd on the host and with vm_snapshot_info, then run the task again: it looks at "
+        "Look at libvirt's daemon, or qx-node, on the host and with vm_snapshot_info, then run the task again: it looks at "
         "what is there first.",
     )
 

@@ -90,6 +90,8 @@ def run(
 def _decide(
     hypervisor: Hypervisor, vm_id: VmId, action: Action[Wish, Plan], limits: Limits, check_mode: bool
 ) -> Union[Plan, Nothing, _Refused, _Pending, _Unplanned]:
+    if not (check_mode or action.looks_ahead) and hypervisor.has_record(vm_id):
+        return _Unplanned()
     vm = _look(hypervisor, vm_id)
     if vm.operation and not _left_alone(vm, limits):
         return _Pending(vm)
@@ -212,15 +214,17 @@ def _now(hypervisor: Hypervisor, vm_id: VmId) -> Optional[VirtualMachine]:
 def _pending(hypervisor: Hypervisor, vm: VirtualMachine) -> VmOutcome:
     operation = vm.operation
     if operation is None:
-        msg = "another run has just changed it; a check cannot know what is left to do"
+        msg = "another run has just changed it; check mode cannot tell what is left to do"
         return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg)
     if operation.running:
-        msg = f"another run is at work on it ({operation}); a check cannot know what is left to do then"
+        msg = f"another run is at work on it ({operation}); check mode cannot tell what is left to do then"
         return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg)
     refused = hypervisor.cannot_recover(vm)
     if refused:
         return failed_vm(vm.id, refused, vm, vm)
-    msg = f"the interrupted {operation} would be finished or undone first; a check cannot know what is left to do then"
+    msg = (
+        f"the interrupted {operation} would be finished or undone first; check mode cannot tell what is left to do then"
+    )
     return VmOutcome(vm.id, vm.snapshots, vm.snapshots, None, msg, recovered=msg)
 
 

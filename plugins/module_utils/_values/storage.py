@@ -55,7 +55,9 @@ class Leftover:
 
     def __str__(self) -> str:
         text = f"{self.file} is kept: {self.reason}"
-        return f"{text}. To get its data back: {self.bring_back}" if self.bring_back else text
+        return (
+            f"{text}. To have its data back at the next start of the VM: {self.bring_back}" if self.bring_back else text
+        )
 
     @property
     def given_up_by_name(self) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
@@ -48,7 +49,7 @@ def check_ready(
                 raise _unreachable(vm, need, closed, user)
 
 
-def check_overlay_directory(vm: str, directory: str, user: QemuUser | None) -> None:
+def check_overlay_directory(vm: str, directory: str, user: QemuUser | None, or_else: str = "") -> None:
     """Raise ``overlay_dir_unusable`` where QEMU could not open an overlay in a directory."""
     closed = closed_directory(os.path.join(directory, "overlay"), user) if user else None
     if user is None or closed is None:
@@ -56,7 +57,7 @@ def check_overlay_directory(vm: str, directory: str, user: QemuUser | None) -> N
     raise KvmError(
         "overlay_dir_unusable",
         f"{vm} cannot have overlays in {directory}: QEMU runs as {user} and may not pass {closed}.",
-        f"Nothing was changed. Let it pass: chmod o+x {closed}. Or give another directory: overlay_dir.",
+        f"Nothing was changed. Let it pass: chmod o+x {closed}.{or_else}",
         directory=directory,
         closed=closed,
     )
@@ -157,6 +158,6 @@ def check_images(vm: str, target: str, images: Iterable[str], user: QemuUser | N
                 "file_unreachable",
                 f"{vm} could not start again: disk {target} needs {image}, but QEMU runs as {user} and may not read it, and "
                 "libvirt on this host is configured not to change its owner.",
-                f"Nothing was changed, and the VM was not stopped. Give it to QEMU: chown {user} {image}.",
+                f"Nothing was changed, and the VM was not stopped. Give it to QEMU: chown {user.uid} {shlex.quote(image)}.",
                 file=image,
             )

@@ -37,7 +37,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.moved_disks import last_on
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import written
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import (
+    ASK_QEMU,
+    written,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.gone_vms import made_for_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
@@ -76,7 +79,8 @@ def check_written(vm: str, native: Any, xml: Any) -> None:
         return
     for disk in image_disks(xml):
         if not disk.readonly and known_as(str(disk.source)) not in files:
-            raise chain_mismatch(vm, disk.target, f"libvirt says it is on {disk.source}, but QEMU does not write there")
+            difference = f"libvirt says it is on {disk.source}, but QEMU does not write there"
+            raise chain_mismatch(vm, disk.target, difference, ASK_QEMU.format(vm=vm))
 
 
 def checked_chain(vm: str, disk: Disk, merged: Collection[str] = ()) -> list[Image]:
@@ -90,9 +94,11 @@ def checked_chain(vm: str, disk: Disk, merged: Collection[str] = ()) -> list[Ima
         raise chain_mismatch(vm, disk.target, f"its backing chain cannot be read: {error}") from error
     for image in images:
         if image.backing_file is not None and not image.backing_format:
-            reason = f"{image.file} does not name the format of its backing file, and a guess could destroy data. With the VM "
-            reason += f"off, qemu-img rebase -u -F FORMAT -b {image.backing_file} {image.file} does"
-            raise chain_mismatch(vm, disk.target, reason)
+            reason = f"{image.file} does not name the format of its backing file, and a guess could destroy data"
+            rebase = f"qemu-img rebase -u -F FORMAT -b {image.backing_file} {image.file}"
+            raise chain_mismatch(
+                vm, disk.target, reason, f"Write the right format into it while the VM is off: {rebase}."
+            )
     if disk.backing is not None and not agrees(disk.backing, images, merged):
         raise chain_mismatch(vm, disk.target, disagreement(disk, images))
     return images
@@ -210,8 +216,8 @@ def refuse_spoiling(vm: str, images: Mapping[str, Image], snapshots: Iterable[Sa
                 "disk_not_covered",
                 f"{file} of {vm} {reason}: this collection cannot revert to it or merge it.",
                 "Nothing was changed. Copy the data out from inside the guest. Or back up the VM, and "
-                f"merge the layer yourself while the VM runs: virsh blockcommit {vm} DISK --active "
-                "--shallow --pivot --wait.",
+                f"merge its newest overlay yourself while the VM runs: virsh blockcommit {vm} DISK --active --shallow --pivot "
+                f"--wait, with the disk's target as DISK; then virsh snapshot-delete {vm} NAME --metadata.",
                 disk=None,
                 file=file,
             )

@@ -76,7 +76,7 @@ def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> dict[str, 
         users = [str(user) for user in around.users.of(file, around.owner)]
         users += [one for one in above[file] if one not in going]
         unknown = around.why_unknown(file)
-        users += [f"nobody can tell who needs it ({unknown})"] if unknown else []
+        users += [f"somebody, perhaps: this host cannot tell ({unknown})"] if unknown else []
         if users:
             raise needed(vm, file, list(dict.fromkeys(users)))
     ordered: list[str] = []

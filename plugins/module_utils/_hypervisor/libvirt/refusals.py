@@ -15,7 +15,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import file_missing, other_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
-_DISKS_ALONE = "To go back to the snapshot's disks without its memory, give power: off. Then start the VM."
+_DISKS_ALONE = "To go back to the snapshot's disks without its memory, give power: shutoff. Then start the VM."
 
 
 def definition_changed(vm: str, target: str, image: str, snapshot: str, overlay: str) -> KvmError:
@@ -141,7 +141,7 @@ def refuse_memory_of_another(vm: str, uuid: str, snapshot: str, memory: Any) -> 
         raise KvmError("bad_state", message, f"Nothing was changed, and the VM was not stopped. {_DISKS_ALONE}")
 
 
-def named_by_memory(snapshot: str) -> str:
+def named_by_memory(snapshot: str, remedy: str) -> str:
     """Return the way out where saved memory needs something that is not there: no definition can be edited for that."""
-    said = f"The memory of snapshot {snapshot!r} names it. Bring it back."
-    return f"Nothing was changed, and the VM was not stopped. {said} {_DISKS_ALONE}"
+    said = f"The memory of snapshot {snapshot!r} names it: to edit the definition does not help."
+    return f"{remedy} {said} {_DISKS_ALONE}"

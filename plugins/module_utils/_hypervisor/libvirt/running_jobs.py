@@ -89,7 +89,7 @@ def refuse_vm_job(vm: str, native: Any) -> None:
     raise KvmError(
         "busy",
         f"{vm} is busy: libvirt is at work on a {operation} of it.",
-        f"Nothing was changed. Wait for its end, or abort it: virsh domjobinfo {vm}; virsh domjobabort {vm}.",
+        f"Nothing was changed. Wait for its end (virsh domjobinfo {vm}), or abort it: virsh domjobabort {vm}.",
         job=operation,
     )
 

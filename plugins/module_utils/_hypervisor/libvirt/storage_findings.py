@@ -32,8 +32,8 @@ def with_neighbours(handle: VmHandle, found: Storage) -> Storage:
                 found, leftovers=tuple(leftovers(handle.name, handle.survey(record=set_aside(handle, every)), every))
             )
         gone = [
-            f"its definition names {file}, which is gone, so {handle.name} would not start: remove any "
-            "snapshot of it, and the definition is repaired"
+            f"its definition names {file}, which is gone, so {handle.name} would not start: take that <backingStore> element "
+            f"out (virsh edit {handle.name}); removing any snapshot of it does so too"
             for file in gone_layers(handle.definition())
         ]
     if errors:  # half of what a run, or virsh, was just doing is no trouble: looked at once more, anew

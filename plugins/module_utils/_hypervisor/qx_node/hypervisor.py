@@ -135,7 +135,9 @@ class QxNodeHypervisor(Hypervisor):
             raise (of_revert(failure, vm.name, name) or translated(failure, vm.name)) from failure
         except InDoubtError as doubt:
             why = "No list of snapshots shows it, and another revert would delete what was written since."
-            raise unknown(doubt, what, why, "Look inside the guest, with virsh domblklist on the host") from doubt
+            raise unknown(
+                doubt, what, why, f"Look inside the guest, at its disks on the host (virsh domblklist {vm.name})"
+            ) from doubt
         finally:
             self._listing.forget()
         try:

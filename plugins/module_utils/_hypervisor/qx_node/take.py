@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from typing import Optional
 
@@ -105,8 +106,9 @@ def _post(snapshots: Snapshots, plan: SnapshotPlan, wish: _Wish, deadline: Deadl
         note = was_done(lambda: snapshots.is_listed(vm.id, name), doubt, what)
         if wish.include_memory:  # it is listed from the first moment on, and its memory may still be written
             why = "It is listed, but qx-node does not tell whether all of its memory was saved."
-            redo = f"If it was not, remove {name!r} first: while it is listed, the next run changes nothing. Look"
-            raise unknown(doubt, what, why, f"{redo} with virsh snapshot-dumpxml on the host") from doubt
+            look = f"While {name!r} is listed, the next run changes nothing: where its memory is missing, remove {name!r} first. "
+            look += f"Look with virsh {shlex.join(['snapshot-dumpxml', vm.name, name])} on the host"
+            raise unknown(doubt, what, why, look) from doubt
         return (note,)
     return ()
 

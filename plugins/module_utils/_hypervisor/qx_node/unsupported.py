@@ -35,6 +35,7 @@ _OPTIONS: dict[str, tuple[tuple[Any, ...], str]] = {
     "detached": ((False,), "qx-node does not tell which files there are"),
     "exclusive_dirs": (([],), "qx-node does not tell which files there are"),
 }
+_SELECTING = ("keep_", "older_than", "expired", "labels")  # what says which snapshots stay
 _QUIESCE = "qx-node does not tell whether the guest was frozen; quiesce: auto asks for it and says so"
 _FOREIGN = (
     "qx-node does not tell who took a snapshot; give include_foreign: true, which includes those of "
@@ -60,6 +61,11 @@ def refuse(params: Mapping[str, Any]) -> None:
 def not_supported(what: str, *options: str) -> KvmError:
     """Return the error for what cannot be had through the agent."""
     remedy = "Nothing was changed, and qx-node was not asked. Leave it out, or use backend: libvirt on the host itself."
+    if any(one.startswith(_SELECTING) for one in options):  # with names alone every snapshot of those names goes
+        remedy = (
+            "Nothing was changed, and qx-node was not asked. Use backend: libvirt on the host itself. Do not just leave it out: "
+            "the task would remove more snapshots."
+        )
     return KvmError(
         "not_supported",
         f"qx-node cannot do this: {what}.",

@@ -113,7 +113,10 @@ def _interface(element: Any) -> Iterator[Needed]:
     port = element.find("virtualport")
     if kind == "network" and source.get("network"):
         name = source.get("network")
-        remedy = f"Start it: virsh net-start {name}, or put the interface on another one: virsh edit {_VM}."
+        remedy = (
+            f"Start it: virsh net-start {name} (where it is not there: virsh net-define FILE first), or put the interface on "
+            f"another one: virsh edit {_VM}."
+        )
         yield Needed(NETWORK, whose, name, remedy)
     elif kind == "bridge" and (port is None or port.get("type") != "openvswitch"):
         yield Needed(LINK, whose, source.get("bridge"), _BRING_BACK)

@@ -194,7 +194,7 @@ def _not_covered(vm: str, disk: Disk, reason: str, present: Sequence[Disk], want
         remedy += "." if wanted else ", or set on_uncovered: leave_out."
     return KvmError(
         "disk_not_covered",
-        f"Disk {disk.target} of {vm} {reason} and cannot be in a snapshot.",
+        f"Disk {disk.target} of {vm} cannot be in a snapshot: it {reason}.",
         remedy,
         disk=disk.target,
         file=disk.source,

@@ -82,10 +82,12 @@ def check_vm(vm: VirtualMachine) -> None:
             "transient_domain",
             f"{vm.name} is not defined in libvirt (transient): its snapshots would vanish with it, and "
             "their overlays would stay.",
-            f"Nothing was changed. Define it first: virsh dumpxml {vm.name} > {vm.name}.xml && virsh define {vm.name}.xml.",
+            f"Nothing was changed. Define it first: virsh dumpxml --security-info {vm.name} > vm.xml && virsh define vm.xml.",
         )
     if vm.power not in ("running", "paused", "shutoff", "crashed"):
-        raise KvmError("bad_state", f"{vm.name} is {vm.power}: no snapshot can be taken.", "Nothing was changed.")
+        message = f"{vm.name} is {vm.power}. This is done with a VM that is running, paused, crashed or shut off only."
+        remedy = f"Nothing was changed. Bring it there (one that sleeps: virsh dompmwakeup {vm.name}), then run the task again."
+        raise KvmError("bad_state", message, remedy)
 
 
 def check_depth(vm: str, disk: Disk, layers: int, most: int) -> None:
@@ -108,7 +110,7 @@ def overlay_directory(vm: str, disk: Disk, source: str, overlay_dir: str | None)
         raise KvmError(
             "overlay_dir_unusable",
             f"Disk {disk.target} of {vm} is the block device {disk.source}, and no overlay can be in its directory.",
-            "Nothing was changed. Give a directory: overlay_dir.",
+            "Nothing was changed. Give a directory for it when a snapshot is taken: overlay_dir, with state: present.",
             directory=os.path.dirname(source),
         )
     return os.path.dirname(source)

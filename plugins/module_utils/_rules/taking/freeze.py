@@ -45,7 +45,8 @@ def notes_on(plan: SnapshotPlan, freeze: Freeze) -> tuple[str, ...]:
         return plan.notes
     if plan.request.quiesce == "required":
         message = f"The snapshot of {plan.vm.name} was taken, but not quiesced: {freeze.reason}."
-        raise KvmError("quiesce_lost", message, "The snapshot is kept, and is crash-consistent.")
+        remedy = "The snapshot is kept, and is crash-consistent. For a quiesced one, remove it and run the task again."
+        raise KvmError("quiesce_lost", message, remedy)
     return (*plan.notes, f"not quiesced: {freeze.reason}; it is crash-consistent")
 
 

@@ -120,9 +120,12 @@ def resolve_memory(vm: VirtualMachine, request: SnapshotRequest) -> tuple[Snapsh
     raise memory_blocked(vm.name, vm.memory_blockers)
 
 
-def memory_blocked(name: str, blockers: tuple[str, ...], afterwards: str = "The VM was not touched.") -> KvmError:
-    """Return the error that names every blocker and the ways out."""
-    ways = ["take a disk-only snapshot (include_memory: false, or on_memory_blocked: disk_only)"]
+def memory_blocked(
+    name: str, blockers: tuple[str, ...], afterwards: str = "The VM was not touched.", *, foreseen: bool = True
+) -> KvmError:
+    """Return the error that names every blocker and the ways out; ``on_memory_blocked`` is one where it can be ``foreseen``."""
+    or_else = ", or on_memory_blocked: disk_only" if foreseen else ""
+    ways = [f"take a disk-only snapshot (include_memory: false{or_else})"]
     if any("invtsc" in blocker for blocker in blockers):
         ways.append(
             "give the VM a TSC frequency (<clock><timer name='tsc' frequency='HZ'/></clock>, then power it off and on)"

@@ -112,7 +112,7 @@ class Confirm(Action[Snapshot, Annotation]):
     def plan(self, _hypervisor: Hypervisor, vm: VirtualMachine, wish: Snapshot) -> Annotation:
         since = seconds_since_end(wish, boot_id(), boot_time())
         if not self.late and (since is None or since > CONFIRM_WITHIN):
-            message = f"The group of {vm.name} was cut too long ago to be confirmed by this run."
+            message = f"The snapshot of {vm.name} in this group was taken too long ago: this run cannot confirm it."
             raise KvmError("group_undecided", message, "Run the playbook again: it looks at all hosts and decides.")
         return Annotation(vm, replace(wish, labels=confirmed(wish.labels)), "group")
 

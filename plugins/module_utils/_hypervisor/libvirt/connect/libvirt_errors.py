@@ -37,7 +37,10 @@ def from_libvirt(error: Any, vm: str, doing: str) -> KvmError:
         return vm_gone(vm, text, **details)
     if code == _OPERATION_INVALID and any(hint in text for hint in MEMORY_HINTS):
         return memory_blocked(
-            vm, (text,), "libvirt refused it after it had paused the guest for a moment. Nothing was changed."
+            vm,
+            (text,),
+            "libvirt refused it after it had paused the guest for a moment. Nothing was changed.",
+            foreseen=False,
         )
     if code in AUTH:
         remedy = "Run the task as root: become: true."
@@ -46,8 +49,10 @@ def from_libvirt(error: Any, vm: str, doing: str) -> KvmError:
         remedy = "Run the task again when the other operation (migration, backup, block job) has ended."
         return KvmError("busy", f"{vm} is busy with another operation, while {doing}: {text}.", remedy, **details)
     if code == _RPC or (code in (_INTERNAL_ERROR, _SYSTEM_ERROR) and _connection_lost(text)):
-        remedy = "Its daemon ended or was restarted. Run the task again: it looks at what is there first."
-        return KvmError("connection_lost", f"libvirt went away for {vm}, while {doing}: {text}.", remedy, **details)
+        remedy = "libvirt's daemon ended or was restarted. Run the task again: it looks at what is there first."
+        return KvmError(
+            "connection_lost", f"The connection to libvirt was lost for {vm}, while {doing}: {text}.", remedy, **details
+        )
     return libvirt_error(vm, doing, code, text)
 
 

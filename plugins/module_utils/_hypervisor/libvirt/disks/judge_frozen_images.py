@@ -77,7 +77,7 @@ class Frozen:
         serial = note.serial if note else 0
         left = leads_elsewhere(self._record, one)
         if left:
-            return Past(CHANGED, tuple(f"{file} holds it, and its name leads to another file now" for file in left))
+            return Past(CHANGED, tuple(f"the path of its image {file} leads to another file now" for file in left))
         pasts = [(file, self._file(file, form, serial, one.created_at)) for file, form in self.files(one)]
         if note and note.nvram:
             pasts.append((note.nvram.file, past_of(note.nvram)))

@@ -89,12 +89,14 @@ class StorageReader:
         """Return the overlays that this collection made, less those on which somebody else's is based.
 
         Only what is based on the disks that the VM has, whose layers are ``chains``: of another disk it may be the newest data.
+        None on a shared file system, where another host's VM may use it.
         """
         if not strangers:
             return ()
         layers = {os.path.realpath(image.file) for chain in chains for image in chain.images}
         of_its_disks = {file for layer in layers for file in self._host_files.all_above(layer)}
-        made = [file for file in strangers if file in of_its_disks and self._is_made_here(file, vm, record)]
+        own = [file for file in strangers if not self._host_files.mounts.of(file).shared]
+        made = [file for file in own if file in of_its_disks and self._is_made_here(file, vm, record)]
         return tuple(file for file in made if self._host_files.all_above(file).issubset(made))
 
     def left_by_others(self, vm: VirtualMachine, xml: Any, native: Any) -> tuple[str, ...]:
@@ -105,7 +107,7 @@ class StorageReader:
         orphans = self._orphans(strangers, vm, record, chains)
         others = [file for file in strangers if file not in orphans]
         why = (
-            f"based on an image of {vm.name} that no VM and no snapshot uses; while they are there, layers "
+            f"that no VM and no snapshot uses, based on an image of {vm.name}; while they are there, layers "
             "cannot be merged"
         )
         notes = []
@@ -204,7 +206,8 @@ def _differences(running: Any, native: Any) -> list[str]:
     definition = read_domain(native, libvirt.VIR_DOMAIN_XML_INACTIVE)
     defined = {disk.target: disk.source for disk in image_disks(definition)}
     return [
-        f"disk {disk.target}: it runs on {disk.source}, but its definition has {other} for the next start"
+        f"disk {disk.target}: it runs on {disk.source}, but its definition has {other} for the next start; put the right one "
+        f"there before you stop the VM: virsh edit {running.findtext('name')}"
         for disk in image_disks(running)
         if (other := defined.get(disk.target)) and os.path.realpath(other) != os.path.realpath(str(disk.source))
     ]

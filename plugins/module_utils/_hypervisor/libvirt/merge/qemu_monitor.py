@@ -27,6 +27,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 _PID_FILES = ("/run/libvirt/qemu/{}.pid", os.path.expandvars("$XDG_RUNTIME_DIR/libvirt/qemu/run/{}.pid"))
 _RUNNING = 1  # VIR_DOMAIN_RUNNING
 _PAUSE, _JOB_SECONDS = 0.05, 60.0
+ASK_QEMU = (
+    "Do not delete any file, and do not stop the VM. Ask its QEMU which files it writes to: virsh qemu-monitor-command {vm} "
+    "--hmp 'info block'."
+)
 _JOB = "limiquantix-kvm-back"
 _IMAGE, _FILE = "-format", "-storage"  # how libvirt ends the names of its nodes
 
@@ -134,8 +138,7 @@ def _stays(vm: str) -> KvmError:
         "verification_failed",
         f"{vm} writes to an overlay that libvirt does not know, because libvirt was killed at that "
         "moment, and the VM does not leave that overlay.",
-        "Do not delete any file, and do not stop the VM. Ask its QEMU which file it writes to: virsh "
-        f"qemu-monitor-command {vm} --hmp 'info block'.",
+        ASK_QEMU.format(vm=vm),
     )
 
 
@@ -147,7 +150,7 @@ def _ask(native: Any, command: str, **arguments: Any) -> Any:
     if "error" in answer:
         raise KvmError(
             "verification_failed",
-            f"QEMU refused {command}: {answer['error'].get('desc')}.",
-            "Do not delete any file, and do not stop the VM before its data is safe.",
+            f"The QEMU of {native.name()} refused {command}: {answer['error'].get('desc')}.",
+            f"{ASK_QEMU.format(vm=native.name())} Save the guest's data from inside it before you stop it.",
         )
     return answer["return"]

@@ -227,7 +227,7 @@ def _notes(forest: Forest, going: list[Saved]) -> tuple[str, ...]:
 def _elsewhere(record: Record, going: list[Saved]) -> Iterator[str]:
     for one in going:
         for file in leads_elsewhere(record, one):
-            yield f"{file} holds snapshot {one.name!r}, and its name leads to another file now, which is not written to"
+            yield f"{file} stays: snapshot {one.name!r} is in it, and names it by a path that leads to another file now"
 
 
 def refuse_open(handle: VmHandle, found: list[Step]) -> None:

@@ -191,7 +191,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             keep_where_others_decide(self._handle, journal)
         self._end(journal)
         is_there = on_new and (self._handle.active() or journal.power == _OFF)
-        said = "" if is_there else " The VM is not as that had left it, and stays as it is."
+        said = "" if is_there else " Somebody has changed its disks or its power since, so it stays as it is."
         return Recovery(_FINISHED.format(journal.snapshot) + said, finished=is_there)
 
     def _end(self, journal: RevertJournal) -> None:

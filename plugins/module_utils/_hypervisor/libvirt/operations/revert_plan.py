@@ -184,7 +184,7 @@ def _check_ready(handle: VmHandle, target: Saved, final: str, overlays: tuple[Sn
     try:
         check_ready(handle.name, handle.connection, definition, user, replaced=on_others, cold=cold)
     except KvmError as error:
-        error.remedy = error.remedy if cold else named_by_memory(target.name)
+        error.remedy = error.remedy if cold else named_by_memory(target.name, error.remedy)
         raise
     for part in target.disks:
         states = [image.file for image in read_chain(part.frozen, part.format)]

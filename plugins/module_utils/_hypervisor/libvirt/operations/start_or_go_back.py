@@ -115,7 +115,8 @@ def leave_variables(handle: VmHandle, journal: RevertJournal) -> str:
         if not (handle.active() or differs(back, copy)) or not os.path.lexists(back.was or back.new):
             undo(back, copy)
             return ""
-    return f" Its UEFI variables are not those that it had: these are in {back.was}." if back.was else ""
+    kept = f" It has the snapshot's UEFI variables now; its own are in {back.was}: copy them to {back.file} while it is off."
+    return kept if back.was else ""
 
 
 def stop(handle: VmHandle, journal: RevertJournal) -> None:
@@ -211,7 +212,9 @@ def _went_back(vm: str, journal: RevertJournal, failed: KvmError, again: KvmErro
         remedy = f"No data of its disks is lost. Remove the cause and start it: virsh start {vm}."
     else:
         booted = (
-            "" if journal.was_power == _OFF else f", and {journal.was_power}: it has booted, because it was stopped"
+            ""
+            if journal.was_power == _OFF
+            else f", and {journal.was_power}: its guest has booted, since it had to be stopped"
         )
         back = f"It is back where it was{booted}."
         remedy = "No data of its disks was changed. Remove the cause and run the task again."

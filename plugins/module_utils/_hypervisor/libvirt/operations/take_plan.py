@@ -101,7 +101,7 @@ def _check_directories(handle: VmHandle, xml: Any, plan: SnapshotPlan) -> None:
     with translated(handle.name, "asking which user QEMU runs as"):
         user = QemuUser.of(handle.connection, xml)
     for directory in dict.fromkeys(need.directory for need in plan.needs):
-        check_overlay_directory(handle.name, directory, user)
+        check_overlay_directory(handle.name, directory, user, " Or give another directory: overlay_dir.")
 
 
 def _left_by_others(handle: VmHandle, vm: Inspected) -> tuple[str, ...]:

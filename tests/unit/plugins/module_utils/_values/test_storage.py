@@ -28,4 +28,4 @@ def test_only_what_nobody_else_may_need_can_be_given_up(why: str, snapshot: str 
 def test_the_way_back_to_the_data_is_told_where_there_is_one() -> None:
     assert str(Leftover("/vm/a", "shared", "others may use it")) == "/vm/a is kept: others may use it"
     told = str(Leftover("/vm/a", "detached", "it was vdb", bring_back="virsh attach-disk"))
-    assert told == "/vm/a is kept: it was vdb. To get its data back: virsh attach-disk"
+    assert told == "/vm/a is kept: it was vdb. To have its data back at the next start of the VM: virsh attach-disk"

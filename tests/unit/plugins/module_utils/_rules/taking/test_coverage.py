@@ -80,20 +80,56 @@ def test_each_disk_is_covered_or_left_out_for_a_reason(
 @pytest.mark.parametrize(
     ("devices", "chosen", "error_code", "says", "remedy"),
     [
-        (disk() + NETWORK, None, "disk_not_covered", "vdn of web01 is of type 'network'", "disks: [vda]"),
+        (
+            disk() + NETWORK,
+            None,
+            "disk_not_covered",
+            "vdn of web01 cannot be in a snapshot: it is of type 'network'",
+            "disks: [vda]",
+        ),
         (disk() + LUN, None, "disk_not_covered", "raw passthrough of a LUN", "disks: [vda]"),
         (disk() + FLOPPY, None, "disk_not_covered", "is a floppy", "disks: [vda]"),
         (disk() + SHARED + BLOCK, None, "disk_not_covered", "shared with other VMs", "disks: [vda, vdb]"),
         (disk() + TRANSIENT, None, "disk_not_covered", "is transient", "disks: [vda]"),
         (NETWORK, None, "disk_not_covered", "'network'", "Nothing was changed."),
         (KEPT_OUT, None, "disk_not_covered", "keeps vdk out of snapshots", "disks: [vdk]"),
-        (disk() + ENCRYPTED, None, "disk_not_covered", "vde of web01 is encrypted", "on_uncovered: leave_out"),
-        (disk() + ENCRYPTED_BELOW, None, "disk_not_covered", "vdb of web01 is encrypted", "disks: [vda]"),
-        (disk() + SLICE, None, "disk_not_covered", "vdc of web01 is a slice", "disks: [vda]"),
-        (disk() + DATA_STORE, None, "disk_not_covered", "vdd of web01 keeps its data in another file", "disks: [vda]"),
+        (
+            disk() + ENCRYPTED,
+            None,
+            "disk_not_covered",
+            "vde of web01 cannot be in a snapshot: it is encrypted",
+            "on_uncovered: leave_out",
+        ),
+        (
+            disk() + ENCRYPTED_BELOW,
+            None,
+            "disk_not_covered",
+            "vdb of web01 cannot be in a snapshot: it is encrypted",
+            "disks: [vda]",
+        ),
+        (
+            disk() + SLICE,
+            None,
+            "disk_not_covered",
+            "vdc of web01 cannot be in a snapshot: it is a slice",
+            "disks: [vda]",
+        ),
+        (
+            disk() + DATA_STORE,
+            None,
+            "disk_not_covered",
+            "vdd of web01 cannot be in a snapshot: it keeps its data in another file",
+            "disks: [vda]",
+        ),
         (disk() + RESERVED, None, "disk_not_covered", "SCSI reservations", "disks: [vda]"),
         (disk() + UNRESOLVED, None, "disk_not_covered", "pool p is not active", "disks: [vda]"),
-        (disk() + ENCRYPTED, ["vda", "vde"], "disk_not_covered", "vde of web01 is encrypted", "disks: [vda]."),
+        (
+            disk() + ENCRYPTED,
+            ["vda", "vde"],
+            "disk_not_covered",
+            "vde of web01 cannot be in a snapshot: it is encrypted",
+            "disks: [vda].",
+        ),
         (disk() + CDROM, ["sda"], "disk_not_covered", "is a cdrom", "disks: [vda]"),
         (disk() + EMPTY, ["vda", "sdb"], "disk_not_covered", "is an empty drive", "disks: [vda]"),
         (disk() + READ_ONLY, ["vdr"], "disk_not_covered", "is read-only", "disks: [vda]"),
@@ -139,7 +175,7 @@ def test_what_an_image_says_counts_too() -> None:
         return reason if one.target == "vdb" else ""
 
     xml = parse(domain(disk() + disk("vdb") + CDROM))
-    with pytest.raises(KvmError, match=r"Disk vdb of web01 is on .*, and it is encrypted"):
+    with pytest.raises(KvmError, match=r"Disk vdb of web01 cannot be in a snapshot: it is on .*, and it is encrypted"):
         cover("web01", xml, None, looked_at=look)
     assert [one.target for one in cover("web01", xml, None, True, look)[0]] == ["vda"]
     looked.clear()

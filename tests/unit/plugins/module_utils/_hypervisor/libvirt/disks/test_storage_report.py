@@ -14,6 +14,7 @@ pytest.importorskip("lxml")
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks import storage_report
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mount
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains import disk, domain
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import vm
 
@@ -48,11 +49,24 @@ def test_each_disk_is_named_with_its_error() -> None:
     assert "libvirt does not say which" in told
 
 
+@pytest.mark.parametrize(("kind", "orphans"), [("ext4", ("/vm/side",)), ("nfs4", ())])
+def test_where_other_hosts_may_use_it_nothing_is_an_orphan(
+    monkeypatch: pytest.MonkeyPatch, kind: str, orphans: tuple[str, ...]
+) -> None:
+    chain = SimpleNamespace(images=[SimpleNamespace(file="/vm/vda.qcow2")])
+    mounts = SimpleNamespace(of=lambda _file: Mount("/vm", kind, "1:1"))
+    files = SimpleNamespace(mounts=mounts, all_above=lambda file: {"/vm/side"} if file == "/vm/vda.qcow2" else set())
+    monkeypatch.setattr(storage_report.StorageReader, "_is_made_here", lambda *_args: True)
+    reader = storage_report.StorageReader(None, Any, files)
+    assert reader._orphans(["/vm/side"], vm(), Any, [chain]) == orphans
+
+
 def test_a_disk_that_the_next_start_finds_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     running = parse(domain(disk("vda") + disk("vdb")))
     other = parse(domain(disk("vda", source="<source file='/vm/old'/>") + disk("vdb")))
     monkeypatch.setattr(storage_report, "read_domain", lambda _native, flags=0: other if flags else running)
     (told,) = storage_report._other_definition(running, None)
-    assert told == "disk vda: it runs on /vm/vda.qcow2, but its definition has /vm/old for the next start"
+    assert told.startswith("disk vda: it runs on /vm/vda.qcow2, but its definition has /vm/old for the next start; ")
+    assert told.endswith("virsh edit web01")
     monkeypatch.setattr(storage_report, "read_domain", lambda _native, flags=0: running)
     assert storage_report._other_definition(running, None) == []
