@@ -63,6 +63,24 @@ def test_a_definition_in_which_one_disk_is_of_before_the_snapshot(make_vm: MakeV
     refused(vm, partial(vm.remove, "s1"), overlay)
 
 
+def test_the_overlay_was_deleted_by_hand(make_vm: MakeVm) -> None:
+    """Nobody is told to put the disk on a file that is gone; the way out that is told works."""
+    vm = make_vm("fuweb", "vda", directory=HOME, start=True)
+    saved = vm.xml(inactive=True)
+    filled(vm)
+    overlay = vm.active_file("vda")
+    vm.off()
+    vm.define(saved)
+    vm.host.run(["rm", overlay])
+    entry = agreed(vm.take, "s2")[1]
+    assert (entry["error_code"], entry["changed"]) == ("definition_changed", False), entry["msg"]
+    assert f"{overlay}, which is gone" in entry["msg"]
+    vm.virsh("snapshot-delete", "s1", "--metadata")
+    well(agreed(vm.take, "s2")[1])
+    well(agreed(vm.remove, "s2")[1])
+    assert vm.info()["look"] != "act"
+
+
 @pytest.mark.parametrize("how", CHANGES)
 def test_a_definition_of_before_a_revert(make_vm: MakeVm, how: str) -> None:
     """The overlay of before the revert is there still, since a clone is based on it; the newest data is on the other branch."""

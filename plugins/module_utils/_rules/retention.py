@@ -67,9 +67,8 @@ class Retention:
         """Whether the task says that the data of an overlay that is kept may be thrown away."""
         if not overlay.given_up_by_name:
             return False
-        if overlay.why == "detached":
-            return self.detached
-        return any(overlay.file.startswith(directory.rstrip("/") + "/") for directory in self.exclusive_dirs)
+        exclusive = any(overlay.file.startswith(directory.rstrip("/") + "/") for directory in self.exclusive_dirs)
+        return self.detached and (exclusive or not overlay.shared) if overlay.why == "detached" else exclusive
 
     @property
     def counts(self) -> dict[str, int]:

@@ -71,6 +71,8 @@ class Reverted(Action[Snapshot, Revert]):
 
     def _plan_keeping(self, hypervisor: Hypervisor, vm: VirtualMachine, snapshot: Snapshot) -> SnapshotPlan:
         request = self._request
+        if snapshot.kind == "internal":
+            raise _cannot_keep(vm.name, snapshot.name)
         name, number = request.kept_as, 1
         while vm.find(name):
             number += 1
@@ -127,6 +129,15 @@ class Reverted(Action[Snapshot, Revert]):
         found = now.find(reverting.snapshot.name)
         reverted = _outcome(plan, tuple(after), "reverted", notes, power=power, snapshot=found)
         return replace(reverted, files_removed=removed)
+
+
+def _cannot_keep(vm: str, snapshot: str) -> KvmError:
+    inside = f"snapshot {snapshot!r} is inside its image, and keep_current would put an overlay on that"
+    message = f"What {vm} has now cannot be kept: {inside}."
+    remedy = (
+        "Nothing was changed. Revert without keep_current, after virsh snapshot-create-as has kept what there is now."
+    )
+    return KvmError("mixed_chain", message, remedy)
 
 
 def _past_notes(snapshot: Snapshot) -> tuple[str, ...]:

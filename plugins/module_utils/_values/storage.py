@@ -42,7 +42,8 @@ class Leftover:
     """An overlay that is of no use to its VM and is kept all the same, because its data may be somebody's.
 
     ``why`` is ``detached`` (of a disk, ``target``, that the VM no longer has), ``shared`` (it lies where other hosts may use
-    it) or ``other`` (``reason`` says it). ``snapshot`` still names it, ``bring_back`` gives the VM the data again.
+    it) or ``other`` (``reason`` says it). ``snapshot`` still names it, ``bring_back`` gives the VM the data again. ``shared``
+    says of any of them whether other hosts may use it.
     """
 
     file: str
@@ -52,6 +53,7 @@ class Leftover:
     last_written: Optional[str] = None
     snapshot: Optional[str] = None
     bring_back: Optional[str] = None
+    shared: bool = False
 
     def __str__(self) -> str:
         text = f"{self.file} is kept: {self.reason}"

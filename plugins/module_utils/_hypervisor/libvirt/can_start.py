@@ -13,10 +13,12 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import read_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     QemuUser,
     closed_directory,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.start_needs import (
     DEVICE,
     FILE,
@@ -61,6 +63,42 @@ def check_overlay_directory(vm: str, directory: str, user: QemuUser | None, or_e
         directory=directory,
         closed=closed,
     )
+
+
+def check_writable(vm: str, directory: str) -> None:
+    """Raise ``overlay_dir_unusable`` where no overlay could be made in a directory."""
+    reason = remedy = ""
+    if not os.path.isdir(directory):
+        reason, remedy = "is not there", f"Create it: mkdir -p {shlex.quote(directory)}."
+    elif not os.access(directory, os.W_OK | os.X_OK) or os.statvfs(directory).f_flag & os.ST_RDONLY:
+        reason, remedy = "cannot be written", "Make the directory writable."
+    if reason:
+        raise KvmError(
+            "overlay_dir_unusable",
+            f"{vm} needs a new overlay in {directory}, which {reason}.",
+            f"Nothing was changed, and the VM was not stopped. {remedy}",
+            directory=directory,
+        )
+
+
+def check_layers(vm: str, stay: Iterable[Disk]) -> None:
+    """Raise ``file_missing`` where a layer of a disk that will ``stay`` on its image is gone: QEMU that runs has it open still.
+
+    Where the disk itself is gone, `check_ready` says so, or its ``startupPolicy`` allows that.
+    """
+    for disk in stay:
+        try:
+            read_chain(str(disk.source), disk.format)
+        except FileNotFoundError as error:
+            if error.filename and os.path.exists(str(disk.source)):
+                remedy = (
+                    f"Bring it back before {vm} is stopped. Or copy what a running QEMU still has open into the disk's own "
+                    f"image: virsh blockpull {vm} {disk.target} --wait."
+                )
+                need = Needed(FILE, f"disk {disk.target}", str(error.filename), remedy)
+                raise _missing(vm, need, "is not there") from error
+        except (OSError, ValueError):
+            continue  # not ours to look at, and perhaps QEMU's
 
 
 def _lack(connection: Any, need: Needed) -> str:

@@ -123,7 +123,8 @@ def frozen_written(handle: VmHandle, snapshots: Sequence[Saved]) -> Iterator[Kvm
         top, last = os.path.realpath(image), were.get(target)
         found = next((frozen[state] for state, chain in chains.items() if top in chain), None)
         if found:
-            yield definition_changed(handle.name, target, image, found[0], str(found[1].overlay))
+            overlay = str(found[1].overlay)
+            yield definition_changed(handle.name, target, image, found[0], overlay, is_there=os.path.lexists(overlay))
         elif last and _is_left(record, last, image, snapshots):
             yield definition_older(handle.name, target, image, last)
     if not frozen:

@@ -18,18 +18,31 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 _DISKS_ALONE = "To go back to the snapshot's disks without its memory, give power: shutoff. Then start the VM."
 
 
-def definition_changed(vm: str, target: str, image: str, snapshot: str, overlay: str) -> KvmError:
-    """Return the error of a VM that is defined on an image older than its snapshots: two images may have its newest data."""
+def definition_changed(
+    vm: str, target: str, image: str, snapshot: str, overlay: str, *, is_there: bool = True
+) -> KvmError:
+    """Return the error of a VM that is defined on an image older than its snapshots: two images may have its newest data.
+
+    ``is_there`` says whether the overlay with what was written after the snapshot still is.
+    """
+    forget = f"have libvirt forget the snapshot (virsh snapshot-delete {vm} {shlex.quote(snapshot)} --metadata)"
+    if is_there:
+        remedy = (
+            f"Nothing was changed. Do not start {vm} before you know which of the two files it needs: a write to the older one "
+            f"destroys the newer one. Either put the disk back on {overlay} (virsh edit {vm}). Or, where {image} is right, "
+            f"{forget}, which keeps every file, and move {overlay} to another directory. Then run the task again."
+        )
+    else:
+        remedy = (
+            f"Nothing was changed. Where {image} is right, {forget}. Else bring {overlay} back from a backup before {vm} is "
+            f"started, and put the disk on it (virsh edit {vm}). Then run the task again."
+        )
     return KvmError(
         "definition_changed",
-        f"Disk {target} of {vm} is defined on {image}, which snapshot {snapshot!r} has frozen. What the "
-        f"guest wrote after that snapshot is in {overlay}. Somebody put back an older definition, or "
-        "merged the overlay by other means.",
-        f"Nothing was changed. Do not start {vm} before you know which of the two files it needs: a write "
-        f"to the older one destroys the newer one. Either put the disk back on {overlay} (virsh edit "
-        f"{vm}). Or, where {image} is right, have libvirt forget the snapshot (virsh snapshot-delete {vm} "
-        f"{shlex.quote(snapshot)} --metadata), which keeps every file, and move {overlay} to another directory. Then run the "
-        "task again.",
+        f"Disk {target} of {vm} is defined on {image}, which snapshot {snapshot!r} has frozen. What the guest wrote after that "
+        f"snapshot {'is' if is_there else 'was'} in {overlay}{'' if is_there else ', which is gone'}. Somebody put back an older "
+        "definition, or merged the overlay by other means.",
+        remedy,
         disk=target,
         image=image,
         snapshot=snapshot,

@@ -39,6 +39,7 @@ class Disk:
     snapshot: str = ""
     unusual: tuple[str, ...] = ()
     unresolved: str = ""
+    bus: str = ""
 
 
 def disks(domain: Any) -> list[Disk]:
@@ -75,6 +76,7 @@ def _disk(element: Any) -> Disk:
         snapshot=element.get("snapshot", ""),
         unusual=tuple(name for name in _UNUSUAL if name in own),
         unresolved="" if source is None else source.get(UNRESOLVED, ""),
+        bus=has["target"].get("bus", ""),
     )
 
 

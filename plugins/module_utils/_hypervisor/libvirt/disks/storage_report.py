@@ -97,7 +97,10 @@ class StorageReader:
         of_its_disks = {file for layer in layers for file in self._host_files.all_above(layer)}
         own = [file for file in strangers if not self._host_files.mounts.of(file).shared]
         made = [file for file in own if file in of_its_disks and self._is_made_here(file, vm, record)]
-        return tuple(file for file in made if self._host_files.all_above(file).issubset(made))
+        # On somebody else's image, be it based on this VM's disk, it is the newest of that one.
+        between = of_its_disks.difference(made, layers, record.made, record.overlays)
+        of_others = {file for image in between for file in self._host_files.all_above(image)}
+        return tuple(file for file in made if file not in of_others and self._host_files.all_above(file).issubset(made))
 
     def left_by_others(self, vm: VirtualMachine, xml: Any, native: Any) -> tuple[str, ...]:
         """Return what to tell of overlays on the images of a VM without snapshots that nothing uses: they stay for ever."""

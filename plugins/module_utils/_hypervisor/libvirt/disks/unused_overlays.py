@@ -27,6 +27,8 @@ def leftovers(
 
     ``onto`` has the files that disks, by target, are about to be put on.
     """
+    snapshots = list(snapshots)
+    buses = {disk.target: disk.bus for one in snapshots for disk in one.vm_disks}
     named = {os.path.realpath(str(part.overlay)): (one.name, part.target) for one in snapshots for part in one.disks}
     for file in forest.unneeded():
         if file not in forest.why:
@@ -37,12 +39,14 @@ def leftovers(
         if file in forest.detached and not forest.used_by_others(file):
             now_on = forest.tops.get(target or "")
             now_on = onto.get(target or "", forest.spelled.get(str(now_on), now_on))
-            found = _detached(vm, file, target, snapshot, now_on)
+            found = _detached(vm, file, target, snapshot, now_on, bus=buses.get(target or "", ""))
             reason = f"{found.reason}. {others[0]} is based on it" if others else ""
-            yield replace(found, why="other", reason=reason, bring_back=None) if others else found
+            found = replace(found, why="other", reason=reason, bring_back=None) if others else found
+            yield replace(found, shared=file in forest.shared)
         else:
             why = "shared" if file in forest.shared else "other"
-            yield Leftover(file, why, forest.why[file], target, _last_written(file), snapshot)
+            shared = file in forest.shared
+            yield Leftover(file, why, forest.why[file], target, _last_written(file), snapshot, shared=shared)
 
 
 def left_whole(vm: str, forest: Forest, record: Record, overlays: Iterable[SnapshotDisk]) -> Iterator[Leftover]:
@@ -56,21 +60,14 @@ def left_whole(vm: str, forest: Forest, record: Record, overlays: Iterable[Snaps
             yield _detached(vm, top, overlay.target, None, overlay.file)
 
 
-def _detached(vm: str, file: str, target: Optional[str], snapshot: Optional[str], now_on: Optional[str]) -> Leftover:
+def _detached(
+    vm: str, file: str, target: Optional[str], snapshot: Optional[str], now_on: Optional[str], *, bus: str = ""
+) -> Leftover:
     """Return the leftover that was the disk ``target`` of a VM, which is on ``now_on`` there, or has no such disk now."""
     written, disk = _last_written(file), target or "a disk"
-    attach = [
-        "virsh",
-        "attach-disk",
-        vm,
-        file,
-        target or "TARGET",
-        "--driver",
-        "qemu",
-        "--subdriver",
-        "qcow2",
-        "--config",
-    ]
+    attach = ["virsh", "attach-disk", vm, file, target or "TARGET"]
+    attach += ["--targetbus", bus] if bus else []  # libvirt guesses it from the target: of sda it says scsi
+    attach += ["--driver", "qemu", "--subdriver", "qcow2", "--config"]
     command = shlex.join(attach)
     if now_on and target:
         reason = f"it was {disk} of {vm}, which has {now_on} as that disk now; it was last written {written}"

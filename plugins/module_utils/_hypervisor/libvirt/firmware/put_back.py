@@ -35,11 +35,17 @@ _LABELS = ("security.", "system.posix_acl", "trusted.libvirt.", "user.")
 
 
 def plan_return(
-    domain: Any, copy: Optional[UefiCopy], *, loads_memory: bool, unused: Callable[[str, str], str]
+    domain: Any,
+    copy: Optional[UefiCopy],
+    *,
+    loads_memory: bool,
+    unused: Callable[[str, str], str],
+    used_by: Callable[[str], str],
 ) -> tuple[Optional[UefiReturn], tuple[str, ...]]:
     """Return how a VM of this definition gets the variables of a copy, None where it does not, and what is told of that.
 
-    ``unused`` finds a path that nothing has, from a directory and a file's name. Memory brings variables of its own.
+    ``unused`` finds a path that nothing has, from a directory and a file's name; ``used_by`` tells who else uses a file. Memory
+    brings variables of its own.
     """
     found = uefi_variables(domain)
     if found is None or loads_memory:
@@ -53,9 +59,11 @@ def plan_return(
         why = f"{found.file} has another format than {copy.file}"
     if not why and not os.path.isdir(os.path.dirname(os.path.realpath(found.file))):
         why = f"the directory of {found.file} is not there"
+    file = os.path.realpath(found.file)
+    if not why and used_by(file):
+        why = f"{found.file} is used by {used_by(file)} too"
     if why:
         return None, (no_variables(why),)
-    file = os.path.realpath(found.file)
     directory, name = os.path.split(file)
     was = unused(directory, f"{name}.before-revert") if os.path.exists(file) else ""
     return UefiReturn(file, unused(directory, f"{name}.being-reverted"), was), ()

@@ -169,7 +169,8 @@ class _Reader:
             for root in map(_root, sessions.pool_texts())
             if root is not None
         }
-        for saved in sessions.saved_texts(self._connection.getURI().endswith("/system")):
+        system = self._connection.getURI().endswith("/system")
+        for saved in sessions.saved_texts(system):
             root = _root(saved.text) if saved.text else None
             if root is None:
                 if saved.text != b"":
@@ -177,7 +178,9 @@ class _Reader:
                 continue
             domain = next(root.iter("domain"), root)
             name = domain.findtext("name") or os.path.basename(saved.file)
-            user = User(f"VM {name} ({saved.file})", domain.findtext("uuid") or "", True, False)
+            # A VM that somebody has defined in a session too, with the UUID that it has here, is another one for all that.
+            uuid = "" if system else domain.findtext("uuid") or ""
+            user = User(f"VM {name} ({saved.file})", uuid, True, False)
             for named in named_files(root):
                 self._add(named, User(user.name, user.uuid, True, named.writes and root.tag == "domain"))
             for volume in named_volumes(root):

@@ -19,21 +19,44 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage im
 
 _T = TypeVar("_T")
 
-# Where another host may be using a file that nobody on this one knows of.
-_SHARED = (
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "ceph",
-    "gfs2",
-    "ocfs2",
-    "glusterfs",
-    "lustre",
-    "9p",
-    "virtiofs",
-    "beegfs",
+# What only this host can have mounted. On any other kind, known or not, another host may be using a file.
+_LOCAL = frozenset(
+    [
+        "ext2",
+        "ext3",
+        "ext4",
+        "xfs",
+        "btrfs",
+        "zfs",
+        "bcachefs",
+        "f2fs",
+        "jfs",
+        "nilfs2",
+        "reiserfs",
+        "ufs",
+        "minix",
+        "vfat",
+        "msdos",
+        "exfat",
+        "ntfs",
+        "ntfs3",
+        "fuseblk",
+        "hfs",
+        "hfsplus",
+        "squashfs",
+        "erofs",
+        "iso9660",
+        "udf",
+        "overlay",
+        "aufs",
+        "tmpfs",
+        "ramfs",
+        "rootfs",
+        "devtmpfs",
+        "proc",
+        "sysfs",
+        "autofs",
+    ]
 )
 _TABLE = "/proc/self/mountinfo"
 _ANSWER_SECONDS = 3.0
@@ -51,7 +74,7 @@ class Mount:
     @property
     def shared(self) -> bool:
         """Whether other hosts may have it mounted too."""
-        return self.kind in _SHARED or (self.kind.startswith("fuse.") and self.kind[5:] in (*_SHARED, "sshfs"))
+        return self.kind not in _LOCAL and self.kind != ""
 
 
 class Mounts:

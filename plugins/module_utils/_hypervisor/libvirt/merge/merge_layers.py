@@ -40,6 +40,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 def carry_out(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, started: Callable[[], None]) -> None:
     """Do all that is to do. ``started`` is called, perhaps often, when an image is about to become another one.
 
+    A merge may take an hour: what is to be done after it is decided by how the layers, and who uses them, are then.
     Raises as `Hypervisor.remove` says.
     """
     try:
@@ -50,14 +51,15 @@ def carry_out(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, start
                 handle.unlink([forest.spelled.get(step.file, step.file)])
                 forest.layers.done(step)
             else:
-                _merge(handle, forest, step, pace, started)
+                forest = _merge(handle, forest, step, pace, started)
         if not handle.removed:
             handle.forget_layers()  # of a version before this one
     finally:
         handle.note_percent(None)
 
 
-def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: Callable[[], None]) -> None:
+def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: Callable[[], None]) -> Forest:
+    """Merge one layer, and return all layers as they are after it."""
     open_in = [target for target, top in forest.tops.items() if step.top in forest.chain(top)] if forest.running else []
     base = (forest.spelled[step.base], forest.format(step.base))
     used = bool(step.above) or step.top in forest.tops.values()
@@ -76,6 +78,8 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
     handle.merged = True
     moved_tops = {target: base for target, top in forest.tops.items() if top == step.top}
     forest.tops.update(dict.fromkeys(moved_tops, step.base))
+    # Of a running VM some disks may be in the definition only: somebody has detached them until its next start.
+    moved_tops.update((target, base) for target, image in handle.tops() if os.path.realpath(image) == step.top)
     if moved_tops:
         # Libvirt has done so for a running VM, unless it was killed just then.
         _define(handle, moved_tops, (forest.spelled[step.top], forest.format(step.top)), step.top)
@@ -83,8 +87,10 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
         handle.forget_layers(step.top)
     with handle.seen_once():
         handle.agree(forest, {step.top: base})
-        _require_unused(handle, step.top)
+        after = _unused(handle, step.top)
     handle.unlink([forest.spelled[step.top]])
+    after.layers.done(Drop(step.top))
+    return after
 
 
 def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[str, str], merged: str) -> None:
@@ -97,7 +103,8 @@ def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[
         target: image for target, image in images.items() if defined.get(target) in (merged, os.path.realpath(image[0]))
     }
     handle.define(images, merged)
-    if handle.active() and any(handle.disk(target).source == before[0] for target in images):
+    runs_on = {disk.target: disk.source for disk in image_disks(handle.xml())} if handle.active() else {}
+    if any(runs_on.get(target) == before[0] for target in images):
         handle.define(dict.fromkeys(images, before))
         raise merge_failed(handle.name, "somebody started the VM while its layers were being merged")
 
@@ -144,12 +151,14 @@ def _see_pivot(handle: VmHandle, forest: Forest, top: str, base: str) -> None:
     )
 
 
-def _require_unused(handle: VmHandle, file: str) -> None:
-    """Read everything once more before a file that held data is deleted."""
-    layers = handle.survey().layers
+def _unused(handle: VmHandle, file: str) -> Forest:
+    """Read everything once more before a file that held data is deleted, and return it. Raises ``verification_failed``."""
+    forest = handle.survey()
+    layers = forest.layers
     if file in layers.active or file in layers.frozen or layers.above(file):
         raise KvmError(
             "verification_failed",
             f"{file} of {handle.name} is still in use by {layers.above(file) or 'the VM'} after its data was merged.",
             "No file was deleted. Look with vm_snapshot_info and at libvirt's log.",
         )
+    return forest

@@ -46,6 +46,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_used_since,
     keep_where_others_decide,
     last_writes,
+    may_lack,
     was_used,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.start_or_go_back import (
@@ -76,6 +77,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan impor
 
 _OFF = "shutoff"
 _FINISHED = "Finished the interrupted revert to snapshot {!r}."
+_USED = " Somebody has used the VM since, so it stays as it is."
+_RAN = " The VM ran by then. If somebody started it, it has neither the saved memory nor the UEFI variables."
 
 
 class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
@@ -177,11 +180,10 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             told = leave_variables(handle, journal)
             self._drop()
             return Recovery(f"Undid the interrupted revert to snapshot {name!r}.{told}", finished=False)
-        if not handle.active() and on_new and is_used_since(journal):
+        active = handle.active()
+        if on_new and (may_lack(handle, journal, target) if active else is_used_since(journal)):
             self._end(journal)  # saved memory belongs to other disks by now
-            return Recovery(
-                _FINISHED.format(name) + " Somebody has used the VM since, so it stays as it is.", finished=False
-            )
+            return Recovery(_FINISHED.format(name) + (_RAN if active else _USED), finished=False)
         self._finish(journal, target)
         return Recovery(_FINISHED.format(name))
 

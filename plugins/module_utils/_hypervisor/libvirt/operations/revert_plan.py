@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.can_start import (
     check_images,
+    check_layers,
     check_overlay_directory,
     check_ready,
+    check_writable,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.chain_checks import (
     check_chains,
@@ -28,12 +29,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import parse_of
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import (
-    adds_nothing,
-    read_chain,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import read_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import (
     left_whole,
     leftovers,
@@ -55,6 +52,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
     check_internal,
     check_same_disks,
+    is_needed,
     resizes,
     with_disks_of_now,
 )
@@ -114,12 +112,15 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     final = power_afterwards(handle, vm, wish.power)
     if target.kind == "mixed":
         raise mixed_chain(vm.name, f"snapshot {target.name!r} is partly inside its images and partly not")
-    defined = {disk.target for disk in image_disks(handle.definition())}  # it is stopped, and starts with these
+    defined = {disk.target: disk for disk in image_disks(handle.definition())}  # it is stopped, and starts with these
     disks = {disk.target: disk for disk in image_disks(handle.xml()) if disk.target in defined}
     made = {os.path.realpath(file) for one in every for file in one.overlays}
-    check_same_disks(vm.name, target, disks, made.union(handle.record().overlays, handle.record().made))
+    made = made.union(handle.record().overlays, handle.record().made)
+    for now_on in (disks, {name: defined[name] for name in disks}) if vm.active else (disks,):
+        check_same_disks(vm.name, target, now_on, made)
     if target.kind == "internal":
         check_internal(handle, target, disks)
+        _check_inside_ready(handle, target, final)
         return RevertPlan(vm, snapshot, (), (), final)
     require_qemu_img(vm.name)
     states = _check_states(handle, target)
@@ -132,7 +133,7 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     variables, told = variables_back(handle, handle.definition(), target, final)
     notes = (*_memory_notes(handle, target, final), *told, *map(str, resized))
     changes = bool(resized) or differs(variables, noted_copy(handle.record(), target.name, target.created_at))
-    if not changes and not _is_needed(vm, snapshot, forest, target, final):
+    if not changes and not is_needed(vm, snapshot, forest, target, final):
         return RevertPlan(vm, snapshot, (), (), final, False, notes)
     going = forest.go_back({part.target: os.path.realpath(part.frozen) for part in target.disks}, record)
     dropped = tuple(file for file in going if not is_device(file))
@@ -186,11 +187,24 @@ def _check_ready(handle: VmHandle, target: Saved, final: str, overlays: tuple[Sn
     except KvmError as error:
         error.remedy = error.remedy if cold else named_by_memory(target.name, error.remedy)
         raise
+    stay = [disk for disk in image_disks(definition) if disk.target not in on_others] if cold else going_on
+    check_layers(handle.name, stay)
     for part in target.disks:
         states = [image.file for image in read_chain(part.frozen, part.format)]
         check_images(handle.name, part.target, states, user, relabelled=not keeps_owner(definition, part.target))
     why = "is not in the snapshot and stays as it is, so that the memory may be older than what is on it"
     return tuple(f"{disk.target} {why}" for disk in going_on)
+
+
+def _check_inside_ready(handle: VmHandle, target: Saved, final: str) -> None:
+    """Raise where a VM could not start with the definition of a snapshot inside its images, which libvirt takes for that."""
+    domain = target.xml.find("domain")
+    if final == _OFF or domain is None:
+        return
+    with translated(handle.name, "asking which user QEMU runs as"):
+        user = QemuUser.of(handle.connection, handle.xml())
+    check_ready(handle.name, handle.connection, domain, user, replaced=(), cold=target.memory != "internal")
+    check_layers(handle.name, image_disks(domain))
 
 
 def _check_states(handle: VmHandle, target: Saved) -> dict[str, list[Image]]:
@@ -221,29 +235,7 @@ def _overlay(handle: VmHandle, name: str, part: SavedDisk) -> SnapshotDisk:
     directory = os.path.dirname(os.path.realpath(part.overlay or part.frozen))
     if not os.path.isdir(directory) and not is_device(part.frozen):
         directory = os.path.dirname(os.path.realpath(part.frozen))
-    reason = remedy = ""
-    if not os.path.isdir(directory):
-        reason, remedy = "is not there", f"Create it: mkdir -p {shlex.quote(directory)}."
-    elif not os.access(directory, os.W_OK | os.X_OK) or os.statvfs(directory).f_flag & os.ST_RDONLY:
-        reason, remedy = "cannot be written", "Make the directory writable."
-    if reason:
-        raise KvmError(
-            "overlay_dir_unusable",
-            f"{handle.name} needs a new overlay in {directory}, which {reason}.",
-            f"Nothing was changed, and the VM was not stopped. {remedy}",
-            directory=directory,
-        )
+    check_writable(handle.name, directory)
     named, stem = named_by(handle.saved()), file_name(handle.name, part.target, name)
     path = unused_path((), directory, stem, ".qcow2", named=named)
     return SnapshotDisk(part.target, path, "qcow2", None, part.frozen)
-
-
-def _is_needed(vm: VirtualMachine, snapshot: Snapshot, forest: Forest, target: Saved, final: str) -> bool:
-    if vm.active or final != _OFF or not snapshot.current:
-        return True
-    layers = forest.layers
-    return not all(
-        layers.backing.get(top) == os.path.realpath(part.frozen) and top in layers.ours and adds_nothing(top)
-        for part in target.disks
-        if (top := forest.tops.get(part.target))
-    )

@@ -20,6 +20,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import differs
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
+    noted_copy,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
 )
@@ -44,6 +48,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals im
     mixed_chain,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
 _STOP_MOST = 120  # seconds that a stop may last, at whose end QEMU writes last
 
@@ -92,6 +98,18 @@ def resizes(forest: Forest, states: Mapping[str, Sequence[Image]]) -> Iterator[R
             yield Resize(target, now_on.virtual_size, chain[0].virtual_size)
 
 
+def is_needed(vm: VirtualMachine, snapshot: Snapshot, forest: Forest, target: Saved, final: str) -> bool:
+    """Whether a revert has anything to do: not where the VM is off, stays so, and nothing was written since the snapshot."""
+    if vm.active or final != "shutoff" or not snapshot.current:
+        return True
+    layers = forest.layers
+    return not all(
+        layers.backing.get(top) == os.path.realpath(part.frozen) and top in layers.ours and adds_nothing(top)
+        for part in target.disks
+        if (top := forest.tops.get(part.target))
+    )
+
+
 def check_internal(handle: VmHandle, target: Saved, disks: dict[str, Disk]) -> None:
     """Raise ``mixed_chain`` where the VM has left the images that hold a snapshot inside, or something is based on them."""
     layers = handle.survey().layers
@@ -123,6 +141,12 @@ def is_on(handle: VmHandle, journal: RevertJournal) -> bool:
     """Whether the VM is on the new overlays of a revert, with those of its disks that it still has."""
     now_on = {disk.target: str(disk.source) for disk in image_disks(handle.xml())}
     return all(now_on.get(disk, overlay) == overlay for disk, overlay in journal.overlays.items())
+
+
+def may_lack(handle: VmHandle, journal: RevertJournal, target: Saved) -> bool:
+    """Whether a VM that runs on the new overlays may lack what else is in the snapshot: nobody knows who has started it."""
+    copy = noted_copy(handle.record(), journal.snapshot, journal.created_at)
+    return (target.memory_file is not None and journal.power != "shutoff") or differs(journal.nvram, copy)
 
 
 def is_elsewhere(handle: VmHandle, journal: RevertJournal) -> bool:

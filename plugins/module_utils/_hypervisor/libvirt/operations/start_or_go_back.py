@@ -79,11 +79,15 @@ def variables_back(
     handle: VmHandle, definition: Any, target: Saved, power: str
 ) -> tuple[UefiReturn | None, tuple[str, ...]]:
     """Return how a VM of this definition gets the UEFI variables of a snapshot back, where it does, and what is told of that."""
+    users = handle.around().users
     return plan_return(
         definition,
         noted_copy(handle.record(), target.name, target.created_at),
         loads_memory=target.memory_file is not None and power != _OFF,
         unused=lambda directory, name: unused_path((), directory, name, ""),
+        used_by=lambda file: " and ".join(
+            sorted({user.name for user in users.of(file) if user.uuid != handle.id.uuid})
+        ),
     )
 
 
@@ -238,7 +242,9 @@ def revert_internal(handle: VmHandle, target: Saved, power: str) -> None:
     handle.agree(handle.survey(), {})
     flags = {_RUNNING: _REVERT_RUNNING, _PAUSED: _REVERT_PAUSED}.get(power, 0) | _REVERT_FORCE
     with translated(handle.name, "reverting to the snapshot inside its images"):
-        handle.native.revertToSnapshot(handle.native.snapshotLookupByName(target.name, 0), flags)
-        if power == _OFF and handle.native.isActive():
-            handle.native.destroy()
-        handle.connection.defineXML(definition)
+        try:
+            handle.native.revertToSnapshot(handle.native.snapshotLookupByName(target.name, 0), flags)
+            if power == _OFF and handle.native.isActive():
+                handle.native.destroy()
+        finally:
+            handle.connection.defineXML(definition)

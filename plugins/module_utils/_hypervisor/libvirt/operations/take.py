@@ -83,7 +83,8 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
         if journal.held:
             resume(handle.native, handle.name)
         taken = next((one for one in handle.saved() if one.name == journal.snapshot), None)
-        if taken is None or not set(journal.files).issuperset(taken.overlays):
+        # Every snapshot of ours has overlays: one of that name without any is what somebody has taken since, inside the image.
+        if taken is None or not (taken.overlays and set(journal.files).issuperset(taken.overlays)):
             left = _leave_unknown(handle, journal)
             others = [
                 file for file in journal.files if file.endswith(".qcow2") and file not in left and holds_more(file)

@@ -17,6 +17,13 @@ def test_an_older_definition_names_both_images_and_a_way_back_to_each() -> None:
     assert """virsh snapshot-delete web01 'it'"'"'s' --metadata""" in error.remedy
 
 
+def test_nobody_is_sent_to_an_overlay_that_is_gone() -> None:
+    error = refusals.definition_changed("web01", "vda", "/vm/old", "s1", "/vm/new", is_there=False)
+    assert "was in /vm/new, which is gone" in error.message
+    assert "back on /vm/new" not in error.remedy
+    assert "virsh snapshot-delete web01 s1 --metadata" in error.remedy
+
+
 def test_an_overlay_that_is_not_the_last_one_has_the_same_details() -> None:
     error = refusals.definition_older("web01", "vda", "/vm/a", "/vm/b")
     assert error.details == {"disk": "vda", "image": "/vm/a", "snapshot": None, "overlay": "/vm/b"}

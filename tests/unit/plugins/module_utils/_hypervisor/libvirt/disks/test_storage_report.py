@@ -15,6 +15,7 @@ pytest.importorskip("lxml")
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks import storage_report
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mount
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains import disk, domain
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import vm
 
@@ -58,7 +59,18 @@ def test_where_other_hosts_may_use_it_nothing_is_an_orphan(
     files = SimpleNamespace(mounts=mounts, all_above=lambda file: {"/vm/side"} if file == "/vm/vda.qcow2" else set())
     monkeypatch.setattr(storage_report.StorageReader, "_is_made_here", lambda *_args: True)
     reader = storage_report.StorageReader(None, Any, files)
-    assert reader._orphans(["/vm/side"], vm(), Any, [chain]) == orphans
+    assert reader._orphans(["/vm/side"], vm(), Record(), [chain]) == orphans
+
+
+def test_what_is_based_on_somebody_elses_image_is_no_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image of a VM that is undefined for an hour is based on this VM's template, and the newest overlay on that."""
+    above = {"/vm/tmpl": {"/vm/web", "/vm/web.s1", "/vm/own.s1"}, "/vm/web": {"/vm/web.s1"}}
+    chain = SimpleNamespace(images=[SimpleNamespace(file="/vm/tmpl")])
+    mounts = SimpleNamespace(of=lambda _file: Mount("/vm", "ext4", "1:1"))
+    files = SimpleNamespace(mounts=mounts, all_above=lambda file: above.get(file, set()))
+    monkeypatch.setattr(storage_report.StorageReader, "_is_made_here", lambda _self, file, *_args: file != "/vm/web")
+    reader = storage_report.StorageReader(None, Any, files)
+    assert reader._orphans(["/vm/own.s1", "/vm/web.s1"], vm(), Record(), [chain]) == ("/vm/own.s1",)
 
 
 def test_a_disk_that_the_next_start_finds_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,9 +30,11 @@ def test_an_overlay_that_may_simply_go_is_no_leftover() -> None:
 
 def test_a_disk_that_the_vm_no_longer_has_can_be_attached_again() -> None:
     found = forest("/side", why={"/side": "it was vdb"}, detached={"/side": "vdb"})
-    (left,) = leftovers("web01", found, [])
+    had = SimpleNamespace(name="s1", disks=(), vm_disks=[SimpleNamespace(target="vdb", bus="sata")])
+    (left,) = leftovers("web01", found, [had])
     assert (left.why, left.target, left.snapshot) == ("detached", "vdb", None)
     assert "no longer has that disk" in left.reason
+    assert " vdb --targetbus sata --driver qemu " in str(left.bring_back)
     assert str(left.bring_back).startswith("virsh attach-disk web01 /side vdb")
 
 
@@ -54,7 +56,7 @@ def test_the_snapshot_that_names_it_is_told_and_when_it_was_last_written(tmp_pat
     file = tmp_path / "side"
     file.touch()
     found = forest(str(file), why={str(file): "an NFS"}, shared={str(file)})
-    saved: Any = SimpleNamespace(name="s", disks=[SimpleNamespace(overlay=str(file), target="vda")])
+    saved: Any = SimpleNamespace(name="s", disks=[SimpleNamespace(overlay=str(file), target="vda")], vm_disks=())
     (left,) = leftovers("web01", found, [saved])
     assert (left.snapshot, left.target) == ("s", "vda")
     assert left.last_written is not None

@@ -154,7 +154,9 @@ def test_variables_that_stay_are_told(file: Path, spoil: str, says: str) -> None
         Path(copy.file).write_bytes(b"X")
     if spoil == "format":
         file.write_bytes(b"QFI\xfb\0\0\0\3" + bytes(8))
-    back, told = plan_return(xml(file), None if spoil == "none" else copy, loads_memory=False, unused=os.path.join)
+    back, told = plan_return(
+        xml(file), None if spoil == "none" else copy, loads_memory=False, unused=os.path.join, used_by=lambda _file: ""
+    )
     assert back is None
     assert told[0].startswith("the UEFI variables stay as they are now, because")
     assert says in told[0]
@@ -162,5 +164,8 @@ def test_variables_that_stay_are_told(file: Path, spoil: str, says: str) -> None
 
 def test_memory_and_a_vm_without_uefi_need_none(file: Path) -> None:
     copy = copied(file)
-    assert plan_return(xml(file), copy, loads_memory=True, unused=os.path.join) == (None, ())
-    assert plan_return(parse("<domain/>"), copy, loads_memory=False, unused=os.path.join) == (None, ())
+    assert plan_return(xml(file), copy, loads_memory=True, unused=os.path.join, used_by=lambda _file: "") == (None, ())
+    assert plan_return(parse("<domain/>"), copy, loads_memory=False, unused=os.path.join, used_by=lambda _file: "") == (
+        None,
+        (),
+    )

@@ -1,14 +1,11 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a revert is needed at all, what it drops, and which disks become another size."""
+"""What a revert drops, and which disks become another size."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, Optional
-
-import pytest
+from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
@@ -22,37 +19,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Layers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize
-from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot, vm
 
 
 def forest(top_on: Optional[str] = "/base") -> Forest:
     layers = Layers({"/base": None, "/top": top_on, "/below": "/top"}, {"/base"}, {"/top"}, {"/top", "/below"}, set())
     images = {file: Image(file, "qcow2", 1, 2 << 20) for file in layers.backing}
     return Forest(layers, {"vda": "/top"}, running=False, images=images)
-
-
-@pytest.fixture
-def target(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(revert_plan, "adds_nothing", lambda _file: True)
-    return SimpleNamespace(name="s", disks=[SavedDisk("vda", "/base", "qcow2", "/top")])
-
-
-def needed(target: Any, power: str = "shutoff", final: str = "shutoff", current: bool = True, **layers: Any) -> bool:
-    machine, wanted = vm(power=power), snapshot("s", current=current)
-    return revert_plan._is_needed(machine, wanted, forest(**layers), target, final)
-
-
-def test_a_vm_that_is_off_on_an_empty_overlay_is_there_already(target: Any) -> None:
-    assert not needed(target)
-
-
-def test_anything_else_is_a_revert(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert needed(target, power="running")
-    assert needed(target, final="running")
-    assert needed(target, current=False)
-    assert needed(target, top_on="/other")
-    monkeypatch.setattr(revert_plan, "adds_nothing", lambda _file: False)
-    assert needed(target)
 
 
 def test_a_disk_of_another_size_is_told_and_one_of_the_same_is_not() -> None:
