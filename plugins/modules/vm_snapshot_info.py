@@ -497,6 +497,9 @@ vms:
         bring_back:
           description: The command that attaches a detached disk to the VM again, with the overlay's data.
           type: str
+        shared:
+          description: Whether it is on a file system that other hosts may use.
+          type: bool
     definition_changed:
       description:
         - The targets of disks that the VM is defined on with an image that one of its snapshots has frozen, or with an older

@@ -136,6 +136,7 @@ options:
     description:
       - Whether to delete overlays of disks that the VM no longer has, or that others have put on another image, if no snapshot
         names them any more. What the guest wrote last to such a disk is lost then.
+      - On a shared file system, such as NFS, only where O(exclusive_dirs) names the directory too.
       - With V(false) they are kept. RV(vms[].kept) names each, and C(kept) of M(limiquantix.kvm.vm_snapshot_info) has the
         command that attaches the disk to the VM again.
       - While C(definition_changed) of M(limiquantix.kvm.vm_snapshot_info) names a disk, no overlay of this VM is deleted.

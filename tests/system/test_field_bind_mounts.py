@@ -42,13 +42,19 @@ def test_disks_of_one_vm_by_both_paths(make_vm: MakeVm) -> None:
     assert vm.files() == {f"{HOME}/fbweb.qcow2", f"{HOME}/fbweb-vdb.qcow2"}
 
 
-def test_a_clone_that_names_its_base_by_the_other_path_is_not_merged_into(make_vm: MakeVm) -> None:
+@pytest.mark.parametrize("mounted", [True, False])
+def test_a_clone_that_names_its_base_by_the_other_path_is_not_merged_into(make_vm: MakeVm, mounted: bool) -> None:
+    """Nor where nothing is at that path now: it is mounted again tomorrow."""
     vm = make_vm("fbweb", "vda", directory=HOME)
     vm.write("vda", 1)
     well(vm.take("s1"))
     clone = create_image(vm.host, f"{HOME}/clone.qcow2", backing=f"{AGAIN}/fbweb.qcow2")
     vm.write("vda", 2)
+    if not mounted:
+        vm.host.run(["umount", AGAIN])
     entry = well(agreed(vm.remove, "s1")[1])
+    if not mounted:
+        vm.host.run(["mount", "--bind", HOME, AGAIN])
     assert f"{HOME}/clone.qcow2 is based on it" in str(entry["notes"]), entry["msg"]
     assert vm.reads(clone, 1)
     assert vm.disk_reads("vda", 2)

@@ -43,6 +43,18 @@ def job(vm: FieldVm, target: str) -> str:
     return "" if "No current" in said else said
 
 
+def test_memory_that_was_not_loaded_is_loaded_by_the_next_run(make_vm: MakeVm) -> None:
+    """Somebody has started the VM on the snapshot's disks, where it booted: that is no revert to its memory."""
+    vm = killed_revert(make_vm, "revert, 'start'", start=True, memory=True)
+    vm.start()
+    entry = vm.revert("s1")
+    assert entry["error_code"] is None, entry["msg"]
+    assert "The VM ran by then" in entry["recovered"]
+    assert "restored" in vm.host.run(["virsh", "domstate", vm.name, "--reason"]).stdout
+    assert vm.disk_reads("vda", 1)
+    vm.sound()
+
+
 def test_what_a_vm_that_was_not_stopped_yet_wrote_stays(make_vm: MakeVm) -> None:
     vm = killed_revert(make_vm, "revert, 'stop'", start=True)
     vm.write("vda", 77)

@@ -26,6 +26,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
 _NO_JOB = 0  # VIR_DOMAIN_JOB_NONE
+_REWRITES_SINCE = (
+    11_003_000  # 9.0 fails for a VM that is off, with "cannot perform block operations while checkpoint exists"
+)
 _BACKUP = 5  # VIR_DOMAIN_BLOCK_JOB_TYPE_BACKUP
 # virDomainJobOperation
 _OPERATIONS = {
@@ -47,6 +50,8 @@ def check_idle(handle: VmHandle, vm: VirtualMachine) -> None:
     check_vm(vm)
     with translated(vm.name, "asking for its jobs"):
         refuse_jobs(vm, handle.native, handle.xml())
+    if not vm.active:
+        refuse_checkpoints(handle)
 
 
 def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
@@ -61,6 +66,34 @@ def refuse_jobs(vm: VirtualMachine, native: Any, xml: Any) -> None:
         raise managed_save(vm.name)
     else:
         refuse_writers(vm.name, xml)
+
+
+def backup_notes(handle: VmHandle) -> tuple[str, ...]:
+    """Return what is told of a revert of a VM that has checkpoints: what they begin from is not on its disks afterwards."""
+    names = _checkpoints(handle)
+    said = "an incremental backup from there fails after the revert (missing or broken bitmap): make a full one"
+    return (f"it has checkpoints ({', '.join(names)}); {said}",) if names else ()
+
+
+def _checkpoints(handle: VmHandle) -> list[str]:
+    """Return the names of the checkpoints of a VM, which incremental backups begin from."""
+    if handle.id.uuid not in handle.around().users.with_checkpoints:
+        return []
+    with translated(handle.name, "reading its checkpoints"):
+        return sorted(one.getName() for one in handle.native.listAllCheckpoints(0))
+
+
+def refuse_checkpoints(handle: VmHandle, *, taking: bool = False) -> None:
+    """Raise ``bad_state`` where libvirt takes, or rewrites, no snapshot of a VM that is off because it has checkpoints."""
+    names = _checkpoints(handle) if taking or handle.version < _REWRITES_SINCE else []
+    if names:
+        what = "takes no snapshot" if taking else "does not rewrite the snapshots"
+        raise KvmError(
+            "bad_state",
+            f"{handle.name} has checkpoints ({', '.join(names)}), and this libvirt {what} of such a VM while it is off.",
+            "Nothing was changed. Do this while the VM runs. Or have libvirt forget the checkpoints, so that the next backup is "
+            f"a full one: virsh checkpoint-delete {handle.name} NAME --metadata.",
+        )
 
 
 def refuse_managed_save(handle: VmHandle) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.backing_string import resolve
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import file_key
@@ -51,7 +51,18 @@ def is_based_on(overlay: str, file: str) -> bool:
         backing = list(map(os.path.realpath, backing_files(overlay)))
     except UNREADABLE:
         return False
-    return file in backing or (file_key(file) is not None and file_key(file) in map(file_key, backing))
+    key = file_key(file)
+    return file in (*backing, *meant(overlay, backing)) or (key is not None and key in map(file_key, backing))
+
+
+def meant(overlay: str, backing: Iterable[str]) -> Iterator[str]:
+    """Yield what a header may mean by paths at which nothing is now: the file of that name beside the overlay.
+
+    Their directory has another name at times: it is mounted there, or a link leads there, and on the next day again.
+    """
+    for path in backing:
+        if not os.path.exists(path):
+            yield os.path.join(os.path.dirname(overlay), os.path.basename(path))
 
 
 def _names(head: bytes) -> list[str]:

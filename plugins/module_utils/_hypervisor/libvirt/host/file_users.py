@@ -67,6 +67,7 @@ class Users:
         self._by_file: dict[tuple[int, int], list[User]] = {}
         self._links: dict[str, str] = {}  # directories as they are named, and really
         self.directories: set[str] = set()
+        self.with_checkpoints: set[str] = set()  # VMs by UUID
         self.unknown: dict[str, str] = {}
 
     def add(self, path: str, user: User, image: bool = True) -> None:
@@ -131,8 +132,11 @@ class _Reader:
             (_HAS_MANAGED_SAVE, _managed_save, "the saved memory of "),
         ):
             for native in connection.listAllDomains(flag):
+                uuid = native.UUIDString()
+                if flag == _HAS_CHECKPOINT:
+                    self._users.with_checkpoints.add(uuid)
                 for text in _there(texts, native):
-                    self._add_text(text, f"{what}VM {native.name()}", native.UUIDString(), past=bool(what))
+                    self._add_text(text, f"{what}VM {native.name()}", uuid, past=bool(what))
         self._add_sessions()
         for device, file in loops():
             self._users.add(file, User(f"loop device {device}", "", False, False), image=False)

@@ -22,6 +22,7 @@ from typing import Any, Callable, Optional
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
     backing_files,
+    meant,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import file_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import (
@@ -180,8 +181,9 @@ class HostFiles:
         """
         key_of = cache(file_key)  # thousands may be based on one
 
-        def based_on(backing: tuple[str, ...]) -> tuple[Any, ...]:
-            return (*backing, *filter(None, map(key_of, backing)))
+        def based_on(file: str, backing: tuple[str, ...]) -> tuple[Any, ...]:
+            lost = [path for path in backing if key_of(path) is None]
+            return (*backing, *filter(None, map(key_of, backing)), *meant(file, lost))
 
         for entry in entries:
             before = known.get(entry.path)
@@ -192,13 +194,13 @@ class HostFiles:
                     changed = None if device else entry.stat().st_mtime_ns
                     if before and not device and (before.inode, before.changed) == (entry.inode(), changed):
                         # The path may lead to another file by now.
-                        named = based_on(before.backing)
+                        named = based_on(entry.path, before.backing)
                         yield entry.path, before if named == before.based_on else replace(before, based_on=named)
                     else:
                         file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
                         read = self._backing_of_device(file) if device else backing_files(file)
                         backing = tuple(map(os.path.realpath, read))
-                        yield file, Header(entry.inode(), changed, backing, based_on(backing))
+                        yield file, Header(entry.inode(), changed, backing, based_on(file, backing))
             except OSError as error:
                 if error.errno not in _NOTHING_THERE:
                     unread.append(entry.name)

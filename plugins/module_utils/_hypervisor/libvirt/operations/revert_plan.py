@@ -70,7 +70,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     named_by_memory,
     unreadable,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import check_idle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import (
+    backup_notes,
+    check_idle,
+    refuse_checkpoints,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.storage_findings import set_aside
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
@@ -110,6 +114,8 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     every = handle.saved()
     refuse_unresolved(vm.name, every)
     final = power_afterwards(handle, vm, wish.power)
+    if final == _OFF:
+        refuse_checkpoints(handle)
     if target.kind == "mixed":
         raise mixed_chain(vm.name, f"snapshot {target.name!r} is partly inside its images and partly not")
     defined = {disk.target: disk for disk in image_disks(handle.definition())}  # it is stopped, and starts with these
@@ -131,7 +137,7 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
     resized = tuple(resizes(forest, states))
     variables, told = variables_back(handle, handle.definition(), target, final)
-    notes = (*_memory_notes(handle, target, final), *told, *map(str, resized))
+    notes = (*_memory_notes(handle, target, final), *told, *map(str, resized), *backup_notes(handle))
     changes = bool(resized) or differs(variables, noted_copy(handle.record(), target.name, target.created_at))
     if not changes and not is_needed(vm, snapshot, forest, target, final):
         return RevertPlan(vm, snapshot, (), (), final, False, notes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
@@ -24,6 +25,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.file_deletion import check_closed
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.take_copy import late_note
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.hold import resume
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import PAUSED
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import open_now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     of_unlabelled,
@@ -58,6 +60,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 
+_SURELY_OURS = timedelta(minutes=2)  # since a run began: nobody suspends a VM so soon after that
+
 
 class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
     """Taking a planned snapshot of a VM."""
@@ -80,8 +84,7 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
     def _resume(self, journal: TakeJournal) -> Recovery:
         """Bring an interrupted take to its end: the snapshot is there and stays, or what was made for it goes."""
         handle = self._handle
-        if journal.held:
-            resume(handle.native, handle.name)
+        paused = _let_go_on(handle, journal)
         taken = next((one for one in handle.saved() if one.name == journal.snapshot), None)
         # Every snapshot of ours has overlays: one of that name without any is what somebody has taken since, inside the image.
         if taken is None or not (taken.overlays and set(journal.files).issuperset(taken.overlays)):
@@ -95,7 +98,7 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
             stays = [
                 f"{file} stays: it holds data that the run had not written. Find out whose it is." for file in others
             ]
-            return Recovery(" ".join((said, *stays)), False)
+            return Recovery(" ".join((said, *stays, *paused)), False)
         follow(handle, taken)
         nvram = late_note(journal)
         noted = _with_late_note(handle.record(), taken, handle.saved(), journal.group_labels, nvram)
@@ -103,13 +106,30 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
         if journal.nvram and not nvram:
             remove_unused(handle, [journal.nvram.file])
         handle.write(replace(noted, journal=None))
-        return Recovery(f"An interrupted run had taken snapshot {journal.snapshot!r}, and it is complete.")
+        said = f"An interrupted run had taken snapshot {journal.snapshot!r}, and it is complete."
+        return Recovery(" ".join((said, *paused)))
 
     def _check_resume(self, journal: TakeJournal) -> None:
         super()._check_resume(journal)
         listed = any(one.name == journal.snapshot for one in self._handle.saved())
         if not (listed or self._handle.active()):  # a QEMU that has an overlay open is brought back from it
             check_closed(self._handle.name, filter(os.path.exists, journal.files))
+
+
+def _let_go_on(handle: VmHandle, journal: TakeJournal) -> tuple[str, ...]:
+    """Resume a VM that the killed run has suspended; return what to say where somebody else may have, since then.
+
+    Its guard has done that at once, unless that was killed as well.
+    """
+    with translated(handle.name, "asking for its state"):
+        if not journal.held or handle.native.state()[0] != PAUSED:
+            return ()
+    if datetime.now(timezone.utc) - datetime.fromisoformat(journal.started_at) < _SURELY_OURS:
+        resume(handle.native, handle.name)
+        return ()
+    return (
+        f"{handle.name} is suspended. If nobody has done that on purpose since that run, resume it: virsh resume {handle.name}.",
+    )
 
 
 def _with_late_note(

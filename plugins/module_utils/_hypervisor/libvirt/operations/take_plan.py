@@ -44,7 +44,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
     frozen_image_written,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import refuse_jobs
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import (
+    refuse_checkpoints,
+    refuse_jobs,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import MOST_LAYERS
@@ -70,6 +73,8 @@ def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> Snap
     with translated(vm.name, "asking for its jobs"):
         refuse_jobs(vm, handle.native, vm.xml)
         check_written(vm.name, handle.native, vm.xml)
+    if not vm.active:
+        refuse_checkpoints(handle, taking=True)
     if not vm.active or request.undoable or decide_freeze(vm, request)[0]:  # else QEMU makes the overlays
         require_qemu_img(vm.name)
     if vm.snapshots or handle.record().active:

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import Retention, age, choose, retention
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, in_tree_order
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils._rules.retained import NOTHING
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot
 
@@ -202,3 +203,21 @@ def test_rules_are_counted_once_for_each_snapshot() -> None:
         "day1": ["among the newest 1", "daily 2026-11-22", "weekly 2026-W47"],
     }
     assert choice.reasons == "1 weekly, 2 daily, 1 among the newest 1 and daily and weekly"
+
+
+@pytest.mark.parametrize(
+    ("wish", "why", "shared", "goes"),
+    [
+        ({"detached": True}, "detached", False, True),
+        ({"detached": True}, "detached", True, False),
+        ({"detached": True, "exclusive_dirs": ("/nfs/",)}, "detached", True, True),
+        ({"exclusive_dirs": ("/nfs",)}, "detached", True, False),
+        ({"exclusive_dirs": ("/nfs",)}, "shared", True, True),
+        ({"exclusive_dirs": ("/nf",)}, "shared", True, False),
+        ({"detached": True}, "shared", True, False),
+    ],
+)
+def test_what_other_hosts_may_use_goes_only_where_the_task_says_that_none_does(
+    wish: dict[str, Any], why: str, shared: bool, goes: bool
+) -> None:
+    assert Retention(**wish).gives_up(Leftover("/nfs/web.vdb.s1.qcow2", why, "", shared=shared)) is goes

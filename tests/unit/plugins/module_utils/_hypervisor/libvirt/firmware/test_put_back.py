@@ -169,3 +169,11 @@ def test_memory_and_a_vm_without_uefi_need_none(file: Path) -> None:
         None,
         (),
     )
+
+
+def test_a_file_that_another_vm_uses_too_stays(file: Path) -> None:
+    """Somebody has cloned the VM by its definition alone: the other one may run on these variables."""
+    copy = copied(file)
+    back, told = plan_return(xml(file), copy, loads_memory=False, unused=os.path.join, used_by=lambda _file: "VM clone")
+    assert back is None
+    assert "is used by VM clone too" in told[0]

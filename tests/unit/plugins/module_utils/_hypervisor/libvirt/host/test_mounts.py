@@ -23,6 +23,8 @@ TABLE = [
     Mount("/srv/images/local", "xfs", "8:2"),
     Mount("/mnt/gluster", "fuse.glusterfs", "0:51"),
     Mount("/mnt/dead", "nfs", "0:52"),
+    Mount("/mnt/ceph", "fuse.ceph-fuse", "0:53"),
+    Mount("/mnt/new", "a kind of tomorrow", "0:54"),
 ]
 
 
@@ -41,6 +43,8 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Mounts:
         ("/srv/images/local/web.qcow2", False),
         ("/srv/images-too/web.qcow2", False),
         ("/mnt/gluster/deep/below/web.qcow2", True),
+        ("/mnt/ceph/web.qcow2", True),
+        ("/mnt/new/web.qcow2", True),
     ],
 )
 def test_whether_other_hosts_may_use_a_file(table: Mounts, path: str, shared: bool) -> None:
