@@ -9,9 +9,11 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
 _BY_PERIOD = ("keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly")
+_RULES = (*_BY_PERIOD, "keep_last", "older_than", "names", "labels", "expired")
 _LOCALTIME = "/etc/localtime"
 _NAMED = "/etc/timezone"
 _ZONES = "/zoneinfo/"
@@ -21,7 +23,13 @@ class ActionModule(NormalAction):
     """Run the module as any other, and tell it the controller's zone if it needs one and the task gives none."""
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-        """Run the task."""
+        """Run the task. Raises `AnsibleActionFail` for a rule that an empty variable has left without a value."""
+        empty = [option for option in _RULES if option in self._task.args and self._task.args[option] is None]
+        if empty:
+            raise AnsibleActionFail(
+                f"{' and '.join(empty)} of vm_snapshot_prune has no value: more snapshots would go than are meant. Nothing was "
+                "changed. Look for an empty variable, or leave the option out."
+            )
         self._task.args = with_zone(self._task.args, os.environ)
         result: dict[str, Any] = super().run(tmp, task_vars)
         return result

@@ -34,7 +34,7 @@ EXAMPLES = r"""
       - name: nightly
         inventory: /etc/ansible/hosts
         when: "02:30"
-        snapshot: nightly-%Y%m%d
+        snapshot: nightly-%Y%m%dT%H%MZ
         prune: {keep_last: 7}
 """
 
@@ -56,6 +56,7 @@ _TEXTS = ("name", "when", "jitter", "limit", "hosts", "snapshot")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # part of a unit's name, of a file's and of a command
 _TIME = re.compile(r"%[YmdHMSjV]")
 _TIMES = re.compile(rf"(?:{_TIME.pattern})+")
+_DAY = re.compile(r"%[dj]")
 _TEMPLATE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.+=-]|%[YmdHMSjV])*")
 # What an entry has a key for, and what nobody may confirm in advance.
 _OWN = ("snapshot_name", "snapshot_hosts", "snapshot_vms", "snapshot_confirm")
@@ -108,14 +109,25 @@ def _faults_of_template(template: Any) -> Iterator[str]:
             f"snapshot {template} may have letters, digits, _ . + = - and, of times, %Y %m %d %H %M %S %j %V only, must "
             "begin with a letter or digit, and has 64 characters at most."
         )
-    elif not _TIME.search(template):
-        yield f"snapshot {template} has no time in it, such as nightly-%Y%m%d, so only its first run would take one."
+    elif not ("%H" in template and "%M" in template and _DAY.search(template)):
+        yield (
+            f"snapshot {template} must have the day, %H and %M in it, such as nightly-%Y%m%dT%H%MZ: a run by hand, or one that "
+            "is made up, would find the name there and take nothing."
+        )
 
 
 def _faults_of_variables(entry: dict[str, Any], known: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for key in ("hosts", "vms", "prune", "vars"):
+        if key in entry and entry[key] in (None, "", []):
+            yield f"{key} is empty. Give it a value, or leave it out."
     for key in ("prune", "vars"):
-        if not isinstance(entry.get(key, {}), dict):
+        given = entry.get(key) or {}
+        if not isinstance(given, dict):
             yield f"{key} must be a mapping."
+        else:
+            yield from (
+                f"{key}.{name} is empty. Give it a value, or leave it out." for name in given if given[name] is None
+            )
     rules, variables = entry.get("prune"), entry.get("vars")
     if isinstance(rules, dict):
         names = [name.removeprefix("snapshot_") for name in known["prune"] if name not in _OWN]
@@ -142,7 +154,7 @@ def _job(entry: dict[str, Any], known: Mapping[str, Sequence[str]]) -> dict[str,
     if "prune" in entry:
         rules = {f"snapshot_{key}": value for key, value in entry["prune"].items()}
         # Without other names: what this entry has taken, and nothing else.
-        names = {"snapshot_names": _TIMES.sub("*", entry["snapshot"])} if entry.get("snapshot") else {}
+        names = {"snapshot_names": _TIMES.sub(_digits, entry["snapshot"])} if entry.get("snapshot") else {}
         steps.append({"playbook": "prune", "vars": {**names, **_of("prune", variables, known), **rules}})
     return {
         "name": entry["name"],
@@ -152,6 +164,11 @@ def _job(entry: dict[str, Any], known: Mapping[str, Sequence[str]]) -> dict[str,
         "limit": entry.get("limit"),
         "steps": steps,
     }
+
+
+def _digits(time: re.Match[str]) -> str:
+    """Return the glob of what times become: nightly-* would be nightly-db-20261126 too, which another entry has taken."""
+    return "".join("[0-9]" * {"Y": 4, "j": 3}.get(directive, 2) for directive in time[0].replace("%", ""))
 
 
 def _of(playbook: str, variables: Mapping[str, Any], known: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -174,7 +174,12 @@ def choose(snapshots: Sequence[Snapshot], wish: Retention, now: datetime) -> Cho
     meant = [one for one in snapshots if _is_meant(one, wish)]
     kept = {one.name: reasons for one in meant if (reasons := _protection(one, wish))}
     candidates = [one for one in meant if one.name not in kept]
-    unsure = {one.name: reasons for one in candidates if wish.by_age and (reasons := _without_age(one, now))}
+    times = {one.name: taken_at(one) for one in snapshots}
+    unsure = {
+        one.name: reasons
+        for one in candidates
+        if wish.by_age and (reasons := _without_age(one, now, times.get(one.parent or "")))
+    }
     dated = _newest_first([one for one in candidates if one.name not in unsure])
     ruled = _kept_by_counts(dated, wish)
     for one, taken in dated:
@@ -201,12 +206,17 @@ def _protection(snapshot: Snapshot, wish: Retention) -> tuple[Reason, ...]:
     return (Reason("matching protect"),) if name_matches(snapshot.name, wish.protect) else ()
 
 
-def _without_age(snapshot: Snapshot, now: datetime) -> tuple[Reason, ...]:
-    """Return why nobody knows how old a snapshot is: it stays then, and takes no other one's place."""
+def _without_age(snapshot: Snapshot, now: datetime, parent: Optional[datetime]) -> tuple[Reason, ...]:
+    """Return why nobody knows how old a snapshot is: it stays then, and takes no other one's place.
+
+    One that was taken before its ``parent`` was taken while the host's clock was behind: it may be the newest.
+    """
     taken = taken_at(snapshot)
     if taken is None:
         return (Reason("of unknown age"),)
-    return (Reason("from the future"),) if taken > now else ()
+    if taken > now:
+        return (Reason("from the future"),)
+    return (Reason("older than its parent"),) if parent and taken < parent <= now else ()
 
 
 def _newest_first(snapshots: Sequence[Snapshot]) -> list[Dated]:

@@ -59,5 +59,8 @@ def file_name(*parts: str) -> str:
 
 
 def name_matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a snapshot's name is among names and globs; one that has a glob's own characters is meant as written."""
-    return name in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    """Whether a snapshot's name is among names and globs; one that has a glob's own characters is meant as written.
+
+    White space around one is none of it: a list may have been written as "golden, release-*".
+    """
+    return name in patterns or any(name == one or fnmatchcase(name, one) for one in map(str.strip, patterns))

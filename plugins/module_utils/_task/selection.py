@@ -39,8 +39,9 @@ def select(vm_ids: Sequence[VmId], patterns: Sequence[str], missing: str = "fail
         raise KvmError(
             "bad_request", message, "Nothing was changed. Look for an empty variable. To mean every VM, give '*'."
         )
+    patterns = [pattern if _named(vm_ids, pattern) else pattern.strip() for pattern in patterns]  # of "web*, !db*"
     wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
-    unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    unwanted = [name for pattern in patterns if pattern.startswith("!") for name in (pattern[1:], pattern[1:].strip())]
     absent = tuple(dict.fromkeys(one for one in wanted if not is_glob(one) and not _named(vm_ids, one)))
     if absent and missing == "fail":
         raise _not_found(absent, vm_ids)

@@ -22,6 +22,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
+# An inventory that is gone or broken, or a group or limit without hosts, is no run that worked.
+_STRICT = {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", "ANSIBLE_HOST_PATTERN_MISMATCH": "error"}
 BUSY = 75  # EX_TEMPFAIL of sysexits.h
 NO_PROGRAM = 127
 
@@ -105,7 +107,7 @@ def run_step(words: Sequence[str], environment: dict[str, str], lock: int) -> in
     print("+", *words, flush=True)
     try:
         done = subprocess.run(
-            words, check=False, stdin=subprocess.DEVNULL, env={**os.environ, **environment}, pass_fds=[lock]
+            words, check=False, stdin=subprocess.DEVNULL, env={**os.environ, **_STRICT, **environment}, pass_fds=[lock]
         )
     except OSError as error:
         print(f"{words[0]} cannot be started: {error.strerror}. Correct schedule_ansible_playbook.", flush=True)

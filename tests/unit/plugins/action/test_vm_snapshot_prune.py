@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Optional
 
 import pytest
+from ansible.errors import AnsibleActionFail
 
-from ansible_collections.limiquantix.kvm.plugins.action.vm_snapshot_prune import local_zone, with_zone
+from ansible_collections.limiquantix.kvm.plugins.action.vm_snapshot_prune import ActionModule, local_zone, with_zone
 
 TZ = {"TZ": "Europe/Berlin"}
 
@@ -73,3 +75,11 @@ def test_a_copy_has_the_name_that_is_noted_beside_it_or_none(tmp_path: Path) -> 
 
 def test_a_machine_that_says_nothing_is_on_utc(tmp_path: Path) -> None:
     assert local_zone({}, str(tmp_path / "none"), str(tmp_path / "none")) == "UTC"
+
+
+@pytest.mark.parametrize("arguments", [{"names": ["nightly-*"], "keep_last": None}, {"keep_last": 3, "labels": None}])
+def test_a_rule_that_an_empty_variable_has_left_without_a_value_is_refused(arguments: dict[str, Any]) -> None:
+    action = ActionModule.__new__(ActionModule)
+    action._task = SimpleNamespace(args=arguments)
+    with pytest.raises(AnsibleActionFail, match="has no value"):
+        action.run()

@@ -15,7 +15,8 @@ KNOWN = {
     "snapshot": ["snapshot_hosts", "snapshot_memory", "snapshot_name", "snapshot_vms", "snapshot_timeout"],
     "prune": ["snapshot_hosts", "snapshot_keep_last", "snapshot_names", "snapshot_vms", "snapshot_timeout"],
 }
-ENTRY = {"name": "nightly", "inventory": "/hosts.yml", "when": "02:30", "snapshot": "nightly-%Y%m%dT%H"}
+NAMES = f"nightly-{'[0-9]' * 8}T{'[0-9]' * 4}"  # and nothing that another entry has taken
+ENTRY = {"name": "nightly", "inventory": "/hosts.yml", "when": "02:30", "snapshot": "nightly-%Y%m%dT%H%M"}
 
 
 def faults(**changed: Any) -> list[str]:
@@ -37,12 +38,16 @@ def test_an_entry_becomes_a_job_of_two_steps() -> None:
                 "steps": [
                     {
                         "playbook": "snapshot",
-                        "name": "nightly-%Y%m%dT%H",
+                        "name": "nightly-%Y%m%dT%H%M",
                         "vars": {"snapshot_vms": "web*", "snapshot_memory": True},
                     },
                     {
                         "playbook": "prune",
-                        "vars": {"snapshot_names": "nightly-*T*", "snapshot_vms": "web*", "snapshot_keep_last": 7},
+                        "vars": {
+                            "snapshot_names": NAMES,
+                            "snapshot_vms": "web*",
+                            "snapshot_keep_last": 7,
+                        },
                     },
                 ],
             }
@@ -74,7 +79,11 @@ def test_a_prune_alone_is_of_all_snapshots_or_of_the_names_given() -> None:
         ({"when": "02:30\nExecStart=/x"}, "Entry nightly: a line break is in one of its texts."),
         ({"name": "../x"}, "Entry ../x: name may have a-z"),
         ({"name": "a" * 65}, "name may have a-z"),
-        ({"snapshot": "nightly"}, "Entry nightly: snapshot nightly has no time in it"),
+        ({"snapshot": "nightly"}, "Entry nightly: snapshot nightly must have the day, %H and %M in it"),
+        ({"snapshot": "nightly-%Y%m%d"}, "snapshot nightly-%Y%m%d must have the day, %H and %M in it"),
+        ({"prune": {"keep_daily": None}}, "Entry nightly: prune.keep_daily is empty."),
+        ({"prune": None}, "Entry nightly: prune is empty."),
+        ({"vms": None}, "Entry nightly: vms is empty."),
         ({"snapshot": "n-%c"}, "Entry nightly: snapshot n-%c may have letters"),
         ({"snapshot": "%Y"}, "Entry nightly: snapshot %Y may have letters"),
         ({"snapshot": None}, "Entry nightly: it has neither snapshot nor prune"),

@@ -36,16 +36,16 @@ def leftovers(
         snapshot, target = named.get(file, (None, None))
         target = forest.detached.get(file) or target
         others = [one for one in forest.layers.above(file) if one not in forest.layers.ours]
+        shared = file in forest.shared
         if file in forest.detached and not forest.used_by_others(file):
             now_on = forest.tops.get(target or "")
             now_on = onto.get(target or "", forest.spelled.get(str(now_on), now_on))
             found = _detached(vm, file, target, snapshot, now_on, bus=buses.get(target or "", ""))
             reason = f"{found.reason}. {others[0]} is based on it" if others else ""
             found = replace(found, why="other", reason=reason, bring_back=None) if others else found
-            yield replace(found, shared=file in forest.shared)
+            yield replace(found, shared=shared)
         else:
-            why = "shared" if file in forest.shared else "other"
-            shared = file in forest.shared
+            why = "shared" if shared else "other"
             yield Leftover(file, why, forest.why[file], target, _last_written(file), snapshot, shared=shared)
 
 

@@ -193,6 +193,18 @@ def test_what_is_from_the_future_stays_and_takes_no_place() -> None:
     assert gone((taken("this second", 0),), keep_last=1) == []
 
 
+def test_what_was_taken_while_the_clock_was_behind_stays_and_takes_no_place() -> None:
+    """It is a child of s3, so it is newer, whatever its time says."""
+    snapshots = in_tree_order((taken("s2", 2), taken("s3", 1, "s2"), taken("s4", 600, "s3")))
+    choice = choose(snapshots, Retention(keep_last=1, older_than=timedelta(0)), NOW)
+    assert [one.name for one in choice.removed] == ["s2"]
+    assert choice.told["s4"] == ["older than its parent"]
+
+
+def test_white_space_around_a_name_is_none_of_it() -> None:
+    assert gone(names=("day1", " day2 "), protect=(" day1",)) == ["day2"]
+
+
 def test_rules_are_counted_once_for_each_snapshot() -> None:
     snapshots = tuple(taken(f"day{days}", days) for days in range(9, 0, -1))
     choice = choose(snapshots, Retention(keep_daily=3, keep_weekly=2, keep_last=1), NOW)

@@ -36,6 +36,10 @@ NAMES = [domain.name for domain in DOMAINS]
         (["web1", "no*"], ["web1"]),
         (["0000000*"], []),
         (["web1", "!web*"], []),
+        # As a text becomes a list: "*, !db*".
+        (["*", " !db*"], ["Web", "web1", "web2", "[x]"]),
+        ([" web1 ", "! web1"], []),
+        ([" web* "], ["web1", "web2"]),
         (["!*"], []),
     ],
 )
