@@ -142,3 +142,45 @@ def test_the_specification_has_the_defaults_of_the_role(role: str) -> None:
     assert {name: option["default"] for name, option in spec.items() if not option.get("required")} == yaml.safe_load(
         (folder / "defaults/main.yml").read_text("utf-8")
     )
+
+
+RUN_ONCE = """
+- name: Migrate
+  ansible.builtin.raw: "exit 7"
+  run_once: true
+"""
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_task_that_runs_once_and_fails_undoes_every_guest(tmp_path: Path, together: bool) -> None:
+    """Ansible calls it failed on all guests, and leaves all but the first out of the batch."""
+    play = GuestsPlay(tmp_path, {"web01": {}, "db01": {}, "files01": {}}, ON)
+    (tmp_path / "change.yml").write_text((tmp_path / "change.yml").read_text() + RUN_ONCE)
+    done = play.change(all_or_nothing=together)
+    assert [play.snapshots(guest) for guest in play.guests] == [[], [], []], done.output
+    assert done.output.count("The VM was reverted to the time before the change, and the guest answers again.") >= 3
+
+
+def test_a_handler_that_cuts_the_connection_does_not_save_a_guest_from_the_revert(tmp_path: Path) -> None:
+    play = GuestsPlay(tmp_path, {"web01": {}, "db01": {}}, ON)
+    cut = """
+- name: Cut
+  ansible.builtin.set_fact: {ansible_connection: ssh, ansible_host: 127.0.0.1, ansible_port: 1}
+  when: inventory_hostname == 'db01'
+"""
+    (tmp_path / "change.yml").write_text((tmp_path / "change.yml").read_text() + cut)
+    done = play.change(all_or_nothing=True)
+    assert done.status != 0
+    assert "the guest left the play in its change. The VM was reverted to the time before the change." in words(done)
+    assert play.snapshots("web01") == []
+    assert [snapshot["name"] for snapshot in play.snapshots("db01")] == ["patch"]
+    assert "the change failed on db01" in words(done)
+
+
+@pytest.mark.parametrize("option", ["--check", "--diff"])
+def test_a_file_that_cannot_be_read_ends_the_play_before_anything(tmp_path: Path, option: str) -> None:
+    play = GuestsPlay(tmp_path, {"web01": {}}, ON)
+    (tmp_path / "check.yml").write_text("- name: Check\n  ansible.builtin.rw: 'true'\n  when: [\n")
+    before = play.state("hv1").read_text("utf-8")
+    assert play.change(option).status != 0
+    assert (play.state("hv1").read_text("utf-8"), play.log("web01")) == (before, [])
