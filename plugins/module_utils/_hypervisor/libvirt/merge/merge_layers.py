@@ -90,6 +90,7 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
         after = _unused(handle, step.top)
     handle.unlink([forest.spelled[step.top]])
     after.layers.done(Drop(step.top))
+    after.layers.fixed |= forest.layers.fixed  # what was to stay when all was planned stays
     return after
 
 
