@@ -199,5 +199,5 @@ def test_an_integration_target_passes_on_every_libvirt(host: Host, tmp_path: Pat
     task = {"ansible.builtin.include_role": role, "vars": {f"{target}_backend": "libvirt"}}
     play = {"hosts": host.name, "gather_facts": False, "tasks": [task]}
     (tmp_path / "play.yml").write_text(json.dumps([play]))
-    done = run(["ansible-playbook", "play.yml"], folder=tmp_path)
+    done = run(["ansible-playbook", "play.yml"], folder=tmp_path, timeout=900)
     assert done.status == 0, done.output
