@@ -196,6 +196,7 @@ def check_images(vm: str, target: str, images: Iterable[str], user: QemuUser | N
                 "file_unreachable",
                 f"{vm} could not start again: disk {target} needs {image}, but QEMU runs as {user} and may not read it, and "
                 "libvirt on this host is configured not to change its owner.",
-                f"Nothing was changed, and the VM was not stopped. Give it to QEMU: chown {str(user).removeprefix('user ')} {shlex.quote(image)}.",
+                "Nothing was changed, and the VM was not stopped. Give it to QEMU: chown "
+                f"{str(user).removeprefix('user ')} {shlex.quote(image)}.",
                 file=image,
             )
