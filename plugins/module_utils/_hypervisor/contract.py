@@ -47,10 +47,6 @@ class Hypervisor(ABC):
     def inspect(self, vm_id: VmId) -> VirtualMachine:
         """Read a VM and its snapshots. Raises ``vm_not_found`` when it went away meanwhile."""
 
-    def has_record(self, _vm_id: VmId) -> bool:
-        """Whether a run has worked on a VM before, and noted something of it."""
-        return False
-
     def is_still(self, _vm: VirtualMachine) -> bool:
         """Whether a VM is as it was inspected a moment ago, so that what was decided by that holds; False where in doubt."""
         return False

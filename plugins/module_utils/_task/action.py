@@ -46,9 +46,6 @@ class Nothing:
 class Action(ABC, Generic[Wish, Plan]):
     """What a task wants of each VM. Every method may raise `KvmError`."""
 
-    # Whether a look at a VM before its lock is held is of use: where it shows that there is nothing to do, no lock is waited for.
-    looks_ahead = True
-
     @abstractmethod
     def decide(self, vm: VirtualMachine) -> Union[Wish, Nothing]:
         """Return what is wanted of a VM, going by its inspection alone."""

@@ -37,7 +37,6 @@ class Absent(Action[Sequence[Snapshot], RemovalPlan]):
     chosen: Chosen
     bandwidth: int = 0
     none: str = "it has no snapshots"
-    looks_ahead = False  # a VM that a run has worked on before has something to remove, nearly always
 
     def decide(self, vm: VirtualMachine) -> Union[Sequence[Snapshot], Nothing]:
         return self.chosen(vm) or Nothing(vm, self.none)

@@ -90,8 +90,6 @@ def run(
 def _decide(
     hypervisor: Hypervisor, vm_id: VmId, action: Action[Wish, Plan], limits: Limits, check_mode: bool
 ) -> Union[Plan, Nothing, _Refused, _Pending, _Unplanned]:
-    if not (check_mode or action.looks_ahead) and hypervisor.has_record(vm_id):
-        return _Unplanned()
     vm = _look(hypervisor, vm_id)
     if vm.operation and not _left_alone(vm, limits):
         return _Pending(vm)

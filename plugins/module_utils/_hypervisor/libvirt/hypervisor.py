@@ -124,9 +124,6 @@ class LibvirtHypervisor(Hypervisor):
     def inspect(self, vm_id: VmId) -> VirtualMachine:
         return inspect(self._handle(vm_id))
 
-    def has_record(self, vm_id: VmId) -> bool:
-        return self._records.keep(vm_id) is not None
-
     def is_still(self, vm: VirtualMachine) -> bool:
         return is_still(self._handle(vm.id), of_libvirt(vm))
 

@@ -163,16 +163,3 @@ def test_one_that_was_replaced_meanwhile_is_left_alone(path: str, monkeypatch: p
 
     monkeypatch.setattr(MockHypervisor, "remove", replace_s2)
     assert codes([remove(path)]) == ["busy"]
-
-
-def test_a_vm_with_a_record_is_looked_at_under_its_lock_only(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = []
-    inspect = MockHypervisor.inspect
-    monkeypatch.setattr(MockHypervisor, "inspect", lambda self, vm_id: (looks.append(vm_id), inspect(self, vm_id))[1])
-    assert remove(path, "s3").changed
-    before = len(looks)
-    monkeypatch.setattr(MockHypervisor, "has_record", lambda _self, _vm_id: True)
-    looks.clear()
-    assert remove(path, "s2").changed
-    assert len(looks) == before - 1
-    assert not remove(path, "s2").changed
