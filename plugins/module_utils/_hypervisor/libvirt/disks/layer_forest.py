@@ -110,6 +110,13 @@ class Forest:
             for below in self.chain(file)[1:]:
                 self._fix(below, why)
 
+    def leave_to_newcomers(self, now: Forest, merged: str) -> None:
+        """Fix what somebody has begun to use, or built upon, since this was read; ``now`` is the same, read after a merge."""
+        fresh = (now.layers.backing.keys() - self.layers.backing.keys() - {merged}) | (now.others - self.others)
+        for file in fresh:
+            for layer in now.chain(file):
+                self._fix(layer, f"{file} has come meanwhile")
+
     def keep_sizes(self, in_part: Collection[str]) -> None:
         """Fix every image that is larger than one based on it: merged, the disk would grow by what was there before.
 

@@ -40,7 +40,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 def carry_out(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, started: Callable[[], None]) -> None:
     """Do all that is to do. ``started`` is called, perhaps often, when an image is about to become another one.
 
-    A merge may take an hour: what is to be done after it is decided by how the layers, and who uses them, are then.
+    A merge may take an hour: who uses the layers, or has built upon them, is looked at again after it.
     Raises as `Hypervisor.remove` says.
     """
     try:
@@ -51,15 +51,14 @@ def carry_out(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, start
                 handle.unlink([forest.spelled.get(step.file, step.file)])
                 forest.layers.done(step)
             else:
-                forest = _merge(handle, forest, step, pace, started)
+                _merge(handle, forest, step, pace, started)
         if not handle.removed:
             handle.forget_layers()  # of a version before this one
     finally:
         handle.note_percent(None)
 
 
-def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: Callable[[], None]) -> Forest:
-    """Merge one layer, and return all layers as they are after it."""
+def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: Callable[[], None]) -> None:
     open_in = [target for target, top in forest.tops.items() if step.top in forest.chain(top)] if forest.running else []
     base = (forest.spelled[step.base], forest.format(step.base))
     used = bool(step.above) or step.top in forest.tops.values()
@@ -87,11 +86,8 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
         handle.forget_layers(step.top)
     with handle.seen_once():
         handle.agree(forest, {step.top: base})
-        after = _unused(handle, step.top)
+        forest.leave_to_newcomers(_unused(handle, step.top), step.top)
     handle.unlink([forest.spelled[step.top]])
-    after.layers.done(Drop(step.top))
-    after.layers.fixed |= forest.layers.fixed  # what was to stay when all was planned stays
-    return after
 
 
 def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[str, str], merged: str) -> None:

@@ -131,3 +131,15 @@ def test_the_size_of_an_image_that_is_used_in_part_says_nothing() -> None:
     found.images = {file: Image(file, "qcow2", 0, size) for file, size in {"/base": 64, "/one": 32}.items()}
     found.keep_sizes(in_part=("/base",))
     assert found.layers.fixed == set()
+
+
+def test_what_somebody_builds_upon_while_a_layer_is_merged_is_not_merged_into() -> None:
+    found, now = forest(), forest()
+    now.layers.backing["/clone"] = "/base"
+    now.layers.backing["/merged"] = "/one"
+    found.leave_to_newcomers(now, "/merged")
+    assert "/base" in found.layers.fixed
+    assert "/one" not in found.layers.fixed
+    now.others = {"/one"}
+    found.leave_to_newcomers(now, "/merged")
+    assert "/one" in found.layers.fixed
