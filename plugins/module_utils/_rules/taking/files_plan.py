@@ -85,7 +85,9 @@ def check_vm(vm: VirtualMachine) -> None:
             f"Nothing was changed. Define it first: virsh dumpxml --security-info {vm.name} > vm.xml && virsh define vm.xml.",
         )
     if vm.power not in ("running", "paused", "shutoff", "crashed"):
-        message = f"{vm.name} is {vm.power}. This is done with a VM that is running, paused, crashed or shut off only."
+        message = (
+            f"{vm.name} is {vm.power}. Its snapshots can be worked on while it is running, paused, crashed or shut off."
+        )
         remedy = f"Nothing was changed. Bring it there (one that sleeps: virsh dompmwakeup {vm.name}), then run the task again."
         raise KvmError("bad_state", message, remedy)
 

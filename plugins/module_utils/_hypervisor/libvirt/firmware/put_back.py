@@ -60,8 +60,8 @@ def plan_return(
     if not why and not os.path.isdir(os.path.dirname(os.path.realpath(found.file))):
         why = f"the directory of {found.file} is not there"
     file = os.path.realpath(found.file)
-    if not why and used_by(file):
-        why = f"{found.file} is used by {used_by(file)} too"
+    others = "" if why else used_by(file)
+    why = f"{found.file} is used by {others} too" if others else why
     if why:
         return None, (no_variables(why),)
     directory, name = os.path.split(file)

@@ -78,7 +78,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan impor
 _OFF = "shutoff"
 _FINISHED = "Finished the interrupted revert to snapshot {!r}."
 _USED = " Somebody has used the VM since, so it stays as it is."
-_RAN = " The VM ran by then. If somebody started it, it has neither the saved memory nor the UEFI variables."
+_RAN = " The VM ran by then. If somebody started it by hand, it runs without the snapshot's memory or UEFI variables."
 
 
 class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):

@@ -79,14 +79,13 @@ def variables_back(
     handle: VmHandle, definition: Any, target: Saved, power: str
 ) -> tuple[UefiReturn | None, tuple[str, ...]]:
     """Return how a VM of this definition gets the UEFI variables of a snapshot back, where it does, and what is told of that."""
-    users = handle.around().users
     return plan_return(
         definition,
         noted_copy(handle.record(), target.name, target.created_at),
         loads_memory=target.memory_file is not None and power != _OFF,
         unused=lambda directory, name: unused_path((), directory, name, ""),
         used_by=lambda file: " and ".join(
-            sorted({user.name for user in users.of(file) if user.uuid != handle.id.uuid})
+            sorted({user.name for user in handle.around().users.of(file) if user.uuid != handle.id.uuid})
         ),
     )
 
