@@ -20,7 +20,7 @@ LAB = DEV / "lab" / "lab"
 sys.path.insert(0, str(DEV))  # the demo is started as a folder, which puts only itself on the path
 
 from demo.acts import show  # noqa: E402
-from demo.stage import DemoError, Stage, call, mock_hypervisors, title  # noqa: E402
+from demo.stage import LAB_HOSTS, DemoError, Stage, call, mock_hypervisors, title  # noqa: E402
 from lab import can_run, lifecycle  # noqa: E402
 from lab.paths import INVENTORY  # noqa: E402
 
@@ -41,7 +41,7 @@ def lab() -> Iterator[Path]:
     with lifecycle.alone():  # not while somebody else's `lab up` is half done
         mine = not lifecycle.running()
     try:
-        if call([str(LAB), "up"]):
+        if call([str(LAB), "up", "--only", ",".join(LAB_HOSTS)]):
             raise DemoError("the lab did not start")
         yield INVENTORY
     finally:

@@ -19,6 +19,7 @@ from demo.guests import FILE
 DEMO = Path(__file__).resolve().parent
 DEV = DEMO.parent
 FLEET = DEV.parent / "tests" / "fixtures" / "mock" / "fleet.json"
+LAB_HOSTS = ("hv-bullseye", "hv-bookworm", "hv-trixie")  # libvirt 7.0, 9.0 and 11.3
 UPGRADED_ON = "hv-trixie"  # whose web01 the role guarded_change upgrades
 MOCKS = ("mock-1", "mock-2", "mock-3")
 MOCK_CONNECTION = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -57,6 +58,8 @@ class Stage:
     def run(self, playbook: str, variables: Mapping[str, str], results: Path) -> int:
         """Run a playbook, seen by whoever watches, and return how it ended; each host's result goes to ``results``."""
         words = ["ansible-playbook", playbook if "/" in playbook else f"limiquantix.kvm.{playbook}"]
+        if self.real:  # other hosts of the lab may be up for something else
+            words += ["-l", ",".join((*LAB_HOSTS, "guests"))]
         for name, value in variables.items():
             words += ["-e", f"{name}={value}"]
         print(f"$ {shlex.join(words)}", flush=True)

@@ -10,7 +10,11 @@ from typing import Optional
 
 from . import can_run, hosts, lifecycle, ssh, status
 from .commands import LabError
-from .host_table import HOSTS, USUAL, named
+from .host_table import HOSTS, USUAL, HostSpec, named
+
+
+def _only(options: argparse.Namespace) -> list[HostSpec]:
+    return [named(name) for name in options.only.split(",")] if options.only else []
 
 
 def _up(options: argparse.Namespace) -> None:
@@ -18,13 +22,13 @@ def _up(options: argparse.Namespace) -> None:
     if obstacle:
         raise LabError(f"this machine cannot run the lab: {obstacle}")
     with lifecycle.alone():
-        lifecycle.up([named(options.only)] if options.only else USUAL)
+        lifecycle.up(_only(options) or USUAL)
     status.show()
 
 
 def _down(options: argparse.Namespace) -> None:
     with lifecycle.alone():
-        lifecycle.down([named(options.only)] if options.only else HOSTS)
+        lifecycle.down(_only(options) or HOSTS)
 
 
 def _status(_options: argparse.Namespace) -> None:
@@ -61,10 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     up = commands.add_parser("up", help="start what is not running; the first time builds images, a minute or two")
-    up.add_argument("--only", metavar="HOST", help="this host alone; hv-metal is started only so")
+    up.add_argument("--only", metavar="HOST,…", help="these hosts alone; hv-metal is started only so")
     up.set_defaults(action=_up)
     down = commands.add_parser("down", help="end everything; only the cached images stay")
-    down.add_argument("--only", metavar="HOST", help="this host alone; the others go on")
+    down.add_argument("--only", metavar="HOST,…", help="these hosts alone; the others go on")
     down.set_defaults(action=_down)
     commands.add_parser("status", help="hosts, versions, VMs").set_defaults(action=_status)
     commands.add_parser("can-run", help="exit 0 when this machine can run the lab").set_defaults(action=_can_run)

@@ -26,11 +26,14 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that needs a hand (act), goes on (work) or is to be known (look), and where. ``vm`` is None for a host."""
+    """Something that needs a hand (act), goes on (work) or is to be known (look), and where.
+
+    ``vm`` is None for a whole host, and ``host`` too for what no host has.
+    """
 
     word: str
     kind: str
-    host: str
+    host: Optional[str]
     vm: Optional[str]
     text: str
 
@@ -38,7 +41,7 @@ class Finding:
 def document(found: Mapping[str, Entry], now: datetime) -> dict[str, Any]:
     """Return the report on a fleet: ``found`` has by host what vm_snapshot_info returned there, or nothing."""
     hosts = [_host(name, found[name] or {}) for name in sorted(found)]
-    findings = [asdict(one) for one in _sorted([*_findings(hosts, now), *_twice(hosts)])]
+    findings = [asdict(one) for one in _sorted([*_findings(hosts, now), *_twice(hosts), *_absent(found, hosts)])]
     return {
         "made_at": now.isoformat(timespec="seconds"),
         **_counts(hosts, findings),
@@ -83,6 +86,14 @@ def _findings(hosts: list[dict[str, Any]], now: datetime) -> Iterator[Finding]:
             yield from (Finding(word, "room", name, None, text) for word, text in _room(filesystem))
         for vm in host["vms"]:
             yield from (Finding(word, kind, name, vm["vm"], text) for word, kind, text in _of_vm(vm, now))
+        untold = [vm["vm"] for vm in host["vms"] if _is_untold(vm)]
+        if untold:
+            yield Finding(LOOK, "untold", name, None, f"Nobody tells whether these VMs need a hand: {_some(untold)}.")
+
+
+def _is_untold(vm: Entry) -> bool:
+    """Whether the VM was read and yet nobody says how it is: qx-node does not look at images and files."""
+    return not vm["failed"] and vm["look"] is None
 
 
 def _room(filesystem: Entry) -> Iterator[tuple[str, str]]:
@@ -183,10 +194,21 @@ def _twice(hosts: list[dict[str, Any]]) -> Iterator[Finding]:
             )
 
 
+def _absent(found: Mapping[str, Entry], hosts: list[dict[str, Any]]) -> Iterator[Finding]:
+    """Give the names that were asked for and that no host has."""
+    asked = {name for entry in found.values() for name in (entry or {}).get("missing") or ()}
+    has = {word for host in hosts for vm in host["vms"] for word in (vm["vm"], str(vm["uuid"]).lower())}
+    unknown = sum(not host["known"] for host in hosts)
+    where = f"No host that could be read has it, and {unknown} could not be read." if unknown else "No host has it."
+    for name in sorted(one for one in asked if one not in has and one.lower() not in has):
+        yield Finding(ACT, "absent", None, name, f"{where} Correct the name in snapshot_vms, or look where the VM is.")
+
+
 def _counts(hosts: list[dict[str, Any]], findings: list[dict[str, Any]]) -> dict[str, Any]:
     words = [one["word"] for one in findings]
     number = {word: words.count(word) for word in (ACT, WORK, LOOK)}
     number["unknown_hosts"] = sum(not host["known"] for host in hosts)
+    number["unknown_vms"] = sum(vm["failed"] or _is_untold(vm) for host in hosts for vm in host["vms"])
     number["hosts"] = len(hosts)
     number["vms"] = sum(len(host["vms"]) for host in hosts)
     number["snapshots"] = sum(len(vm["snapshots"]) for host in hosts for vm in host["vms"])
@@ -206,7 +228,11 @@ def line(number: Mapping[str, int]) -> str:
     told = ", ".join(
         f"{number[key]} {key[: None if number[key] != 1 else -1]}" for key in ("hosts", "vms", "snapshots")
     )
-    unknown = f", {number['unknown_hosts']} of the hosts unknown" if number["unknown_hosts"] else ""
+    unknown = "".join(
+        f", {number[key]} of the {what} unknown"
+        for key, what in (("unknown_hosts", "hosts"), ("unknown_vms", "VMs"))
+        if number[key]
+    )
     return f"{said}. {told.replace('vm', 'VM')}{unknown}."
 
 

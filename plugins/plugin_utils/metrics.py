@@ -64,9 +64,9 @@ def _of_vm(vm: Entry) -> Iterator[Sample]:
     yield "vm_snapshot_oldest_timestamp_seconds", labels, min(dates) if dates else None
     for chain in chains:
         yield "vm_chain_layers", {**labels, "disk": chain["target"]}, chain["depth"]
-    overlays = [layer["size"] or 0 for chain in chains for layer in chain["layers"] if layer["snapshot"] is not None]
+    overlays = [layer["size"] for chain in chains for layer in chain["layers"] if layer["snapshot"] is not None]
     told = vm["problems"] is not None
-    yield "vm_overlay_bytes", labels, sum(overlays) if told else None
+    yield "vm_overlay_bytes", labels, sum(overlays) if told and None not in overlays else None
     yield "vm_problems", labels, len(vm["problems"]) + len(vm["missing_files"]) if told else None
     yield "vm_orphan_overlays", labels, len(vm["orphans"]) if told else None
     yield "vm_kept_overlays", labels, len(vm["kept"]) if told else None

@@ -64,6 +64,29 @@ def test_a_table_is_sorted_up_and_down_and_what_is_unknown_comes_last(page: Brow
 
 
 @needs_browser
+def test_what_is_not_known_is_no_zero_and_no_name_is_left_out(screen: Browser, tmp_path: Path) -> None:
+    """A VM that cannot be read, a layer without a size, a VM nothing is told of and a name that no host has."""
+    found = fleet(2, 3, trouble=False)
+    one, two, three = found["hv-001"]["vms"]
+    one.update(failed=True, snapshots=[], tree=[], chains=[], msg="Its record cannot be read.")
+    two["chains"][0]["layers"].insert(0, {**two["chains"][0]["layers"][-1], "size": None, "snapshot": "s"})
+    three["look"] = None
+    found["hv-002"]["missing"] = ["web99"]
+    screen.open(write_page(tmp_path / "fleet.html", found))
+    shown = screen.run("document.querySelector('.verdict').innerText")
+    assert "2 things need a hand" in shown
+    assert "2 of 6 VMs unknown" in shown
+    assert "web99" in screen.run("document.getElementById('findings').innerText")
+    assert [cells(screen, "vms", column)[0] for column in (0, 4, 7)] == [one["vm"], "\u2013", "\u2013"]
+    for column in (3, 5):
+        press(screen, "#hosts th:first-child button")
+        assert [text.startswith("\u2265") for text in sorted(cells(screen, "hosts", column))] == [False, True]
+    numbers = screen.run("[...document.querySelectorAll('#counts dd')].map(d => d.innerText)")
+    assert [text.startswith("\u2265") for text in numbers] == [False, False, True, True]
+    assert screen.said == []
+
+
+@needs_browser
 def test_a_table_is_filtered_by_words_and_by_state(page: Browser) -> None:
     typed(page, "vms-find", "hv-002 web")
     assert (set(cells(page, "vms", 1)), {one[:3] for one in cells(page, "vms", 0)}) == ({"hv-002"}, {"web"})

@@ -10,6 +10,7 @@
   const KINDS = {
     unknown: "Hosts of which nothing is known",
     twice: "VMs that run on two hosts",
+    absent: "Names that no host has",
     unread: "VMs that cannot be read",
     problem: "Problems",
     missing: "Files that are gone",
@@ -22,6 +23,7 @@
     unproven: "Snapshots whose past is unproven",
     expired: "Expired snapshots",
     deep: "Deep chains",
+    untold: "VMs nothing is told of",
     note: "To be known",
   };
   const ICONS = {
@@ -65,6 +67,12 @@
   };
   const badge = (word) => make("span", { class: `badge ${word}` }, WORDS[word]);
   const sum = (values) => values.reduce((total, value) => total + (value || 0), 0);
+  // What is known of a sum: null if nothing is, and "≥ 12" where a part is not known.
+  const known = (values) => {
+    const told = values.filter((value) => value !== null && value !== undefined);
+    return told.length || !values.length ? { sum: sum(told), part: told.length < values.length } : { sum: null, part: false };
+  };
+  const atLeast = (part, text) => (part ? `≥ ${text}` : text);
 
   // --- what the tables go by ---------------------------------------------------------------------------------------
   const wordOf = (vm) => {
@@ -84,13 +92,14 @@
     const owners = new Set(vm.snapshots.map((one) => (one.owned === null ? "not told" : one.owned ? "collection" : "others")));
     const labels = vm.snapshots.flatMap((one) => Object.entries(one.labels || {}).flat());
     const found = told.get(`${host.host}\n${vm.vm}`);
+    const overlays = known(vm.chains.length ? layers.filter((one) => one.snapshot !== null).map((one) => one.size) : [null]);
     return {
       host, vm, name: vm.vm, where: host.host, power: vm.state || "–",
       word: found ? worse(found, wordOf(vm)) : wordOf(vm),
-      snapshots: vm.snapshots.length,
+      snapshots: vm.failed ? null : vm.snapshots.length,
       oldest: dates.length ? Math.min(...dates) : null,
       depth: vm.chains.length ? Math.max(...vm.chains.map((chain) => chain.depth)) : null,
-      overlays: vm.chains.length ? sum(layers.filter((one) => one.snapshot !== null).map((one) => one.size)) : null,
+      overlays: overlays.sum, part: overlays.part,
       owners: [...owners].sort().join(", ") || "–",
       text: [vm.vm, host.host, ...vm.snapshots.map((one) => one.name), ...labels].join("\n").toLowerCase(),
     };
@@ -106,12 +115,13 @@
     const used = rooms.map((one) => 1 - one.free / one.total);
     const least = used.indexOf(Math.max(...used));
     const words = [told.get(`${host.host}\n`) || "ok", ...own.map((row) => row.word)];
+    const [snapshots, overlays] = [known(own.map((row) => row.snapshots)), known(own.map((row) => row.overlays))];
     return {
       host, name: host.host, word: host.known ? words.reduce(worse) : "unknown",
       vms: host.known ? own.length : null,
-      snapshots: host.known ? sum(own.map((row) => row.snapshots)) : null,
+      snapshots: host.known ? snapshots.sum : null, unread: snapshots.part,
       oldest: dates.length ? Math.min(...dates) : null,
-      overlays: host.known && own.some((row) => row.overlays !== null) ? sum(own.map((row) => row.overlays)) : null,
+      overlays: host.known && own.length ? overlays.sum : null, part: overlays.part || own.some((row) => row.part),
       used: least < 0 ? null : used[least], room: least < 0 ? null : rooms[least],
       message: host.msg, text: `${host.host}\n${host.msg}`.toLowerCase(),
     };
@@ -246,10 +256,10 @@
       make("td", { class: "wide" }, row.where),
       make("td", {}, badge(row.word)),
       make("td", { class: "wide" }, row.power),
-      make("td", { class: "number" }, row.vm.failed ? "–" : number(row.snapshots)),
+      make("td", { class: "number" }, row.snapshots === null ? "–" : number(row.snapshots)),
       make("td", { class: "number", title: row.oldest ? new Date(row.oldest).toISOString() : null }, age(row.oldest)),
       make("td", { class: "number wide" }, row.depth === null ? "–" : number(row.depth)),
-      make("td", { class: "number wide" }, size(row.overlays)),
+      make("td", { class: "number wide" }, atLeast(row.part, size(row.overlays))),
       make("td", { class: "wide muted" }, row.owners));
     if (opened.has(row)) setTimeout(() => { opened.delete(row); toggle(row, line); });
     return line;
@@ -284,7 +294,8 @@
     const big = counts.act ? `${plural(counts.act, "thing")} ${counts.act === 1 ? "needs" : "need"} a hand`
       : counts.look ? "Nothing needs a hand now" : "All is well";
     const rest = [];
-    if (counts.unknown_hosts) rest.push(`${counts.unknown_hosts} of ${plural(counts.hosts, "host")} unknown`);
+    if (counts.unknown_hosts) rest.push(`${number(counts.unknown_hosts)} of ${plural(counts.hosts, "host")} unknown`);
+    if (counts.unknown_vms) rest.push(`${number(counts.unknown_vms)} of ${plural(counts.vms, "VM")} unknown`);
     if (counts.look) rest.push(`${plural(counts.look, "thing")} to look at, without hurry`);
     if (counts.work) rest.push(`${number(counts.work)} at work`);
     const text = rest.join(" · ") || (counts.act ? "Begin with the first." : "No host, VM or snapshot of the fleet waits for anybody.");
@@ -294,9 +305,9 @@
       make("div", {}, make("strong", {}, big), make("span", {}, text)));
   };
   const lineOfFinding = (one) => make("li", {},
-    make("div", { class: "where" },
+    make("div", { class: "where" }, one.host === null ? one.vm :
       make("a", { href: "#vms-title", "aria-label": one.vm === null ? `VMs of ${one.host}` : `${one.vm} on ${one.host}`, onclick: (event) => { event.preventDefault(); show(one.host, one.vm); } }, one.vm === null ? one.host : one.vm),
-      one.vm === null ? null : make("small", {}, one.host)),
+      one.vm === null || one.host === null ? null : make("small", {}, one.host)),
     make("div", { class: "text" }, one.text));
   const group = (kind, list) => {
     const word = list[0].word;
@@ -323,9 +334,12 @@
   // --- the page ----------------------------------------------------------------------------------------------------
   byId("made").textContent = `As of ${fleet.made_at.replace("T", " ").replace("+00:00", " UTC")}`;
   byId("verdict").append(verdict());
-  const total = sum(vms.map((row) => row.overlays));
-  byId("counts").append(...[["hosts", counts.hosts], ["VMs", counts.vms], ["snapshots", counts.snapshots], ["in overlays", size(total)]]
-    .map(([title, value]) => make("div", {}, make("dt", {}, title), make("dd", {}, typeof value === "number" ? number(value) : value))));
+  const total = known(vms.map((row) => row.overlays));
+  const unread = fleet.hosts.some((host) => !host.known) || vms.some((row) => row.snapshots === null);
+  byId("counts").append(...[["hosts", number(counts.hosts)], ["VMs", atLeast(counts.unknown_hosts, number(counts.vms))],
+    ["snapshots", atLeast(unread, number(counts.snapshots))],
+    ["in overlays", atLeast(unread || total.part || vms.some((row) => row.part), size(total.sum))]]
+    .map(([title, value]) => make("div", {}, make("dt", {}, title), make("dd", {}, value))));
   const order = Object.keys(KINDS);
   const RANKED = ["act", "work", "look"];
   byId("findings").append(...[...groups.values()]
@@ -336,9 +350,9 @@
     make("td", { class: "name" }, make("button", { type: "button", "aria-label": `VMs of ${row.name}`, onclick: () => show(row.name, null) }, row.name)),
     make("td", {}, badge(row.word)),
     make("td", { class: "number" }, row.vms === null ? "–" : number(row.vms)),
-    make("td", { class: "number" }, row.snapshots === null ? "–" : number(row.snapshots)),
+    make("td", { class: "number" }, row.snapshots === null ? "–" : atLeast(row.unread, number(row.snapshots))),
     make("td", { class: "number wide" }, age(row.oldest)),
-    make("td", { class: "number wide" }, size(row.overlays)),
+    make("td", { class: "number wide" }, atLeast(row.part, size(row.overlays))),
     make("td", { class: "number wide", title: row.room && `${row.room.path}: ${size(row.room.free)} free of ${size(row.room.total)}` },
       row.used === null ? "–" : `${Math.round(100 * row.used)} %`,
       row.used === null ? null : make("span", { class: `meter ${tone(row.used)}` }, make("i", { style: `width:${100 * row.used}%` }))),

@@ -75,12 +75,36 @@ def snapshot(name: str = "s", **values: Any) -> dict[str, Any]:
         ({"snapshots": [snapshot(expires="2026-11-25")]}, [("look", "expired")]),
         ({"snapshots": [snapshot(expires="2026-11-26T17:00:00+01:00")]}, [("look", "expired")]),
         ({"snapshots": [snapshot(expires="2026-11-27"), snapshot(expires=None), snapshot(expires="never")]}, []),
-        (dict.fromkeys(("problems", "missing_files", "kept", "orphans", "unknown_overlays", "notes", "look")), []),
     ],
     ids=str,
 )  # fmt: skip
 def test_what_a_vm_needs(values: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     assert found(vm(**values)) == [(word, kind, "web01") for word, kind in expected]
+
+
+def test_a_vm_nothing_is_told_of_is_not_well() -> None:
+    """The node agent does not look at images and files: one line for each host that it is asked on."""
+    keys = ("problems", "missing_files", "kept", "orphans", "unknown_overlays", "notes", "look")
+    silent = [vm(name, uuid=name, **dict.fromkeys(keys)) for name in ("a", "b")]
+    report = document({"agent": told(*silent, filesystems=None), "hv": told(vm())}, NOW)
+    (finding,) = report["findings"]
+    assert (finding["word"], finding["kind"], finding["host"], finding["vm"]) == ("look", "untold", "agent", None)
+    assert finding["text"].endswith(": a, b.")
+    assert (report["word"], report["counts"]["unknown_vms"]) == ("look", 2)
+    assert "2 of the VMs unknown" in report["line"]
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_a_name_that_no_host_has_is_told_once(unknown: bool) -> None:
+    """Also one that is on another host, by its name or its UUID, is there."""
+    hosts = {
+        "a": told(vm(), missing=["gone", "db01", "AF-1"]),
+        "b": told(vm("db01", uuid="af-1"), missing=["gone", "web01"]),
+    }
+    report = document({**hosts, **({"c": {}} if unknown else {})}, NOW)
+    (finding,) = [one for one in report["findings"] if one["kind"] == "absent"]
+    assert (finding["word"], finding["host"], finding["vm"]) == ("act", None, "gone")
+    assert ("1 could not be read" in finding["text"]) is unknown
 
 
 @pytest.mark.parametrize(
@@ -118,7 +142,7 @@ def test_a_host_without_vms_and_one_where_some_vm_fails_are_known() -> None:
     report = document({"empty": told(), "hv": failed, "agent": told(vm("c", uuid="c"), filesystems=None)}, NOW)
     assert [host["known"] for host in report["hosts"]] == [True, True, True]
     assert report["counts"] | {} == {
-        "act": 1, "work": 0, "look": 0, "unknown_hosts": 0, "hosts": 3, "vms": 3, "snapshots": 0,
+        "act": 1, "work": 0, "look": 0, "unknown_hosts": 0, "unknown_vms": 1, "hosts": 3, "vms": 3, "snapshots": 0,
     }  # fmt: skip
 
 
@@ -145,11 +169,15 @@ def test_what_needs_a_hand_comes_first() -> None:
     [
         ({}, "Nothing needs a hand. 1 host, 0 VMs, 1 snapshot."),
         ({"act": 1}, "1 thing needs a hand. 1 host, 0 VMs, 1 snapshot."),
+        (
+            {"look": 1, "unknown_hosts": 1, "unknown_vms": 2, "vms": 3},
+            "Nothing needs a hand, 1 to look at. 1 host, 3 VMs, 1 snapshot, 1 of the hosts unknown, 2 of the VMs unknown.",
+        ),
         ({"act": 2, "look": 3, "work": 1}, "2 things need a hand, 3 to look at, 1 at work. 1 host, 0 VMs, 1 snapshot."),
     ],
 )
 def test_the_one_line(number: dict[str, int], expected: str) -> None:
-    none = dict.fromkeys(("act", "work", "look", "unknown_hosts", "vms"), 0)
+    none = dict.fromkeys(("act", "work", "look", "unknown_hosts", "unknown_vms", "vms"), 0)
     assert line({**none, "hosts": 1, "snapshots": 1, **number}) == expected
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.limiquantix.kvm.plugins.filter.snapshot_metrics import snapshot_metrics
 
 NOW = "1970-01-01T00:01:40+00:00"
-SIZES = {"s2": 5, "s1": 2, "s0": None, None: 9}
+SIZES = {"s2": 5, "s1": 2, None: 9}
 LAYERS = [{"size": size, "snapshot": snapshot} for snapshot, size in SIZES.items()]
 
 
@@ -68,6 +68,12 @@ def test_what_is_not_known_has_no_sample() -> None:
         "last_success_timestamp_seconds": "100",
     }
     assert told(filesystems=None) == {"last_success_timestamp_seconds": "100"}
+
+
+def test_a_sum_of_which_a_part_is_not_known_has_no_sample() -> None:
+    found = told(vm("a", chains=[{"target": "vda", "depth": 4, "layers": [*LAYERS, {"size": None, "snapshot": "s0"}]}]))
+    assert 'vm_chain_layers{vm="a",disk="vda"}' in found
+    assert 'vm_overlay_bytes{vm="a"}' not in found
 
 
 def test_names_and_numbers_are_whole() -> None:
