@@ -41,8 +41,8 @@ RETURN = r"""
 _value:
   description:
     - The report as JSON text, with C(made_at), C(word) (V(act), V(look) or V(ok)), C(line) (all in one line), C(counts),
-      C(findings) (each with C(word), C(kind), C(host), C(vm) and C(text)) and C(hosts). One about a whole host has no C(vm), and one
-      about a name that no host has, has the name as C(vm) and no C(host).
+      C(findings) (each with C(word), C(kind), C(host), C(vm) and C(text)) and C(hosts). One about a whole host has no C(vm).
+      One about a name that no host has, has the name as C(vm) and no C(host).
     - Each host has C(known), which is V(false) if it could not be read, C(msg), C(filesystems) and C(vms), as
       M(limiquantix.kvm.vm_snapshot_info) returned them.
   type: str
