@@ -268,6 +268,12 @@ vms:
           description: How much of a layer is merged. V(null) if that is not known.
           type: int
           sample: 42
+        seconds_left:
+          description:
+            - How long the rest of that layer takes at the pace so far. V(null) if that is not known, such as when QEMU goes on
+              without a task.
+          type: int
+          sample: 180
         interrupted:
           description: Whether no run is at work on it, and it waits for one.
           type: bool

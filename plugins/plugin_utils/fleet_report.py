@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.times import recorded
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import as_time
 
 ACT, WORK, LOOK, OK = "act", "work", "look", "ok"
 DEEP = 20  # layers; a policy of some hourly, daily and weekly snapshots stays below
@@ -135,8 +136,9 @@ def _operation(operation: Entry) -> tuple[str, str, str]:
             f"{what}, begun at {when(operation['started_at'])}, was interrupted. The next run of vm_snapshot or "
             "vm_snapshot_prune on this VM finishes or undoes it.",
         )
-    percent = "" if operation["percent"] is None else f", {operation['percent']} %"
-    return WORK, "running", f"{what}{percent}, since {when(operation['started_at'])}"
+    percent = "" if operation["percent"] is None else f", {operation['percent']} % of a layer"
+    left = "" if operation["seconds_left"] is None else f", about {as_time(operation['seconds_left'])} left of it"
+    return WORK, "running", f"{what}{percent}{left}, since {when(operation['started_at'])}"
 
 
 def _of_snapshots(snapshots: list[Entry], now: datetime) -> Iterator[tuple[str, str, str]]:
@@ -194,13 +196,19 @@ def _twice(hosts: list[dict[str, Any]]) -> Iterator[Finding]:
             )
 
 
+def nowhere(found: Mapping[str, Entry]) -> list[str]:
+    """Return what was asked for by name or UUID and is on no host: a slip, or a VM of a host that does not answer."""
+    vms = [vm for entry in found.values() for vm in entry.get("vms") or ()]
+    there = {word for vm in vms for word in (vm["vm"], str(vm["uuid"]).lower())}
+    asked = {name for entry in found.values() for name in entry.get("missing") or ()}
+    return sorted(name for name in asked if name not in there and name.lower() not in there)
+
+
 def _absent(found: Mapping[str, Entry], hosts: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Give the names that were asked for and that no host has."""
-    asked = {name for entry in found.values() for name in (entry or {}).get("missing") or ()}
-    has = {word for host in hosts for vm in host["vms"] for word in (vm["vm"], str(vm["uuid"]).lower())}
+    """Tell of the names that were asked for and that no host has."""
     unknown = sum(not host["known"] for host in hosts)
     where = f"No host that could be read has it, and {unknown} could not be read." if unknown else "No host has it."
-    for name in sorted(one for one in asked if one not in has and one.lower() not in has):
+    for name in nowhere(found):
         yield Finding(ACT, "absent", None, name, f"{where} Correct the name in snapshot_vms, or look where the VM is.")
 
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.plugin_utils.fleet_report import DOING, when
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import as_time
+from ansible_collections.limiquantix.kvm.plugins.plugin_utils.fleet_report import DOING, nowhere, when
 
 Entry = Mapping[str, Any]
 # A merge's first percent since it last began to rise, and when that was seen: the longer ago, the better the estimate.
@@ -67,13 +68,7 @@ def _unknown(found: Mapping[str, Entry]) -> Iterator[str]:
                 yield f"{host}: {vm['vm']}: unknown. {vm['msg']}"
             elif vm["problems"] is None:
                 yield f"{host}: {vm['vm']}: unknown. qx-node does not tell what runs."
-    yield from (f"{name}: unknown. No host that answered has such a VM." for name in _nowhere(found))
-
-
-def _nowhere(found: Mapping[str, Entry]) -> list[str]:
-    """Return what was asked for by name or UUID and is on no host: a slip, or a VM of a host that does not answer."""
-    there = {name for one in found.values() for vm in one.get("vms") or () for name in (vm["vm"], vm["uuid"])}
-    return sorted({name for one in found.values() for name in one.get("missing") or ()} - there)
+    yield from (f"{name}: unknown. No host that answered has such a VM." for name in nowhere(found))
 
 
 def _first(work: Work, seen: Seen, now: float) -> dict[str, float]:
@@ -92,22 +87,16 @@ def _line(work: Work, first: Mapping[str, float], now: float) -> str:
     what = f"{work.where}: {DOING[operation['kind']]} snapshot {operation['snapshot']}"
     if not first:
         return f"{what}, since {when(operation['started_at'])}"
-    return f"{what}, {operation['percent']} % of a layer, {_left(first, now)}"
+    told = operation["seconds_left"]  # by the run that waits for it, which has seen more of it than this playbook
+    left = _left(first, now) if told is None else f"about {as_time(told)} left"
+    return f"{what}, {operation['percent']} % of a layer, {left}"
 
 
 def _left(first: Mapping[str, float], now: float) -> str:
     risen, passed = first["last"] - first["percent"], now - first["at"]
     if risen <= 0 or passed <= 0:
         return "time left not known yet"
-    return f"about {duration((100 - first['last']) * passed / risen)} left"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people read it, in one unit."""
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"about {as_time(round((100 - first['last']) * passed / risen))} left"
 
 
 def told(result: Mapping[str, Any]) -> str:

@@ -115,7 +115,13 @@ def _tree(snapshots: list[dict[str, Any]], parent: Optional[str], depth: int) ->
 def _trouble(found: dict[str, dict[str, Any]]) -> None:
     hosts = list(found.values())
     one, two, three = (host["vms"] for host in hosts[:3])
-    operation = {"kind": "remove", "snapshot": "pre-patch", "started_at": "2026-11-26T15:31:00+00:00", "percent": 42}
+    operation = {
+        "kind": "remove",
+        "snapshot": "pre-patch",
+        "started_at": "2026-11-26T15:31:00+00:00",
+        "percent": 42,
+        "seconds_left": 180,
+    }
     one[0].update(
         look="act", problems=[f"disk vda: its backing chain cannot be read: {_IMAGES}/web01.qcow2 is missing"]
     )

@@ -39,7 +39,7 @@ class MergeProgress:
     def __str__(self) -> str:
         percent = "it has just begun" if self.percent is None else f"{self.percent} % are done"
         left = self.seconds_left
-        return percent if left is None else f"{percent}, about {_time(left)} left"
+        return percent if left is None else f"{percent}, about {as_time(left)} left"
 
     def to_result(self) -> dict[str, Any]:
         """Return the key ``merge`` of a VM's entry."""
@@ -51,7 +51,8 @@ class MergeProgress:
         }
 
 
-def _time(seconds: int) -> str:
+def as_time(seconds: int) -> str:
+    """Return a time as people read it, in one unit."""
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
 
 

@@ -24,7 +24,8 @@ class Operation:
     """What a run noted before it began to change a VM's snapshots: ``kind`` is take, revert or remove.
 
     It is gone when the run has ended well. ``running`` tells whether a run is at work on the VM at this moment. ``percent`` is
-    how far a merge has got, None where that is not known: QEMU may go on with one that no run waits for.
+    how far the merge of a layer has got, ``seconds_left`` how long the rest of it takes at its pace so far. Both are None where
+    that is not known: QEMU may go on with one that no run waits for.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Operation:
     started_at: str
     running: bool = False
     percent: Optional[int] = None
+    seconds_left: Optional[int] = None
 
     @property
     def interrupted(self) -> bool:

@@ -18,6 +18,10 @@ from typing import Any, Optional
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record import journal as journals
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.first_format import upgraded
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.progress_notes import (
+    Progress,
+    ProgressNotes,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.uefi_notes import UefiCopy
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_lock import held, lock
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import Fingerprint, Identity
@@ -142,6 +146,7 @@ class Records:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
+        self._progress = ProgressNotes(lambda vm_id: self._path(vm_id, "percent"))
 
     def read(self, vm_id: VmId) -> Record:
         """Return a VM's record; an empty one where there is none. Raises ``record_unusable`` or ``record_newer``."""
@@ -204,13 +209,7 @@ class Records:
 
     def note_percent(self, vm_id: VmId, percent: Optional[int]) -> None:
         """Tell others how far a merge has got, as well as that can be done; None when it has ended."""
-        path = self._path(vm_id, "percent")
-        with suppress(OSError):
-            if percent is None:
-                os.unlink(path)
-                return
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(str(percent))
+        self._progress.note(vm_id, percent)
 
     def operation(self, vm_id: VmId, record: Record) -> Optional[Operation]:
         """Return what the journal tells of, and whether somebody is at work on it."""
@@ -218,15 +217,8 @@ class Records:
         if journal is None:
             return None
         running = self.held(vm_id)
-        percent = self._percent(vm_id) if running else None
-        return Operation(journal.kind, journal.snapshot, journal.started_at, running, percent)
-
-    def _percent(self, vm_id: VmId) -> Optional[int]:
-        try:
-            with open(self._path(vm_id, "percent"), encoding="utf-8") as file:
-                return int(file.read())
-        except (OSError, ValueError):
-            return None
+        progress = self._progress.read(vm_id) if running else Progress()
+        return Operation(journal.kind, journal.snapshot, journal.started_at, running, **vars(progress))
 
     def lock(self, vm_id: VmId, deadline: Deadline) -> AbstractContextManager[None]:
         """Hold the VM's lock (see `lock`); what a run that was killed has told of its merge goes. Raises ``locked`` too."""

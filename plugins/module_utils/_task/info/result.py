@@ -18,6 +18,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.findings im
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.vm_facts import VmFacts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.outcome import missing_text
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import as_time
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VmId
 
 _DOING = {"take": "Taking", "revert": "Reverting to", "remove": "Removing"}
@@ -109,6 +110,8 @@ def _at_work(operation: Operation) -> str:
             "vm_snapshot_prune on this VM finishes or undoes it first"
         )
     percent = "" if operation.percent is None else f", {operation.percent} %"
+    if operation.seconds_left is not None:
+        percent += f", about {as_time(operation.seconds_left)} left"
     later = ". QEMU merges without a task; the next one on this VM finishes the removal" if operation.goes_on else ""
     return f"{_DOING[operation.kind]} snapshot {operation.snapshot!r}{percent}{later}"
 

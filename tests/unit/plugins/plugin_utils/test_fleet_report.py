@@ -15,7 +15,13 @@ from ansible_collections.limiquantix.kvm.plugins.filter.fleet_report import flee
 from ansible_collections.limiquantix.kvm.plugins.plugin_utils.fleet_report import DEEP, as_text, document, line, size
 
 NOW = datetime(2026, 11, 26, 16, tzinfo=timezone.utc)
-OPERATION = {"kind": "remove", "snapshot": "s", "started_at": "2026-11-26T15:00:00+00:00", "percent": 42}
+OPERATION = {
+    "kind": "remove",
+    "snapshot": "s",
+    "started_at": "2026-11-26T15:00:00+00:00",
+    "percent": 42,
+    "seconds_left": 180,
+}
 
 
 def vm(name: str = "web01", **values: Any) -> dict[str, Any]:
@@ -157,6 +163,20 @@ def test_a_vm_that_runs_on_two_hosts_is_told_once() -> None:
         True,
     )
     assert document({"a": told(vm()), "c": told(off)}, NOW)["findings"] == []
+
+
+@pytest.mark.parametrize(
+    ("percent", "left", "said"),
+    [
+        (42, 180, ", 42 % of a layer, about 3 min left of it, since"),
+        (42, None, ", 42 % of a layer, since"),
+        (None, None, " s, since"),
+    ],
+)
+def test_work_has_its_percent_and_its_time(percent: int | None, left: int | None, said: str) -> None:
+    operation = {**OPERATION, "percent": percent, "seconds_left": left, "interrupted": False}
+    (finding,) = document({"hv": told(vm(operation=operation))}, NOW)["findings"]
+    assert said in finding["text"]
 
 
 def test_what_needs_a_hand_comes_first() -> None:

@@ -10,12 +10,18 @@ from typing import Any
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.filter.fleet_work import FilterModule, fleet_work
-from ansible_collections.limiquantix.kvm.plugins.plugin_utils.watch import duration, progress, told
+from ansible_collections.limiquantix.kvm.plugins.plugin_utils.watch import progress, told
 
 
 def vm(name: str, percent: Any = None, **values: Any) -> dict[str, Any]:
     """Return a VM's entry of vm_snapshot_info on which a removal is at work."""
-    operation = {"kind": "remove", "snapshot": "s", "started_at": "2026-11-26T15:00:00+00:00", "percent": percent}
+    operation = {
+        "kind": "remove",
+        "snapshot": "s",
+        "started_at": "2026-11-26T15:00:00+00:00",
+        "percent": percent,
+        "seconds_left": None,
+    }
     entry = {"vm": name, "uuid": f"uuid-{name}", "failed": False, "msg": "", "problems": [], "operation": operation}
     return {**entry, "operation": {**operation, "running": True, "interrupted": False}, **values}
 
@@ -100,11 +106,10 @@ def test_a_merge_that_qemu_goes_on_with_is_work_too() -> None:
     assert (work["running"], work["interrupted"]) == (["hv: a"], [])
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (119, "119 s"), (180, "3 min"), (7199, "120 min"), (9000, "2 h")]
-)
-def test_a_time_has_one_unit(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+def test_the_run_that_waits_for_it_knows_best() -> None:
+    found = vm("web01", 42)
+    found["operation"]["seconds_left"] = 180
+    assert progress({"hv": {"vms": [found]}}, {}, 1.0)["lines"][0].endswith("42 % of a layer, about 3 min left")
 
 
 def test_ansible_finds_it() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import MergeProgress
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import MergeProgress, as_time
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,10 @@ def test_without_a_pace_nobody_tells_an_end() -> None:
 
 def test_a_look_that_took_no_time_is_no_pace() -> None:
     assert MergeProgress(50, 200, 10, 0.0).bytes_per_second is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (119, "119 s"), (180, "3 min"), (7199, "119 min"), (9000, "2 h")]
+)
+def test_a_time_has_one_unit(seconds: int, text: str) -> None:
+    assert as_time(seconds) == text

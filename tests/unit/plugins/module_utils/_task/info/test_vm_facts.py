@@ -77,6 +77,11 @@ def test_memory_and_chains_are_told() -> None:
     ("operation", "said", "interrupted"),
     [
         (Operation("remove", "s", "then", running=True, percent=42), "Removing snapshot 's', 42 %", False),
+        (
+            Operation("remove", "s", "then", running=True, percent=42, seconds_left=180),
+            "Removing snapshot 's', 42 %, about 3 min left",
+            False,
+        ),
         (Operation("revert", "s", "then", running=True), "Reverting to snapshot 's'", False),
         (Operation("take", "s", "then", running=True), "Taking snapshot 's'", False),
         (
@@ -97,6 +102,7 @@ def test_what_is_done_on_it(operation: Operation, said: str, interrupted: bool) 
         "started_at": "then",
         "running": not interrupted,
         "percent": operation.percent,
+        "seconds_left": operation.seconds_left,
         "interrupted": interrupted,
     }
 
