@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "ANSIBLE_CONNECTION_PLUGINS": str(DEV.parent / "tests" / "system" / "connection_plugins"),
     "PYTHONPATH": str(DEV),
     "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
+    "ANSIBLE_PIPELINING": "true",
 }
 
 
