@@ -11,71 +11,18 @@ from typing import Any
 import pytest
 from contract.world import Driver
 
+from .killed_steps import FIRST_CALLS, WORK
 from .model import Choice
 from .steps import Steps
 
 VM = "soak"
-_TAKE = (
-    "operations.take_steps:create_overlay",
-    "operations.take_steps:Taking._switch",
-    "operations.take_steps:saved",
-    "operations.take_steps:Taking._write_record",
-    "operations.take_steps:Taking._verify",
-)
-_REMOVE = (
-    "operations.remove:carry_out",
-    "operations.remove:forget",
-    "vm_handle:VmHandle.agree",
-    "vm_handle:VmHandle.define",
-    "vm_handle:VmHandle.unlink",
-    "operations.remove:close_record",
-)
-# Where the VM's present stays in the file it is in, it is not defined anew.
-_IN_PLACE = tuple(step for step in _REMOVE if step != "vm_handle:VmHandle.define")
-_RUNNING = (
-    "merge.merge_layers:commit_block",
-    "merge.live_commit:_wait",
-    "merge.live_commit:_pivot",
-    "merge.live_commit:_verify",
-)
-_OFF = ("merge.merge_layers:commit_image", "merge.merge_layers:rebase_unsafe")
-_REVERT = (
-    "operations.start_or_go_back:create_overlay",
-    "operations.revert:Revert._finish",
-    "operations.revert:stop",
-    "vm_handle:VmHandle.define",
-    "operations.revert:carry_out",
-    "vm_handle:VmHandle.agree",
-    "vm_handle:VmHandle.unlink",
-    "operations.revert:close_record",
-    "operations.revert:start",
-)
-# What is done, at which steps something is killed, and whether the VM runs.
-_WORK = {
-    "take": ({"name": "new"}, _TAKE[1:], True),
-    "take of a VM that is off": ({"name": "new"}, _TAKE, False),
-    "removal of the newest": ({"name": "s2", "state": "absent"}, (*_REMOVE, *_RUNNING), True),
-    "removal from the middle": ({"name": "s1", "state": "absent"}, (*_IN_PLACE, *_RUNNING[:2], _RUNNING[3]), True),
-    "removal of a VM that is off": ({"name": "s1", "state": "absent"}, (*_IN_PLACE, *_OFF), False),
-    "revert": ({"name": "s1", "state": "reverted"}, _REVERT, True),
-    "revert of a VM that is off": ({"name": "s1", "state": "reverted"}, _REVERT[:-1], False),
-}
 _KILLED = {
     "libvirtd": ("take", "removal of the newest", "removal from the middle", "revert"),
     "qemu": ("take", "removal of the newest"),
 }
-_CASES = [(work, step, "module") for work, (_options, steps, _on) in _WORK.items() for step in steps] + [
-    (work, step, fault) for fault, works in _KILLED.items() for work in works for step in _WORK[work][1]
+_CASES = [(work, step, "module") for work, (_options, steps, _on) in WORK.items() for step in steps] + [
+    (work, step, fault) for fault, works in _KILLED.items() for work in works for step in WORK[work][1]
 ]
-
-
-# From where on libvirt is asked to do something.
-_FIRST_CALLS = {
-    "take": "operations.take_steps:Taking._switch",
-    "removal of the newest": "merge.merge_layers:commit_block",
-    "removal from the middle": "merge.merge_layers:commit_block",
-    "revert": "operations.revert:stop",
-}
 
 
 class Bench:
@@ -115,10 +62,10 @@ def test_a_killed_run_is_finished_or_undone_by_the_next(bench: Bench, work: str,
 
 
 @pytest.mark.parametrize("milliseconds", range(0, 250, 8))
-@pytest.mark.parametrize(("work", "step"), _FIRST_CALLS.items())
+@pytest.mark.parametrize(("work", "step"), FIRST_CALLS.items())
 def test_libvirtd_killed_at_any_moment(bench: Bench, work: str, step: str, milliseconds: int) -> None:
     """Libvirt itself may have lost the VM, or where it is, or crash again at what it finds: one does as the errors say."""
-    options, _steps, running = _WORK[work]
+    options, _steps, running = WORK[work]
     bench.fresh(running)
     bench.ask("spoilt", step=step, fault=f"libvirtd after {milliseconds} ms", options=options)
     bench.ask("restart_libvirtd")
@@ -137,7 +84,7 @@ def test_libvirtd_killed_at_any_moment(bench: Bench, work: str, step: str, milli
 @pytest.mark.parametrize(("work", "step"), [(work, step) for work, step, fault in _CASES if fault == "module"])
 def test_killed_beside_others(soaked: tuple[str, Driver], work: str, step: str) -> None:
     """A clone through a pool, one of a user's session daemon and a disk that was detached all keep what they hold."""
-    options, _steps, running = _WORK[work]
+    options, _steps, running = WORK[work]
     world = beside_others(soaked[1], running)
     said = world.ask("spoilt", step=step, fault="module", options=options)
     assert said["killed"], said
@@ -207,7 +154,7 @@ def obey(bench: Bench, entry: dict[str, Any]) -> str:
 
 def interrupted(bench: Bench, work: str, step: str, fault: str) -> None:
     """Do some work, have something killed in the middle of it, do it once more, and look at everything."""
-    options, _steps, running = _WORK[work]
+    options, _steps, running = WORK[work]
     bench.fresh(running)
     said = bench.ask("spoilt", step=step, fault=fault, options=options)
     assert said["killed"] == (fault == "module"), said

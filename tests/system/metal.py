@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from contract.libvirt_world import LibvirtWorld
@@ -16,6 +17,12 @@ from .planted import Planted
 
 class Machine(Planted):
     """A machine with the collection's code on it, and a plug that can be pulled."""
+
+    def begin(self, what: str, fault: str, vm: str, **options: Any) -> None:
+        """Begin what `code` says, and do not wait for its end."""
+        self.host.put(f"/run/begun-{vm}.py", self.code(what, fault, [vm], **options))
+        python = f"PYTHONPATH={self.home} setsid nohup python3 /run/begun-{vm}.py"
+        self.host.run(f"cd /; {python} >/run/begun-{vm}.log 2>&1 </dev/null &")
 
     def cut_and_boot(self) -> None:
         """Cut its power and boot it again. Its VMs are off then."""

@@ -45,7 +45,7 @@ class Planted:
 
     def __init__(self, world: LibvirtWorld) -> None:
         self.host = world.host
-        self._home = world.home
+        self.home = world.home
 
     def snapshot(self, fault: str, vm: str, name: str, user: str = "root", **options: Any) -> dict[str, Any]:
         """Take a snapshot after running ``fault`` (Python); return the result, or what killed the run."""
@@ -78,24 +78,27 @@ class Planted:
         self.run_python(f"{_PRELUDE}\ndriver.plant({_WHERE!r}, {vm!r}, **{journal!r})")
 
     def _call(self, what: str, fault: str, vms: list[str], user: str = "root", **options: Any) -> dict[str, Any]:
+        said = self.run_python(self.code(what, fault, vms, **options), user)
+        result: dict[str, Any] = json.loads(said) if said.strip() else {"killed": True}
+        return result
+
+    def code(self, what: str, fault: str, vms: list[str], **options: Any) -> str:
+        """Return the Python that runs ``fault`` and then does ``what`` of the driver, and prints the result."""
         where = {**_WHERE, "uri": options.pop("uri", _WHERE["uri"])}
         limits = {key: options.pop(key) for key in ("parallel", "timeout", "missing") if key in options}
         check = options.pop("check", False)
         call = f"driver.{what}({where!r}, {vms!r}, {check!r}, limits={limits!r}, **{options!r})"
-        code = f"""{_PRELUDE}
+        return f"""{_PRELUDE}
 {fault}
 try:
     print(json.dumps({call}))
 except driver.KvmError as error:
     print(json.dumps(error.to_failure()))
 """
-        said = self.run_python(code, user)
-        result: dict[str, Any] = json.loads(said) if said.strip() else {"killed": True}
-        return result
 
     def run_python(self, code: str, user: str = "root") -> str:
         """Run code beside the collection, and return what it printed before its end."""
-        command = f"cd /; PYTHONPATH={self._home} python3 -c {shlex.quote(code)}"
+        command = f"cd /; PYTHONPATH={self.home} python3 -c {shlex.quote(code)}"
         done = self.host.run(["runuser", "-u", user, "--", "sh", "-c", command], check=False)
         assert "Traceback" not in done.stderr, done.stderr
         return done.stdout
