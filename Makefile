@@ -59,7 +59,7 @@ everywhere: env ## each test on each hypervisor: of many, `make system` does eac
 	@source .cache/env.sh && dev/gates/on_lab everywhere
 
 .PHONY: metal
-metal: env ## tests on a hypervisor that is a machine of its own: AppArmor, power cuts
+metal: env ## tests on hypervisors that are machines of their own: AppArmor, power cuts
 	@source .cache/env.sh && dev/gates/on_lab metal
 
 .PHONY: group
@@ -152,12 +152,15 @@ integration-newest: ## ansible-test integration on the mock, newest ansible-core
 
 integration: integration-oldest integration-newest ## the two above
 
-.PHONY: molecule system
+.PHONY: molecule system metal-brief
 molecule: env ## molecule scenarios on the lab
 	@source .cache/env.sh && dev/gates/on_lab molecule
 
 system: env ## tests of every backend, on the lab's real hypervisors too
 	@source .cache/env.sh && dev/gates/on_lab system
+
+metal-brief: env ## some of `make metal`: live removal under AppArmor, a power cut in the middle of snapshots
+	@source .cache/env.sh && dev/gates/on_lab metal-brief
 
 # Not for typing.
 .PHONY: venv-ansible venv-lint

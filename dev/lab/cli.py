@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     up = commands.add_parser("up", help="start what is not running; the first time builds images, a minute or two")
-    up.add_argument("--only", metavar="HOST,…", help="these hosts alone; hv-metal is started only so")
+    up.add_argument("--only", metavar="HOST,…", help="these hosts alone; hv-metal and hv-metal13 are started only so")
     up.set_defaults(action=_up)
     down = commands.add_parser("down", help="end everything; only the cached images stay")
     down.add_argument("--only", metavar="HOST,…", help="these hosts alone; the others go on")

@@ -49,8 +49,9 @@ HOSTS = (
     HostSpec("hv-openrc", "bookworm", 14, OPENRC, snapshots=False, agent=True, vms=("db01", "tsc01")),
     # For playbooks over a fleet: a host that has no VM. The image is hv-bookworm's.
     HostSpec("hv-empty", "bookworm", 15, snapshots=False, vms=()),
-    # A stock Debian as people run it: AppArmor enforces, and its power can be cut.
+    # Stock Debians as people run them: AppArmor enforces, and their power can be cut.
     HostSpec("hv-metal", "bookworm", 26, snapshots=False, metal=True, vms=()),
+    HostSpec("hv-metal13", "trixie", 27, snapshots=False, metal=True, vms=()),
 )
 
 FLEET = tuple(spec for spec in HOSTS if spec.snapshots)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host that is a machine of its own, for tests that need one."""
+"""The hosts that are machines of their own, for tests that need one."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Machine(Planted):
         super().__init__(LibvirtWorld(self.host))  # the code lay in its memory
 
 
-@pytest.fixture(scope="session", params=["hv-metal"])
+@pytest.fixture(scope="session", params=["hv-metal", "hv-metal13"])
 def planted(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """The machine; skipped by name where it is not up."""
+    """Each machine; skipped by name where it is not up."""
     host = host_named(request.param)
     if host is None:
         pytest.skip(f"{request.param} is not up; start it with: dev/lab/lab up --only {request.param}")
