@@ -65,13 +65,10 @@ def test_a_live_removal_under_apparmor_is_refused_beforehand_or_adjusts_its_own_
     assert done["details"] == {"profile": _profile(vm), "lines": [_denial(vm)]}
     assert _seen(vm) == before
 
-    rules = _rules(vm)
     told, done = agreed(vm.remove, "s1", apparmor="adjust")
     assert (done["error_code"], done["changed"]) == (None, True), done["msg"]
     assert any(_denial(vm) in note for note in told["notes"]), told["notes"]
-    after = _rules(vm)
-    assert _denial(vm) not in after
-    assert set(rules.splitlines()) - set(after.splitlines()) == {f"  {_denial(vm)}"}
+    assert _denial(vm) not in _rules(vm)
     assert vm.host.run(f"stat -c '%U %a' {_profile(vm)}").stdout.split() == before["profile"].split()[2:]
     assert vm.disk_reads("vda", 2)
     assert (vm.snapshots(), vm.active_file("vda")) == ([], f"{vm.directory}/{vm.name}.qcow2")
@@ -82,10 +79,12 @@ def test_a_live_removal_under_apparmor_is_refused_beforehand_or_adjusts_its_own_
     vm.write("vda", 3)
     vm.off()
     vm.start()
-    assert _denial(vm) in _rules(vm)  # as libvirt writes it, at each start
+    rules = _rules(vm)
+    assert _denial(vm) in rules  # as libvirt writes it, at each start
     killed = vm.planted.remove(_KILL_AFTER_ADJUSTING, vm.name, name="s2", apparmor="adjust")
     assert killed == {"killed": True}
-    assert _denial(vm) not in _rules(vm)
+    # Looked at here: libvirt 11.3 writes the profile anew after the pivot.
+    assert set(rules.splitlines()) - set(_rules(vm).splitlines()) == {f"  {_denial(vm)}"}
     assert (vm.state, vm.disk_reads("vda", 3)) == ("running", True)
     done = vm.remove("s2")
     assert done["error_code"] is None, done["msg"]

@@ -42,6 +42,7 @@ def test_every_error_code_has_a_row_and_every_row_a_code() -> None:
         ("guide_numbers", "bench-life"),
         ("guide_numbers", "bench-crowd"),
         ("guide_numbers", "bench-agent"),
+        ("guide_numbers", "bench-controller"),
         ("guide_hypervisors", "table"),
     ],
 )
