@@ -63,6 +63,7 @@ class Absent(Action[Sequence[Snapshot], RemovalPlan]):
                 done = hypervisor.remove(one, self.bandwidth, deadline)
                 vm = done.vm or hypervisor.inspect(plan.vm.id)
             except KvmError as error:
+                error.changed = error.changed or snapshot is not plan.snapshots[0]
                 return _stopped(hypervisor, plan, files, error)
             notes += done.notes
             planned += one.dropped
@@ -124,6 +125,7 @@ def _stopped(hypervisor: Hypervisor, plan: RemovalPlan, files: Sequence[str], er
     try:
         now = hypervisor.inspect(plan.vm.id)
     except KvmError:
+        error.files_removed = (*files, *error.files_removed)
         raise error from None
     # Its name goes when its state begins to be written to; it is removed when its layers are merged.
     half = now.operation.snapshot if now.operation and now.operation.kind == "remove" else None

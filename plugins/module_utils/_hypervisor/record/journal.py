@@ -101,7 +101,8 @@ class RemoveJournal(_Begun):
 
     ``memory_files`` go with it. ``merging`` has the layer that is merged and the one under it, as long as the former is in use:
     once nothing uses it, it is merged, even where nobody was left to see that. ``may_adjust`` is what the task allowed.
-    ``was`` has the image that each disk is on, or is about to go over to. ``bandwidth`` (MiB/s, 0 for any) is the task's.
+    ``was`` has the image that each disk is on, or is about to go over to. ``bandwidth`` (MiB/s, 0 for any) is the task's,
+    ``boot_id`` that of the host: of a merge that nobody saw end, what was in the host's memory then is lost with its power.
     """
 
     kind: ClassVar[str] = "remove"
@@ -111,6 +112,7 @@ class RemoveJournal(_Begun):
     may_adjust: bool = False
     was: dict[str, str] = field(default_factory=dict)
     bandwidth: int = 0
+    boot_id: str = ""
 
     @property
     def making(self) -> tuple[str, ...]:
@@ -143,6 +145,7 @@ def to_json(journal: Journal) -> dict[str, Any]:
         "stopping_at": "",
         "left": {},
         "bandwidth": 0,
+        "boot_id": "",
     }
     if isinstance(journal, TakeJournal):
         group = {"group_labels": journal.group_labels, "held": journal.held, "nvram": noted(journal.nvram)}
@@ -150,7 +153,7 @@ def to_json(journal: Journal) -> dict[str, Any]:
     if isinstance(journal, RemoveJournal):
         files, merging = list(journal.memory_files), list(journal.merging)
         how = {"may_adjust": journal.may_adjust, "was": journal.was, "bandwidth": journal.bandwidth}
-        return {**values, "files": files, "merging": merging, **how}
+        return {**values, "files": files, "merging": merging, **how, "boot_id": journal.boot_id}
     return {
         **values,
         "overlays": journal.overlays,
@@ -177,7 +180,8 @@ def from_json(values: Mapping[str, Any]) -> Journal:
         merging = tuple(values.get("merging", ()))
         was = {target: str(image) for target, image in values.get("was", {}).items()}
         may_adjust, bandwidth = bool(values.get("may_adjust")), int(values.get("bandwidth", 0))
-        return RemoveJournal(*begun, files, merging, may_adjust=may_adjust, was=was, bandwidth=bandwidth)
+        known = {"may_adjust": may_adjust, "was": was, "bandwidth": bandwidth, "boot_id": values.get("boot_id", "")}
+        return RemoveJournal(*begun, files, merging, **known)
     if kind != RevertJournal.kind:
         raise ValueError(f"it has an operation {kind!r}, which this release does not know")
     return RevertJournal(

@@ -24,6 +24,7 @@ _PROBE_SECONDS = 5
 _STATUS = "/run/libvirt/qemu/{}.xml"
 _THAW_TRIES = 3
 # qemu-ga refuses every command but thaw and status while frozen: the freeze is somebody else's. There is no code for it.
+_NOT_RUNNING = 55  # VIR_ERR_OPERATION_INVALID: "domain is not running"
 _FROZEN_ALREADY = ("has been disabled", "not allowed", "frozen")
 
 
@@ -79,7 +80,8 @@ def _freeze(domain: Any, seconds: int, freeze: Freeze) -> bool:
     except libvirt.libvirtError as error:
         text = str(error.get_error_message())
         freeze.reason = f"the guest agent did not freeze: {text}"
-        return not any(hint in text for hint in _FROZEN_ALREADY)
+        not_asked = error.get_error_code() == _NOT_RUNNING  # suspended just before
+        return not (not_asked or any(hint in text for hint in _FROZEN_ALREADY))
     freeze.held = frozen_count > 0
     if not freeze.held:
         freeze.reason = "the guest agent found no file system to freeze"

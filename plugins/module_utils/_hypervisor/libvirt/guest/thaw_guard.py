@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -184,7 +185,12 @@ def resume_persistently(uri: str, uuid: str) -> None:
 
 
 def main(uri: str) -> None:
-    """Be the guard: obey lines from standard input until its end."""
+    """Be the guard: obey lines from standard input until its end.
+
+    Whoever ends the module's service ends its whole control group: the guard is to see the module's end, and then to act.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     armed = _Armed()
     stdin, buffer = sys.stdin.fileno(), b""
     while True:

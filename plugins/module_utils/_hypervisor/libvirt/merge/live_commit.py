@@ -33,6 +33,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import merge_goes_on, merge_timeout
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import MergeProgress
 
 _ACTIVE = 4  # VIR_DOMAIN_BLOCK_COMMIT_ACTIVE
@@ -41,6 +42,7 @@ _COMMITS = (3, 4)  # virDomainBlockJobType: commit, active commit
 _NOT_READY = 83  # VIR_ERR_BLOCK_COPY_ACTIVE
 _POLL_FIRST, _POLL_MOST = 0.02, 0.2  # seconds
 _GONE_SECONDS = 10.0
+_SHUT_OFF = "the VM was shut off meanwhile"
 
 
 def commit_block(handle: VmHandle, target: str, step: Merge, pace: Pace, started: Callable[[], None]) -> None:
@@ -139,8 +141,7 @@ def _layers(handle: VmHandle, target: str) -> Iterator[tuple[str, str]]:
 def _wait(handle: VmHandle, target: str, active: bool, deadline: Deadline, first: int) -> None:
     pause, began = _POLL_FIRST, time.monotonic()
     while True:
-        with translated(handle.name, "watching the merge"):
-            job = handle.native.blockJobInfo(target, 0)
+        job = _watched(handle, target)
         if not job:
             return
         if job.get("cur", 0) < job.get("end", 0):  # also equal before it has begun
@@ -158,6 +159,17 @@ def _wait(handle: VmHandle, target: str, active: bool, deadline: Deadline, first
             )
         time.sleep(min(pause, max(0.001, deadline.remaining())))
         pause = min(pause * 1.3, _POLL_MOST)
+
+
+def _watched(handle: VmHandle, target: str) -> Any:
+    """Return what libvirt tells of a job. Raises ``merge_failed`` where the VM has no jobs any more."""
+    try:
+        with translated(handle.name, "watching the merge"):
+            return handle.native.blockJobInfo(target, 0)
+    except KvmError as error:
+        if error.error_code != "connection_lost" and not handle.active():
+            raise merge_failed(handle.name, _SHUT_OFF) from error
+        raise
 
 
 def _leave(handle: VmHandle, target: str, progress: MergeProgress, deadline: Deadline) -> None:
@@ -190,16 +202,23 @@ def _pivot(handle: VmHandle, target: str) -> bool:
 
 def _until_gone(handle: VmHandle, target: str) -> None:
     end = time.monotonic() + _GONE_SECONDS
-    while handle.native.blockJobInfo(target, 0) and time.monotonic() < end:
-        time.sleep(_POLL_FIRST)
+    with translated(handle.name, "waiting for the end of a merge"):
+        while handle.native.blockJobInfo(target, 0) and time.monotonic() < end:
+            time.sleep(_POLL_FIRST)
 
 
 def _verify(handle: VmHandle, target: str, gone: str) -> None:
-    """Make sure that the merged layer is in the chain no more; libvirt may take a moment to say so."""
+    """Make sure that the merged layer is in the chain no more; libvirt may take a moment to say so.
+
+    The definition of a VM that is off may name no chain at all: what it leaves out is no proof.
+    """
     end = time.monotonic() + _GONE_SECONDS
-    while gone in dict(_layers(handle, target)):
+    while True:
+        named = dict(_layers(handle, target))
         if not handle.active():
-            raise merge_failed(handle.name, "the VM was shut off meanwhile")
+            raise merge_failed(handle.name, _SHUT_OFF)
+        if gone not in named:
+            return
         if time.monotonic() > end:
             raise merge_failed(handle.name, f"QEMU aborted it ({_hint(gone)})")
         time.sleep(_POLL_FIRST)

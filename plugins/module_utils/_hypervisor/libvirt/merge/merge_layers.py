@@ -9,7 +9,8 @@ Every step may be repeated, and each leaves libvirt's word and the files in agre
 from __future__ import annotations
 
 import os
-from typing import Callable
+from collections.abc import Sequence
+from typing import Callable, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     translated,
@@ -24,7 +25,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.offline_commit import (
     commit_image,
     merge_failed,
+    reads_the_same,
     rebase_unsafe,
+    sync,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import (
     is_on,
@@ -69,6 +72,7 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
         started()
         commit_image(handle.name, forest.images[step.top], pace, handle.note_percent)
         note_moving(handle, [target for target, top in forest.tops.items() if top == step.top])
+    sync([forest.spelled[file] for file in (step.base, *step.above)])
     in_chain = {file for target in open_in for file in forest.chain(forest.tops[target])}
     for overlay in step.above:
         if overlay not in in_chain:  # QEMU has rewritten what it has open
@@ -106,17 +110,37 @@ def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[
         raise merge_failed(handle.name, "somebody started the VM while its layers were being merged")
 
 
-def see_merged(handle: VmHandle, forest: Forest, top: str, base: str) -> None:
-    """Draw the conclusions from a merge that has ended while nobody, perhaps not even libvirt, was there to see it."""
+def see_merged(handle: VmHandle, forest: Forest, merging: Sequence[str], lost: Optional[Pace]) -> None:
+    """Draw the conclusions from a merge that has ended while nobody, perhaps not even libvirt, was there to see it.
+
+    ``lost`` is the pace at which to do it once more where the host has been booted since: QEMU tells the layers above of their
+    new base before it has flushed that. Raises ``merge_failed`` and ``timeout``.
+    """
+    top, base = map(os.path.realpath, merging)
     _see_pivot(handle, forest, top, base)
     if base not in forest.images or forest.layers.above(top) or top in forest.tops.values():
         return  # it has not ended, and is begun anew
+    if lost and top in forest.images and base not in forest.tops.values():  # nobody has written to that since
+        _merge_once_more(handle, forest, (top, base), lost)
+    sync([forest.spelled[file] for file in (base, *forest.layers.above(base))])
     if forest.running:
         catch_up(handle)
     image = (forest.spelled[base], forest.format(base))
     handle.define({target: image for target, file in forest.tops.items() if file == base})
     handle.forget_layers(top)
     handle.agree(forest, {top: image})
+
+
+def _merge_once_more(handle: VmHandle, forest: Forest, layers: tuple[str, str], pace: Pace) -> None:
+    top, base = (forest.images[file] for file in layers)
+    if not forest.running:
+        commit_image(handle.name, top, pace, handle.note_percent)
+    elif not reads_the_same(handle.name, top, base):
+        raise KvmError(
+            "merge_failed",
+            f"The host of {handle.name} lost its power while {top.file} was merged into {base.file}, and a part of that is lost.",
+            "No file was deleted, and the data is in the former. Shut the VM down, then run the task again: it merges once more.",
+        )
 
 
 def _see_pivot(handle: VmHandle, forest: Forest, top: str, base: str) -> None:

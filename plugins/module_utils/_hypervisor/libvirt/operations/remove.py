@@ -62,6 +62,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     refuse_writers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meeting import boot_id
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RemoveJournal, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.made_overlays import still_there
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
@@ -97,9 +98,10 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             inside = {os.path.realpath(part.frozen) for part in going[0].disks}
             record, forest = replace(record, images=being_written(record.images, inside)), None
         files = tuple(one.memory_file for one in going if one.memory_file)
-        begun, was = (snapshot.name, snapshot.created_at, now()), dict(plan.tops)
+        begun = (snapshot.name, snapshot.created_at, now())
+        was = dict(reversed(plan.tops))  # what it runs on; a disk may be defined otherwise for the next start
         journal = RemoveJournal(
-            *begun, memory_files=files, may_adjust=handle.may_adjust, was=was, bandwidth=self._pace.bandwidth
+            *begun, files, may_adjust=handle.may_adjust, was=was, bandwidth=self._pace.bandwidth, boot_id=boot_id()
         )
         handle.write(replace(record, journal=journal, active={}), durable=True)  # it is on other files when it ends
         try:
@@ -140,7 +142,8 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         for target in ours:
             follow_commit(handle, target, ours[target], self._pace.deadline)
         if journal.merging:
-            see_merged(handle, handle.survey(without=self._going(journal)), *map(os.path.realpath, journal.merging))
+            forest = handle.survey(without=self._going(journal))
+            see_merged(handle, forest, journal.merging, self._pace if journal.boot_id != boot_id() else None)
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
         going = self._going(journal)

@@ -43,15 +43,16 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
     is_elsewhere,
     is_on,
+    is_stopping,
     is_used_since,
     keep_where_others_decide,
     last_writes,
+    leave_variables,
     may_lack,
     was_used,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.start_or_go_back import (
     go_back,
-    leave_variables,
     make_overlays,
     put_variables_back,
     revert_internal,
@@ -110,15 +111,11 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
                 raise started_meanwhile(handle.name)
             stop(handle, journal)
         except KvmError as error:
-            # Without libvirt nobody knows whether it was stopped: the next run looks.
-            if error.error_code != "connection_lost":
+            # Without libvirt nobody knows whether it was stopped, nor of one that was killed when it ends: the next run looks.
+            if error.error_code != "connection_lost" and not is_stopping(handle):
                 self._forget(journal)
             raise
-        self._finish(journal, target)
-        if target.memory_file is None or plan.power == _OFF:
-            return Done(plan.notes)
-        clock = clock_set(handle.name, handle.native, handle.definition(), target.created_at, plan.power)
-        return Done((*plan.notes, *clock))
+        return Done((*plan.notes, *self._finish(journal, target)))
 
     def _journal(self, plan: RevertPlan, target: Saved) -> RevertJournal:
         overlays = {part.target: str(part.file) for part in plan.overlays}
@@ -184,8 +181,8 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         if on_new and (may_lack(handle, journal, target) if active else is_used_since(journal)):
             self._end(journal)  # saved memory belongs to other disks by now
             return Recovery(_FINISHED.format(name) + (_RAN if active else _USED), finished=False)
-        self._finish(journal, target)
-        return Recovery(_FINISHED.format(name))
+        notes = self._finish(journal, target)
+        return Recovery(_FINISHED.format(name) + "".join(f" The revert: {note}." for note in notes))
 
     def _resume_dropping(self, journal: RevertJournal, on_new: bool) -> Recovery:
         """The VM was where it was to be: what it is on by now, and whether it runs, is what somebody means."""
@@ -211,7 +208,8 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             handle.agree(forest, {})
             close_record(handle)
 
-    def _finish(self, journal: RevertJournal, target: Saved) -> None:
+    def _finish(self, journal: RevertJournal, target: Saved) -> tuple[str, ...]:
+        """Bring the VM there; return what is to be told of its clock, where its memory was loaded."""
         handle = self._handle
         if not (handle.active() and is_on(handle, journal)):
             stop(handle, journal)
@@ -229,6 +227,9 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         self._end(journal)
         if failed:
             raise start_failed(handle.name, failed)
+        if target.memory_file is None or journal.power == _OFF:
+            return ()
+        return clock_set(handle.name, handle.native, handle.definition(), target.created_at, journal.power)
 
     def _define(self, journal: RevertJournal) -> None:
         """Define the VM on the new overlays; undo that where somebody has started it on the old ones meanwhile."""

@@ -20,7 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import differs
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import differs, undo
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
     noted_copy,
 )
@@ -174,6 +174,25 @@ def was_used(handle: VmHandle, journal: RevertJournal) -> bool:
             if (written != left) if left or until is None else (written > until):
                 return True
     return False
+
+
+def is_stopping(handle: VmHandle) -> bool:
+    """Whether a revert of this run has told the VM to stop, and it has not ended yet."""
+    journal = handle.record().journal
+    return isinstance(journal, RevertJournal) and bool(journal.stopping_at) and handle.active()
+
+
+def leave_variables(handle: VmHandle, journal: RevertJournal) -> str:
+    """Give a VM that stays where it is the UEFI variables that it had; return what to say where they cannot be given back."""
+    back, copy = journal.nvram, noted_copy(handle.record(), journal.snapshot, journal.created_at)
+    if back is None:
+        return ""
+    with suppress(OSError):
+        if not (handle.active() or differs(back, copy)) or not os.path.lexists(back.was or back.new):
+            undo(back, copy)
+            return ""
+    kept = f" It has the snapshot's UEFI variables now; its own are in {back.was}: copy them to {back.file} while it is off."
+    return kept if back.was else ""
 
 
 def is_used_since(journal: RevertJournal) -> bool:

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +29,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     paused_by_disks,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import (
-    differs,
     plan_return,
     put_back,
     undo,
@@ -109,19 +106,6 @@ def make_overlays(handle: VmHandle, target: Saved, overlays: Mapping[str, str]) 
         create_overlay(overlays[part.target], image.file, image.format, image.virtual_size, users.get(part.target))
 
 
-def leave_variables(handle: VmHandle, journal: RevertJournal) -> str:
-    """Give a VM that stays where it is the UEFI variables that it had; return what to say where they cannot be given back."""
-    back, copy = journal.nvram, noted_copy(handle.record(), journal.snapshot, journal.created_at)
-    if back is None:
-        return ""
-    with suppress(OSError):
-        if not (handle.active() or differs(back, copy)) or not os.path.lexists(back.was or back.new):
-            undo(back, copy)
-            return ""
-    kept = f" It has the snapshot's UEFI variables now; its own are in {back.was}: copy them to {back.file} while it is off."
-    return kept if back.was else ""
-
-
 def stop(handle: VmHandle, journal: RevertJournal) -> None:
     """Stop a VM hard, unless it was off when its revert began: whoever started it since means what it is on."""
     if journal.was_power == _OFF:
@@ -129,7 +113,18 @@ def stop(handle: VmHandle, journal: RevertJournal) -> None:
     with translated(handle.name, "stopping it"):
         if handle.native.isActive():
             handle.write(replace(handle.record(), journal=replace(journal, stopping_at=now())), durable=True)
-            handle.native.destroy()
+            try:
+                handle.native.destroy()
+            except libvirt.libvirtError:
+                _wait_until_off(
+                    handle
+                )  # "Failed to terminate process": it was killed, and ends when its storage answers
+                if handle.active():
+                    raise
+    _wait_until_off(handle)
+
+
+def _wait_until_off(handle: VmHandle) -> None:
     end = time.monotonic() + _STOP_SECONDS
     while handle.active() and time.monotonic() < end:
         time.sleep(0.05)

@@ -111,6 +111,9 @@ class Taking:
         self._before = before
         self._users = users
         self._meeting = meeting
+        self._made = (
+            False  # whether the overlays are there before libvirt is asked: also where the VM is not held after all
+        )
         self._variables = VariablesCopy(planned_copying(plan.snapshot.nvram, of_libvirt(plan.vm).xml))
 
     def run(self, deadline: Deadline) -> Done:
@@ -186,9 +189,10 @@ class Taking:
         return replace(taken, parent=planned.parent, current=True, left_out=self._variables.told(planned))
 
     def _make_overlays(self) -> None:
-        if not self._made_by_us():
-            return
-        for overlay in self._plan.snapshot.disks:
+        self._made = (
+            self._made_by_us()
+        )  # also where the VM is not held in the end, as its UEFI variables cannot be copied
+        for overlay in self._plan.snapshot.disks if self._made else ():
             disk = self._before[overlay.target]
             image = read_image(str(disk.source), disk.format)
             user = self._users.get(overlay.target)
@@ -218,15 +222,13 @@ class Taking:
     def _frozen(self, deadline: Deadline) -> AbstractContextManager[Freeze]:
         if not self._plan.freeze:
             return nullcontext(Freeze())
-        seconds = freeze_seconds(self._plan, deadline)
-        if self._meeting:
-            seconds = max(1, min(seconds, int(self._meeting.seconds_left())))
+        most = self._meeting.seconds_left() if self._meeting else float("inf")
+        seconds = max(1, int(min(freeze_seconds(self._plan, deadline), most)))
         return frozen(self._domain, self._handle.name, self._tools.guard, seconds)
 
     def _switch(self, deadline: Deadline) -> Any:
         """Let libvirt switch every disk to its overlay at once."""
-        made = self._made_by_us()
-        return create_snapshot(self._domain, self._tools.uri, self._plan, list(self._before), deadline, made=made)
+        return create_snapshot(self._domain, self._tools.uri, self._plan, [*self._before], deadline, made=self._made)
 
     def _verify(self) -> None:
         """Compare libvirt's word and the files' with the plan: each disk on its overlay, that on what the disk was."""
