@@ -116,6 +116,27 @@ def test_the_diff_names_the_files_that_go(path: str) -> None:
         assert file not in outcome.after_text
 
 
+def test_what_went_is_told_also_where_nobody_can_look_any_more(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libvirtd is restarted after the first removal: the VM cannot be inspected over that connection."""
+    remove_one, inspect, gone = MockHypervisor.remove, MockHypervisor.inspect, []
+
+    def lost(*_arguments: Any) -> Any:
+        raise KvmError("connection_lost", "libvirt is gone")
+
+    def remove_then_lose(self: MockHypervisor, plan: Any, *arguments: Any) -> Any:
+        if gone:
+            monkeypatch.setattr(MockHypervisor, "inspect", lost)
+            lost()
+        gone.append(plan)
+        return remove_one(self, plan, *arguments)
+
+    monkeypatch.setattr(MockHypervisor, "remove", remove_then_lose)
+    outcome = remove(path)
+    monkeypatch.setattr(MockHypervisor, "inspect", inspect)
+    assert (codes([outcome]), outcome.changed) == (["connection_lost"], True)
+    assert outcome.files_removed
+
+
 def test_a_failure_in_the_middle_keeps_the_rest(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     original = MockHypervisor.remove
 

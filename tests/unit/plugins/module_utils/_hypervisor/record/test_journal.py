@@ -33,7 +33,7 @@ REVERT = {"overlays": {"vda": "/vm/new"}, "power": "paused", "was": {"vda": ("/v
         TakeJournal(*BEGUN, files=("/vm/a", "/vm/b")),
         TakeJournal(*BEGUN, files=("/vm/a", "/vm/c"), nvram=UefiCopying("/vm/n", "/vm/c", "raw")),
         RevertJournal(*BEGUN, nvram=UefiReturn("/vm/n", "/vm/n.new", "/vm/n.was")),
-        RemoveJournal(*BEGUN, memory_files=("/vm/m",), merging=("/vm/top", "/vm/base"), bandwidth=20),
+        RemoveJournal(*BEGUN, memory_files=("/vm/m",), merging=("/vm/top", "/vm/base"), bandwidth=20, boot_id="b"),
         *(RevertJournal(*BEGUN, **REVERT, phase=phase) for phase in RevertPhase),
     ],
 )

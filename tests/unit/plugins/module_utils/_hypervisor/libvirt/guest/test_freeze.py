@@ -116,6 +116,13 @@ def test_the_freeze_of_somebody_else_is_left_to_them() -> None:
     assert "thaw" not in domain.asked
 
 
+def test_a_vm_that_was_suspended_just_before_was_not_asked_and_is_not_thawed() -> None:
+    domain, guard = Domain(frozen=LibvirtError(55, "Requested operation is not valid: domain is not running")), Guard()
+    _held, freeze = froze(domain, guard)
+    assert "thaw" not in domain.asked
+    assert (freeze.held, freeze.still_frozen, guard.armed) == (False, False, False)
+
+
 def test_a_guest_that_thawed_by_itself_was_not_held() -> None:
     held, freeze = froze(Domain(thawed=0), Guard())
     assert (held, freeze.held) == (True, False)

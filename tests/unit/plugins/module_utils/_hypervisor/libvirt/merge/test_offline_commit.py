@@ -15,10 +15,13 @@ import pytest
 pytest.importorskip("lxml")
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import (
+    Image,
     read_image,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.offline_commit import (
     commit_image,
+    reads_the_same,
+    sync,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -76,3 +79,28 @@ def test_what_somebody_writes_to_is_left_to_qemu_img_to_refuse(tmp_path: Path, m
     monkeypatch.setattr(where, lambda files: dict.fromkeys(files, 17))
     with pytest.raises(KvmError, match="asked: commit"):
         commit(file)
+
+
+@pytest.mark.parametrize(("status", "same"), [(0, True), (1, False)])
+def test_two_images_hold_the_same_or_not(qemu_img: Path, tmp_path: Path, status: int, same: bool) -> None:
+    qemu_img.write_text(f'#!/bin/sh\necho "$*" >{tmp_path}/asked\nexit {status}\n')
+    one, other = Image("/vm/a b", "qcow2", 0, 0), Image("/vm/b", "raw", 0, 0)
+    assert reads_the_same("web01", one, other) is same
+    assert tmp_path.joinpath("asked").read_text() == "compare -U -q -f qcow2 -F raw /vm/a b /vm/b\n"
+
+
+def test_images_that_cannot_be_compared_are_not_called_the_same(qemu_img: Path) -> None:
+    qemu_img.write_text("#!/bin/sh\necho 'no such file' >&2\nexit 2\n")
+    with pytest.raises(KvmError, match="no such file") as caught:
+        reads_the_same("web01", Image("/vm/a", "qcow2", 0, 0), Image("/vm/b", "raw", 0, 0))
+    assert caught.value.error_code == "merge_failed"
+
+
+def test_each_image_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [tmp_path / name for name in ("base", "above")]
+    flushed = []
+    for file in files:
+        file.touch()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    sync(map(str, files))
+    assert flushed == [file.stat().st_ino for file in files]
