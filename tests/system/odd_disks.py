@@ -14,6 +14,7 @@ from lab.api import Host
 from shares import NAMES
 
 from .field import agreed
+from .field_disk import Disk
 from .field_vm import Entry, FieldVm
 from .planted import Planted, planted
 
@@ -138,3 +139,9 @@ def device(planted: Planted) -> Iterator[Device]:
     made = Device(planted.host)
     yield made
     made.free()
+
+
+def on_device(path: str, target: str = "vda", image_format: str = "raw", attributes: str = "") -> Disk:
+    element = f"""<disk type='block' device='disk' {attributes}><driver name='qemu' type='{image_format}'/>
+      <source dev='{path}'/><target dev='{target}' bus='virtio'/></disk>"""
+    return Disk(target, xml=element)

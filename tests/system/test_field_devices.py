@@ -10,17 +10,23 @@ import json
 from contract.world import IMAGES
 
 from .field import MakeVm, make_vm
-from .field_disk import Disk
-from .odd_disks import MIB, Device, both, covered, device, refused, removed, reverted, taken, toggle, whole_life
+from .odd_disks import (
+    MIB,
+    Device,
+    both,
+    covered,
+    device,
+    on_device,
+    refused,
+    removed,
+    reverted,
+    taken,
+    toggle,
+    whole_life,
+)
 from .planted import Planted, planted
 
 __all__ = ("device", "make_vm", "planted")
-
-
-def on_device(path: str, target: str = "vda", image_format: str = "raw", attributes: str = "") -> Disk:
-    element = f"""<disk type='block' device='disk' {attributes}><driver name='qemu' type='{image_format}'/>
-      <source dev='{path}'/><target dev='{target}' bus='virtio'/></disk>"""
-    return Disk(target, xml=element)
 
 
 @both

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import Any
 
@@ -117,6 +118,16 @@ def inside_another(vm: str, snapshot: str, image: str) -> KvmError:
         "bad_state",
         f"Snapshot {snapshot!r} is inside {image}, and {vm} runs on another image: libvirt cannot remove it now.",
         f"Nothing was changed. Shut {vm} down (virsh shutdown {vm}), then run the task again.",
+    )
+
+
+def on_a_device(vm: str, target: str, file: str) -> KvmError:
+    """Return the error of a snapshot whose disk is on a block device, and so is its overlay: a new one has no place."""
+    return KvmError(
+        "overlay_dir_unusable",
+        f"In this snapshot disk {target} of {vm} is on the block device {file}, and no overlay can be in its directory.",
+        "Nothing was changed. The revert is possible only to a snapshot whose overlay is a file.",
+        directory=os.path.dirname(file),
     )
 
 

@@ -15,17 +15,22 @@ from typing import Any
 
 _IMAGES = ("disk", "lun")
 # In an argument of QEMU's a path stands behind `=`, `,`, `:` or a quote; a comma that is part of it is doubled.
+_QEMU_ARGUMENT = "}arg"  # <qemu:arg>
 _COMMA = "\x00"
 _PIECES = re.compile(r"""[=,"':]""")
 
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A file that some XML names: ``image`` in one of a VM's own disks, ``writes`` as the one that disk writes to."""
+    """A file that some XML names: ``image`` in one of a VM's own disks, ``writes`` as the one that disk writes to.
+
+    ``drive`` tells that it stands in QEMU's own arguments, where it may be an image too.
+    """
 
     path: str
     image: bool = False
     writes: bool = False
+    drive: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ def named_files(root: Any) -> Iterator[NamedFile]:
         texts = (*element.values(), element.text)
         paths = [path for text in texts if text and "/" in text for path in _paths(text.strip())]
         if paths:
-            image, writes = _of_disk(element), _writes(element)
-            yield from (NamedFile(path, image, writes) for path in paths)
+            how = _of_disk(element), _writes(element), str(element.tag).endswith(_QEMU_ARGUMENT)
+            yield from (NamedFile(path, *how) for path in paths)
 
 
 def named_volumes(root: Any) -> Iterator[NamedVolume]:

@@ -66,6 +66,11 @@ def is_device(file: str) -> bool:
         return False
 
 
+def holds_no_images(directory: str) -> bool:
+    """Whether a directory has devices and the kernel's own files only: an image that is made there is in the host's memory."""
+    return any(directory == home or directory.startswith(home + "/") for home in ("/dev", "/proc", "/sys"))
+
+
 def is_hard_linked(file: str) -> bool:
     """Whether a file has another name too: who uses it by that, or keeps it as a backup, nobody can tell."""
     try:

@@ -28,7 +28,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     pool_directories as volumes,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import user_sessions as sessions
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import file_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
+    file_key,
+    holds_no_images,
+    is_device,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.kernel_holders import loops
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.named_files import (
@@ -43,7 +47,6 @@ _ACTIVE, _PERSISTENT, _HAS_SNAPSHOT, _HAS_CHECKPOINT, _HAS_MANAGED_SAVE = 1, 4, 
 _INACTIVE = 2  # VIR_DOMAIN_XML_INACTIVE
 _GONE = (42, 72, 80)  # virterror.h: no domain, no snapshot, no checkpoint: removed at this very moment
 _DEFINITIONS = "/etc/libvirt/qemu/{}.xml"
-NO_IMAGES_IN = ("/dev", "/proc", "/sys")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Users:
         self._by_file: dict[tuple[int, int], list[User]] = {}
         self._links: dict[str, str] = {}  # directories as they are named, and really
         self.directories: set[str] = set()
+        self.device_directories: set[str] = set()  # where VMs have disks on devices: an image may be on one
         self.with_checkpoints: set[str] = set()  # VMs by UUID
         self.unknown: dict[str, str] = {}
 
@@ -77,8 +81,10 @@ class Users:
         if key:
             self._by_file.setdefault(key, []).append(user)
         directory = os.path.dirname(real)
-        if image and not directory.startswith(NO_IMAGES_IN):
+        if image and not holds_no_images(directory):
             self.directories.add(directory)
+        elif image and is_device(real):
+            self.device_directories.add(directory)
 
     def _resolved(self, path: str) -> tuple[str, Optional[tuple[int, int]]]:
         """Return a file's real path and what tells it from others; a host's files lie in few directories, resolved once."""
@@ -140,8 +146,9 @@ class _Reader:
         self._add_sessions()
         for device, file in loops():
             self._users.add(file, User(f"loop device {device}", "", False, False), image=False)
-        self._users.directories.update(self._mounts.nearby(self._users.directories))
-        return self._users
+        users = self._users
+        users.directories |= self._mounts.nearby(users.directories) | users.device_directories
+        return users
 
     def _add_text(self, text: str, name: str, uuid: str, past: bool = False) -> None:
         root = parse(text)
@@ -157,7 +164,7 @@ class _Reader:
             return
         self._added.add((named.path, user))
         if self._mounts.answers(named.path):
-            self._users.add(named.path, user, user.images)
+            self._users.add(named.path, user, user.images or named.drive)
         else:
             self._users.unknown[os.path.dirname(named.path)] = f"its file system does not answer, and {user} uses it"
 

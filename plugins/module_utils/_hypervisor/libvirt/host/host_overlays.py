@@ -24,9 +24,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     backing_files,
     meant,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import file_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
+    file_key,
+    holds_no_images,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import (
-    NO_IMAGES_IN,
     Users,
     read_users,
 )
@@ -167,7 +169,7 @@ class HostFiles:
         known.unknown = f"{unread[0]} cannot be read" if unread else ""
         known.renew(stale, read, fresh)
         homes = {os.path.dirname(file) for one in read.values() for file in one.backing}
-        self._led_to.update(home for home in homes if not home.startswith(NO_IMAGES_IN))
+        self._led_to.update(home for home in homes if not holds_no_images(home))
         known.read_at = now if thorough else known.read_at
         known.changed = changed if time.time_ns() - changed > _TICK else -1
 
@@ -197,8 +199,7 @@ class HostFiles:
                         named = based_on(entry.path, before.backing)
                         yield entry.path, before if named == before.based_on else replace(before, based_on=named)
                     else:
-                        file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-                        read = self._backing_of_device(file) if device else backing_files(file)
+                        file, read = self._read(entry, device)
                         backing = tuple(map(os.path.realpath, read))
                         yield file, Header(entry.inode(), changed, backing, based_on(file, backing))
             except OSError as error:
@@ -206,6 +207,17 @@ class HostFiles:
                     unread.append(entry.name)
             except UNREADABLE:
                 continue  # no header that QEMU would take
+
+    def _read(self, entry: Entry, device: bool) -> tuple[str, list[str]]:
+        """Return an image's real path and what its header names. A relative name is meant beside the link, if one leads here:
+        where that makes a difference, it is known by the link.
+        """
+        file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+        if device:
+            return file, self._backing_of_device(file)
+        read = backing_files(file)
+        beside_link = backing_files(entry.path) if file != entry.path else read
+        return (file, read) if beside_link == read else (entry.path, beside_link)
 
     def _may_be_image(self, entry: Entry) -> bool:
         if entry.is_symlink() and self.mounts.of(os.path.realpath(entry.path)).kind in _NO_STORAGE:

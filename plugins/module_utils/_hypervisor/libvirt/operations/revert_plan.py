@@ -39,7 +39,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
     noted_copy,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
+    holds_no_images,
+    is_device,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     QemuUser,
     keeps_owner,
@@ -68,6 +71,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
     named_by_memory,
+    on_a_device,
     unreadable,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import (
@@ -238,9 +242,10 @@ def _memory_notes(handle: VmHandle, target: Saved, final: str) -> tuple[str, ...
 
 
 def _overlay(handle: VmHandle, name: str, part: SavedDisk) -> SnapshotDisk:
-    directory = os.path.dirname(os.path.realpath(part.overlay or part.frozen))
-    if not os.path.isdir(directory) and not is_device(part.frozen):
-        directory = os.path.dirname(os.path.realpath(part.frozen))
+    homes = [os.path.dirname(os.path.realpath(file)) for file in (part.overlay or part.frozen, part.frozen)]
+    directory = next((one for one in homes if os.path.isdir(one) and not holds_no_images(one)), homes[0])
+    if holds_no_images(directory):
+        raise on_a_device(handle.name, part.target, part.overlay or part.frozen)
     check_writable(handle.name, directory)
     named, stem = named_by(handle.saved()), file_name(handle.name, part.target, name)
     path = unused_path((), directory, stem, ".qcow2", named=named)
