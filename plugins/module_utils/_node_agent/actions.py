@@ -50,7 +50,7 @@ def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any
         found, version = differences(host, sha, text)
         if found:
             host.version(sha)
-            changes = text if text != host.service.text() else None
+            changes = text if host.service.differs(text) else None
             version = change(host, sha, changes, restart=found not in (["link"], ["not started at boot"]))
     # Another run may have done it meanwhile.
     return {
@@ -86,9 +86,16 @@ def previous(host: Host, check: bool) -> dict[str, Any]:
             if kept
             else "This host has kept no release. Deploy one first.",
         )
-    file = host.releases.service_text_file(sha)
-    ours = host.service.is_ours() and host.params["service_file"] != "never"
-    return put(host, sha, file.read_text("utf-8") if ours and file.is_file() else None, check)
+    return put(host, sha, _text_with(host, sha), check)
+
+
+def _text_with(host: Host, sha: str) -> Optional[str]:
+    """Return the service file that a release last ran with: ours, else the host's own, which ours has replaced since."""
+    wish = host.params["service_file"]
+    if wish == "never" or (wish == "auto" and not host.service.is_ours()):
+        return None
+    kept = (host.releases.service_text_file(sha), host.releases.original_service)
+    return next((file.read_text("utf-8") for file in kept if file.is_file()), None)
 
 
 def absent(host: Host, check: bool) -> dict[str, Any]:

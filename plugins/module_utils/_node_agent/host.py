@@ -30,6 +30,9 @@ class Unfinished:
     release: Optional[str]
     own_file: Optional[str]  # the text of the service file where ours goes
     changes_service_file: bool
+    own_mode: Optional[int] = None
+    host_file: bool = False  # whether the file in force was the host's own, there or elsewhere
+    enabled: Optional[bool] = None  # whether it started with the host; None in what an earlier version has noted
 
 
 @dataclass(frozen=True)

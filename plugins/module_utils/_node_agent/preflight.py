@@ -13,7 +13,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.elf_bi
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import DeployError, NotServing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.files import standing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.host import Host, does_not_run
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.service import MARK
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.service import MARK, is_marked
 
 ROOM_TO_SPARE = 1 << 20  # bytes
 
@@ -31,7 +31,7 @@ def wanted_text(host: Host) -> Optional[str]:
                 "Name the host's own service (qx_node_service), or let the role write one (qx_node_service_file: auto).",
             )
         return None
-    if MARK not in text.splitlines()[:2]:
+    if not is_marked(text):
         raise DeployError(
             "bad_request",
             f"{name} does not have the line {MARK} at its top, by which later runs know that the file is the role's.",
@@ -79,7 +79,7 @@ def refuse_what_cannot_be_written(host: Host, sha: str, text: Optional[str]) -> 
         )
     stored = releases.stored(sha)
     files = [] if stored and releases.is_linked(sha) else [releases.base / "releases", releases.path.parent]
-    files += [host.service.own_file.parent] if text not in (None, host.service.text()) else []
+    files += [host.service.own_file.parent] if host.service.differs(text) else []
     for folder in map(standing, files):
         if not os.access(folder, os.W_OK):
             raise DeployError(
@@ -115,7 +115,7 @@ def differences(host: Host, sha: str, text: Optional[str]) -> tuple[list[str], O
         found.append("release")
     elif not host.releases.is_linked(sha):
         found.append("link")
-    if text is not None and text != host.service.text():
+    if host.service.differs(text):
         found.append("service file")
     if not host.service.enabled():
         found.append("not started at boot")
@@ -135,9 +135,8 @@ def diff(host: Host, sha: str, text: Optional[str]) -> list[dict[str, str]]:
         found.append(
             {"before_header": path, "after_header": path, "before": f"{before or 'nothing'}\n", "after": f"{sha}\n"}
         )
-    old = host.service.text()
-    if text not in (None, old):
-        file = str(host.service.own_file)
+    if host.service.differs(text):
+        file, old = str(host.service.own_file), host.service.text()
         found.append({"before_header": file, "after_header": file, "before": old or "", "after": text or ""})
     return found
 
