@@ -39,7 +39,8 @@ options:
       - V(present) makes the release O(sha256) the one that runs. It must already be on the host. RV(stored) says whether it is.
       - V(previous) goes back to the release that was in use before, with its service file.
       - V(absent) stops the service, disables its start at boot, and removes what V(present) and the role put on the host. If
-        V(present) found a file or link of somebody else at O(path), the latest one is put back there, but not started.
+        V(present) found a file or link of somebody else at O(path), the latest one is put back there, but not started. The same
+        holds for a service file of the host's own that O(service_file=always) has replaced.
     type: str
     choices: [present, previous, absent]
     default: present
@@ -91,7 +92,8 @@ options:
     description:
       - Whether to write the service file, a unit for systemd or a script for OpenRC.
       - V(auto) writes O(systemd_unit) or O(openrc_script) if the host has no service file or if this module wrote it. It leaves
-        alone a service file of the host's own. V(always) replaces that too. V(never) writes none.
+        alone a service file of the host's own. V(always) replaces that too, and keeps it for O(state=previous) and
+        O(state=absent). V(never) writes none.
       - If the host has no service file, and none is written, the task fails with C(error_code=no_service_file).
     type: str
     choices: [auto, always, never]

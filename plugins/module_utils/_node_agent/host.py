@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, TextIO
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.elf_binary import Here, made_for, unfit
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import DeployError
@@ -57,22 +58,29 @@ class Host:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """One change at a time: another's may still go on after its controller died."""
-        self.releases.base.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + 60 + 2 * (self.params["health_timeout"] + self.params["stay_up"])
-        with (self.releases.base / "lock").open("w") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise DeployError(
-                            "locked",
-                            "Another run is changing qx-node on this host.",
-                            "Run it again when that has ended.",
-                        ) from None
-                    time.sleep(0.2)
+        while (lock := self._lock()) is None:
+            if time.monotonic() > deadline:
+                raise DeployError(
+                    "locked",
+                    "Another run is changing qx-node on this host.",
+                    "Run it again when that has ended.",
+                )
+            time.sleep(0.2)
+        with lock:
             yield
+
+    def _lock(self) -> Optional[TextIO]:
+        """Return the open lock; None where another run has it, or has just deleted it with all else."""
+        self.releases.base.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            lock = stack.enter_context((self.releases.base / "lock").open("w"))
+            with suppress(BlockingIOError, FileNotFoundError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name)):
+                    stack.pop_all()
+                    return lock
+        return None
 
     def vms(self) -> set[str]:
         """Return the names of the running VMs."""

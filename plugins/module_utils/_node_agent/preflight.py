@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Optional
 
@@ -16,6 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.host i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.service import MARK, is_marked
 
 ROOM_TO_SPARE = 1 << 20  # bytes
+TIME_TO_END = 5  # seconds, of a process whose service is stopped
 
 
 def wanted_text(host: Host) -> Optional[str]:
@@ -141,13 +143,57 @@ def diff(host: Host, sha: str, text: Optional[str]) -> list[dict[str, str]]:
     return found
 
 
+def removal(host: Host) -> tuple[list[Path], bool]:
+    """Return all of the role's that is on the host, and whether the service runs or starts with the host."""
+    releases, service = host.releases, host.service
+    file = service.file()
+    ours = [service.own_file] if file == service.own_file and service.is_ours() else []
+    linked = [releases.path] if releases.is_ours() else []
+    names = ("previous", "original", "original-service", "unfinished.json", "lock", "releases")
+    kept = [path for path in (releases.base / name for name in names) if os.path.lexists(path)]
+    return [*ours, *linked, *kept], file is not None and (service.active() or service.enabled())
+
+
+def refuse_what_cannot_be_removed(paths: list[Path]) -> None:
+    for folder in {path.parent: None for path in paths}:
+        if not os.access(folder, os.W_OK):
+            raise DeployError(
+                "read_only",
+                f"{folder} cannot be written: it is read-only, or belongs to another user. Nothing was removed from this host.",
+                "Have it mounted writable, or run as root (become: true).",
+            )
+
+
+def refuse_what_still_runs(host: Host) -> None:
+    """Raise ``still_running`` where the service has stopped, or has not, and a release runs on."""
+    kept, deadline = {host.releases.current(), *host.releases.all()}, time.monotonic() + TIME_TO_END
+    while True:
+        running = host.probe.processes.running()
+        left = {pid: program for pid, (sha, program) in running.items() if sha in kept}
+        if not left:
+            return
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    named = ", ".join(f"process {pid} runs {program}" for pid, program in left.items())
+    raise DeployError(
+        "still_running",
+        f"The service {host.service.name} was stopped on this host, but qx-node still runs: {named}. Nothing was removed.",
+        f"End it (kill {' '.join(map(str, left))}), and remove qx-node again.",
+        processes=sorted(left),
+    )
+
+
 def removal_diff(host: Host, paths: list[Path], serving: bool) -> list[dict[str, str]]:
     """Return what goes when the agent is removed, and what comes back in the place of its link."""
     releases, header = host.releases, "qx-node on this host"
     gone = [f"{path} -> {os.readlink(path)}" if path.is_symlink() else str(path) for path in paths]
     gone += [f"the service {host.service.name}, which runs or starts with the host"] if serving else []
-    back = releases.path in paths and releases.original.is_symlink()
-    after = f"{releases.path}, as it was before this role: {os.readlink(releases.original)}\n" if back else ""
+    back = releases.to_put_back() if releases.path in paths else None
+    after = f"{releases.path}, as it was before this role: {back}\n" if back else ""
+    theirs, file = releases.original_service, host.service.own_file
+    if file in paths and theirs.is_file() and theirs.stat().st_size:
+        after += f"{file}, as it was before this role\n"
     return [
         {
             "before_header": header,

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +35,21 @@ def test_a_change_under_way_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_one_change_at_a_time_holds_the_lock(tmp_path: Path) -> None:
     with host(tmp_path / "base").alone():
         assert (tmp_path / "base/lock").exists()
+
+
+def test_a_lock_that_a_removal_has_deleted_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, removing = host(tmp_path), host(tmp_path)
+    monkeypatch.setattr(host_file.time, "sleep", lambda _seconds: removal.close())
+    with ExitStack() as removal:
+        removal.enter_context(removing.alone())
+        removal.callback((tmp_path / "lock").unlink)
+        with waiting.alone(), (tmp_path / "lock").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_what_goes_wrong_under_the_lock_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="gone"), host(tmp_path).alone():
+        raise FileNotFoundError("gone")
 
 
 def test_vms_are_those_that_virsh_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
