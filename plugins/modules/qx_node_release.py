@@ -126,7 +126,8 @@ options:
   libvirt_uri:
     description:
       - The libvirt whose running VMs are compared before and after a restart. If one does not run any more, the task fails with
-        C(error_code=vms_gone), and the new release stays in use. Not used on hosts without C(virsh).
+        C(error_code=vms_gone), and the new release stays in use. Not used on hosts without C(virsh). If libvirt does not answer
+        before or after, a warning says so.
     type: str
     default: qemu:///system
   log_files:
@@ -137,6 +138,7 @@ options:
 notes:
   - It is proven that qx-node serves if the service runs, C(/proc/PID/exe) has the SHA-256 of the release, this process has been
     running for O(stay_up), and O(health_url) answers JSON with C(healthy) true. An HTML page with status 200 does not count.
+    After a restart, a process of before it does not count either.
 """
 
 EXAMPLES = r"""

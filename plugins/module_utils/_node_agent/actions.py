@@ -36,7 +36,7 @@ def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any
     refuse_what_the_operator_forbids(host)
     refuse_what_cannot_be_written(host, sha, text)
     found, version = differences(host, sha, text)
-    result = {
+    result: dict[str, Any] = {
         "differences": found,
         "stored": host.releases.stored(sha),
         "upload_to": str(host.releases.binary(sha)),
@@ -57,7 +57,8 @@ def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any
         if found:
             host.version(sha)
             changes = text if host.service.differs(text) else None
-            version = change(host, sha, changes, restart=found not in (["link"], ["not started at boot"]))
+            restart = found not in (["link"], ["not started at boot"])
+            version, result["warnings"] = change(host, sha, changes, restart)
     # Another run may have done it meanwhile.
     return {
         **result,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Optional
@@ -21,8 +22,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.servic
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.service_log import Log
 
 
-def change(host: Host, to: str, text: Optional[str], restart: bool) -> str:
-    """Switch, prove, or put back; return the version that serves."""
+def change(host: Host, to: str, text: Optional[str], restart: bool) -> tuple[str, list[str]]:
+    """Switch, prove, or put back; return the version that serves, and warnings."""
     current = host.releases.current()
     before = Unfinished(
         to,
@@ -43,16 +44,25 @@ def change(host: Host, to: str, text: Optional[str], restart: bool) -> str:
         host.releases.use(to)
         if not host.service.enabled():
             host.service.enable(True)
-        if restart:
-            host.service.restart()
-        version = host.probe.prove(to, host.params["health_timeout"], to_appear=3)
+        version = proven_after_restart(host, to) if restart else proven(host, to)
     except NotServing as reason:
         said, other = log.tail(), host.probe.in_the_way()
         raise _failed(f"{reason}.{other}", said, before, undo(host, before, fresh)) from reason
     except OSError as error:
         raise _failed(f"{error}.", [], before, undo(host, before, fresh)) from error
     finish(host, before)
-    gone = sorted(vms - host.vms())
+    return version, _compared(vms, host.vms())
+
+
+def _compared(before: Optional[set[str]], after: Optional[set[str]]) -> list[str]:
+    """Raise ``vms_gone`` where VMs have ended; return a warning where libvirt did not tell."""
+    if before is None or after is None:
+        when = "before" if before is None else "after"
+        return [
+            f"Whether all VMs still run is not known: libvirt did not list them {when} the change. "
+            "Look there: virsh list --all."
+        ]
+    gone = sorted(before - after)
     if gone:
         raise DeployError(
             "vms_gone",
@@ -60,7 +70,18 @@ def change(host: Host, to: str, text: Optional[str], restart: bool) -> str:
             "See libvirt's log for why they ended, and start them: virsh start VM.",
             vms=gone,
         )
-    return version
+    return []
+
+
+def proven(host: Host, sha: str, older: Collection[int] = ()) -> str:
+    return host.probe.prove(sha, host.params["health_timeout"], to_appear=3, older=older)
+
+
+def proven_after_restart(host: Host, sha: str) -> str:
+    """Restart the service, and prove that this restart, and no process that nobody has ended, brought what serves."""
+    older = frozenset(host.probe.processes.running())
+    host.service.restart()
+    return proven(host, sha, older)
 
 
 def write_service_file(host: Host, text: str) -> None:
@@ -105,8 +126,7 @@ def undo(host: Host, before: Unfinished, fresh: bool = False) -> str:
     else:
         host.releases.use(before.release)
         try:
-            host.service.restart()
-            host.probe.prove(before.release, host.params["health_timeout"], to_appear=3)
+            proven_after_restart(host, before.release)
             outcome = f"The release before ({before.release[:12]}) is back, runs and is healthy."
         except NotServing as reason:
             outcome = f"The release before is back, but QX-NODE ON THIS HOST DOES NOT SERVE: {reason}."
@@ -138,7 +158,7 @@ def recover(host: Host) -> Optional[str]:
     try:
         if not host.releases.is_linked(before.to):
             raise NotServing("the switch was not made")
-        host.probe.prove(before.to, host.params["health_timeout"], to_appear=3)
+        proven(host, before.to)
     except NotServing:
         return f"An earlier run was interrupted. {undo(host, before)}"
     finish(host, before)

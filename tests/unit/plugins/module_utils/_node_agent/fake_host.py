@@ -76,8 +76,8 @@ class FakeProbe:
         its = {7: (current, str(self.releases.path))} if self.service.runs and current else {}
         return {**its, **self.orphans}
 
-    def prove(self, sha: str, *_times: float, **_more: Any) -> str:
-        if sha in self.bad or self.releases.current() != sha or not self.service.runs:
+    def prove(self, sha: str, *_times: float, older: Any = (), **_more: Any) -> str:
+        if sha in self.bad or self.releases.current() != sha or not self.service.runs or {*older} & {*self.orphans}:
             raise NotServing("it is not well")
         return "1.0"
 

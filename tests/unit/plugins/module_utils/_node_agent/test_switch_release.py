@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import DeployError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.host import Host
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.switch_release import change, recover
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils._node_agent.fake_host import (
     OURS,
@@ -93,6 +94,31 @@ def test_a_release_that_was_damaged_meanwhile_is_not_put_back_in_place(there: An
     assert f"The release before ({first[:12]}) is missing or damaged" in (recover(there.host) or "")
     assert there.releases.current() == second
     assert there.host.unfinished() is None
+
+
+def test_a_process_that_nobody_has_ended_is_no_proof(there: Any) -> None:
+    first = deployed(there, "first")
+    second = bring(there.host, "second")
+    there.probe.orphans = {8: (second, "/opt/qx-node")}
+    with pytest.raises(DeployError, match="QX-NODE ON THIS HOST DOES NOT SERVE"):
+        change(there.host, second, None, restart=True)
+    assert there.releases.current() == first
+
+
+# --- the VMs ------------------------------------------------------------------------------------------------------------
+
+
+def test_vms_that_ended_are_named_and_such_as_libvirt_does_not_tell_of_are_not(
+    there: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = [{"web01", "db01"}, {"web01"}]
+    monkeypatch.setattr(Host, "vms", lambda _host: told.pop(0))
+    with pytest.raises(DeployError, match="do not run any more: db01"):
+        change(there.host, bring(there.host, "first"), OURS, restart=True)
+    for answers, when in (([{"web01"}, None], "after"), ([None, {"web01"}], "before")):
+        told.extend(answers)
+        _version, (warning,) = change(there.host, bring(there.host, when), OURS, restart=True)
+        assert f"libvirt did not list them {when} the change" in warning
 
 
 # --- the service's file, and whether it starts with the host ------------------------------------------------------------
