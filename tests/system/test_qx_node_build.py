@@ -6,46 +6,22 @@
 from __future__ import annotations
 
 import getpass
-import json
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, Callable
 
 import pytest
 import yaml
 
-from .agent_role import FIXTURES, sha, words
-from .playbook_run import Run, run
+from .agent_build import TRIPLE, Build, build, needs_cargo, refused
+from .agent_role import FIXTURES
+
+__all__ = ("build",)
 
 pytestmark = pytest.mark.agent
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "qx_node"
-TRIPLE = "x86_64-unknown-linux-gnu"
-needs_cargo = pytest.mark.skipif(
-    not shutil.which("cargo") and os.environ.get("CI") != "true",
-    reason="there is no cargo; install Debian's package cargo",
-)
-Build = Callable[..., Run]
-
-
-@pytest.fixture
-def build(tmp_path: Path) -> Build:
-    """Build only, for three hosts that nobody connects to."""
-    hosts: dict[str, dict[str, Any]] = {f"hv-{number}": {"ansible_host": "192.0.2.1"} for number in (1, 2, 3)}
-    inventory = tmp_path / "inventory.yml"
-
-    def build(tree: Path = FIXTURES, *more: str, serial: int = 3, of_the_third: str = "", **inputs: Any) -> Run:
-        hosts["hv-3"]["qx_node_target"] = of_the_third
-        inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": inputs.pop("inventory", {})}}))
-        environment = {"CARGO_TARGET_DIR": str(tmp_path / "target"), **inputs.pop("environment", {})}
-        inputs = {"qx_node_source": str(tree), "qx_node_build_environment": environment, **inputs}
-        inputs = {"qx_node_build_dir": str(tmp_path / "built"), **inputs}
-        return run([*words("all", tmp_path, "build", [("serial", serial)], **inputs), *more], inventory)
-
-    return build
 
 
 @pytest.fixture
@@ -60,14 +36,6 @@ def spoil(file: Path, old: str, new: str) -> None:
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new, 1))
-
-
-def refused(done: Run, *texts: str) -> None:
-    """One message, and no host touched."""
-    assert done.status != 0, done.output
-    assert done.output.count("FAILED!") == 1, done.output
-    for text in (*texts, "No host was changed"):
-        assert text in done.output, done.output
 
 
 # --- how often ----------------------------------------------------------------------------------------------------------
@@ -113,27 +81,6 @@ def test_from_git_at_a_version(build: Build, tree: Path, tmp_path: Path) -> None
     for checkout in checkouts:
         counted = subprocess.run(["git", "-C", str(checkout), "rev-list", "--count", "--all"], check=True, stdout=-1)
         assert counted.stdout.strip() == b"1", "the history was copied too"
-
-
-@needs_cargo
-def test_hosts_with_other_wishes_get_each_their_own_although_cargos_folder_is_the_same(
-    build: Build, tmp_path: Path
-) -> None:
-    number = "{{ 2 if inventory_hostname == 'hv-3' else 1 }}"
-    environment = {"QX_NODE_BUILD": number, "TOKEN": "hunter2"}
-    done = build(FIXTURES, "-v", environment=environment)
-    assert done.status == 0, done.output
-    assert "hunter2" not in done.output
-    told = dict(re.findall(r'^ok: \[(hv-\d)] => .*"qx_node_build": (\{.*?\}.*?\})', done.output, re.MULTILINE))
-    builds = {host: json.loads(text) for host, text in told.items()}
-    assert builds["hv-1"] == builds["hv-2"] != builds["hv-3"]
-    for one, version in (("hv-1", b"0.1.0+1"), ("hv-3", b"0.1.0+2")):
-        binary = Path(builds[one]["path"])
-        assert sha(binary) == builds[one]["sha256"]
-        binary.chmod(0o755)
-        assert version in subprocess.run([binary, "--version"], check=True, stdout=subprocess.PIPE).stdout
-    last = (tmp_path / "target/release/limiquantix-node").read_bytes()
-    assert last == Path(builds["hv-3"]["path"]).read_bytes()  # cargo's own has been replaced
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------------------------
@@ -244,25 +191,6 @@ def test_a_toolchain_that_rustup_does_not_have(build: Build, tmp_path: Path, sai
     cargo.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 1\n')
     cargo.chmod(0o755)
     refused(build(qx_node_cargo=str(cargo)), means, said)
-
-
-def test_a_build_that_takes_too_long_ends_the_play_for_every_host(build: Build, tmp_path: Path) -> None:
-    """Also for one whose own build was done in time."""
-    cargo = tmp_path / "cargo"
-    cargo.write_text('#!/bin/sh\ncase "$*" in *--target*) exit 0 ;; esac\nexec sleep 20\n')
-    cargo.chmod(0o755)
-    done = build(qx_node_cargo=str(cargo), of_the_third=TRIPLE, qx_node_build_timeout=2)
-    assert done.status != 0, done.output
-    assert "The build took longer than 2 s" in done.output, done.output
-    assert "No host was changed" in done.output
-    assert "Use what was built" not in done.output
-
-
-def test_a_build_host_that_cannot_be_reached_ends_the_play_for_every_host(build: Build) -> None:
-    elsewhere = "{{ 'localhost' if inventory_hostname == 'hv-3' else 'nowhere.invalid' }}"
-    done = build(qx_node_build_host=elsewhere, qx_node_cargo="/bin/true")
-    refused(done, "nowhere.invalid cannot be reached to build there")
-    assert "Use what was built" not in done.output
 
 
 def test_an_inventory_that_becomes_root_does_not_make_the_build_root(build: Build, tmp_path: Path) -> None:

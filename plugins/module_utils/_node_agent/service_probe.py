@@ -107,11 +107,11 @@ class Probe:
                     return version
             time.sleep(0.2)
 
-    def in_the_way(self) -> str:
-        """Tell in a sentence which other program listens on the port of the health URL; "" where none does."""
+    def in_the_way(self, older: Container[int] = ()) -> str:
+        """Tell in a sentence which process that is not the service's has the port of the health URL; "" where none does."""
         try:
             pid = self._listener()
-            if pid is None or pid in self.processes.running():
+            if pid is None or (pid not in older and pid in self.processes.running()):
                 return ""
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except (OSError, ValueError):

@@ -38,15 +38,18 @@ def change(host: Host, to: str, text: Optional[str], restart: bool) -> tuple[str
     host.releases.keep_current()
     write_atomically(host.unfinished_file, json.dumps(asdict(before)), 0o600)
     vms, log = host.vms(), Log.of(host.service, host.params["log_files"])
+    older = frozenset(host.probe.processes.running()) if restart else frozenset[int]()
     try:
         if text is not None:
             write_service_file(host, text)
         host.releases.use(to)
         if not host.service.enabled():
             host.service.enable(True)
-        version = proven_after_restart(host, to) if restart else proven(host, to)
+        if restart:
+            host.service.restart()
+        version = proven(host, to, older)
     except NotServing as reason:
-        said, other = log.tail(), host.probe.in_the_way()
+        said, other = log.tail(), host.probe.in_the_way(older)
         raise _failed(f"{reason}.{other}", said, before, undo(host, before, fresh)) from reason
     except OSError as error:
         raise _failed(f"{error}.", [], before, undo(host, before, fresh)) from error
@@ -74,14 +77,8 @@ def _compared(before: Optional[set[str]], after: Optional[set[str]]) -> list[str
 
 
 def proven(host: Host, sha: str, older: Collection[int] = ()) -> str:
+    """Return the version that serves; not by a process of before the restart, which nobody has ended."""
     return host.probe.prove(sha, host.params["health_timeout"], to_appear=3, older=older)
-
-
-def proven_after_restart(host: Host, sha: str) -> str:
-    """Restart the service, and prove that this restart, and no process that nobody has ended, brought what serves."""
-    older = frozenset(host.probe.processes.running())
-    host.service.restart()
-    return proven(host, sha, older)
 
 
 def write_service_file(host: Host, text: str) -> None:
@@ -126,7 +123,9 @@ def undo(host: Host, before: Unfinished, fresh: bool = False) -> str:
     else:
         host.releases.use(before.release)
         try:
-            proven_after_restart(host, before.release)
+            older = frozenset(host.probe.processes.running())
+            host.service.restart()
+            proven(host, before.release, older)
             outcome = f"The release before ({before.release[:12]}) is back, runs and is healthy."
         except NotServing as reason:
             outcome = f"The release before is back, but QX-NODE ON THIS HOST DOES NOT SERVE: {reason}."

@@ -81,8 +81,8 @@ class FakeProbe:
             raise NotServing("it is not well")
         return "1.0"
 
-    def in_the_way(self) -> str:
-        return ""
+    def in_the_way(self, older: Any) -> str:
+        return f" Process {min(older)} is in the way." if older else ""
 
 
 def fake_host(folder: Path, **params: Any) -> Any:

@@ -125,5 +125,8 @@ def test_who_listens_on_the_port_is_named(family: int) -> None:
         assert listener(port) == os.getpid()
         named = Probe(Mock(), Processes(frozenset({"qx-node"})), health, 0).in_the_way()
         assert f"Process {os.getpid()} (" in named
+        agents = Processes(frozenset({os.path.basename(os.readlink("/proc/self/exe"))}))
+        assert Probe(Mock(), agents, health, 0).in_the_way() == ""
+        assert Probe(Mock(), agents, health, 0).in_the_way({os.getpid()}) == named
     assert listener(port) is None
     assert Probe(Mock(), Processes(frozenset({"qx-node"})), health, 0).in_the_way() == ""

@@ -99,8 +99,9 @@ def test_a_release_that_was_damaged_meanwhile_is_not_put_back_in_place(there: An
 def test_a_process_that_nobody_has_ended_is_no_proof(there: Any) -> None:
     first = deployed(there, "first")
     second = bring(there.host, "second")
+    there.service.stop()
     there.probe.orphans = {8: (second, "/opt/qx-node")}
-    with pytest.raises(DeployError, match="QX-NODE ON THIS HOST DOES NOT SERVE"):
+    with pytest.raises(DeployError, match=r"Process 8 is in the way\. .* QX-NODE ON THIS HOST DOES NOT SERVE"):
         change(there.host, second, None, restart=True)
     assert there.releases.current() == first
 
