@@ -54,6 +54,7 @@ def change(host: Host, to: str, text: Optional[str], restart: bool) -> tuple[str
     except OSError as error:
         raise _failed(f"{error}.", [], before, undo(host, before, fresh)) from error
     finish(host, before)
+    host.releases.prune(host.params["keep"])  # not where a run recovers: the release it is to bring may be an old one
     return version, _compared(vms, host.vms())
 
 
@@ -104,7 +105,6 @@ def finish(host: Host, before: Unfinished) -> None:
         link_atomically(releases.base / "previous", f"releases/{before.release}")
     releases.note_use(before.to)
     host.unfinished_file.unlink()
-    releases.prune(host.params["keep"])
 
 
 def undo(host: Host, before: Unfinished, fresh: bool = False) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,21 @@ def test_a_release_of_a_run_that_was_killed_is_there_for_the_next(there: Any) ->
     assert there.releases.stored(second)
     change(there.host, second, None, restart=True)
     assert there.releases.current() == second
+
+
+def test_an_old_release_is_still_there_for_the_run_that_finishes_anothers(there: Any) -> None:
+    there.params["keep"] = 1
+    wanted = bring(there.host, "wanted")
+    os.utime(there.releases.binary(wanted).parent, (1, 1))
+    first, second = bring(there.host, "first"), bring(there.host, "second")
+    there.releases.use(first)
+    there.service.runs = True
+    killed(there, second)
+    there.releases.use(second)
+    assert "serves, and stays" in (recover(there.host) or "")
+    assert there.releases.stored(wanted)
+    change(there.host, bring(there.host, "third"), None, restart=True)
+    assert set(there.releases.all()) == {second, there.releases.current()}
 
 
 def test_a_release_that_was_damaged_meanwhile_is_not_put_back_in_place(there: Any) -> None:
