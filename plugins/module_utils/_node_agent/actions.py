@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Optional
 
@@ -31,9 +32,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.switch
 )
 
 
-def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any]:
-    """Make this release, with this service file, the one that serves."""
+def put(host: Host, sha: str, wanted: Callable[[], Optional[str]], check: bool) -> dict[str, Any]:
+    """Make this release, with the service file that is wanted, the one that serves."""
     refuse_what_the_operator_forbids(host)
+    text = wanted()
     refuse_what_cannot_be_written(host, sha, text)
     found, version = differences(host, sha, text)
     result: dict[str, Any] = {
@@ -53,6 +55,7 @@ def put(host: Host, sha: str, text: Optional[str], check: bool) -> dict[str, Any
                 "The release in use was not touched.",
                 "Run the role again with that release: it uploads it. For a rollback, name another one (qx_node_rollback_to).",
             )
+        text = wanted()  # anew: the host's own service file may be back
         found, version = differences(host, sha, text)
         if found:
             host.version(sha)
@@ -73,7 +76,7 @@ def present(host: Host, check: bool) -> dict[str, Any]:
     if not re.fullmatch("[0-9a-f]{64}", sha):
         raise DeployError("bad_request", f"{sha!r} is not a SHA-256.", "Give 64 hexadecimal digits.")
     refuse_what_cannot_run(host, sha)
-    return put(host, sha, wanted_text(host), check)
+    return put(host, sha, lambda: wanted_text(host), check)
 
 
 def previous(host: Host, check: bool) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def previous(host: Host, check: bool) -> dict[str, Any]:
             if kept
             else "This host has kept no release. Deploy one first.",
         )
-    return put(host, sha, _text_with(host, sha), check)
+    return put(host, sha, lambda: _text_with(host, sha), check)
 
 
 def _text_with(host: Host, sha: str) -> Optional[str]:

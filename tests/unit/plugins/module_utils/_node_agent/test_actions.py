@@ -49,6 +49,17 @@ def refused(there: Any) -> DeployError:
     return raised.value
 
 
+def test_a_service_file_of_the_hosts_that_comes_back_is_left_alone(there: Any) -> None:
+    """Of a run that was to replace it, and was killed."""
+    there.releases.path.write_text("by hand")
+    there.releases.keep_current()
+    noted = {"to": "f" * 64, "release": there.releases.current(), "own_file": THEIRS, "changes_service_file": True}
+    there.host.unfinished_file.write_text(json.dumps(noted))
+    there.service.own.write_text(OURS)
+    sha = deploy(there, "second")
+    assert (there.releases.current(), there.service.own.read_text()) == (sha, THEIRS)
+
+
 # --- going back ---------------------------------------------------------------------------------------------------------
 
 
