@@ -43,12 +43,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+path:
+  description: The path, with the user's home in the place of C(~).
+  returned: always
+  type: str
 exists:
   description: Whether there is a file or directory at O(path).
   returned: always
   type: bool
 is_file:
-  description: Whether it is a file. If not, all other keys are V(null).
+  description: Whether it is a file. If not, the keys below are V(null).
   returned: always
   type: bool
 sha256:
@@ -107,7 +111,7 @@ def main() -> None:
         result = look(Path(module.params["path"]))
     except OSError as error:
         module.fail_json(msg=f"{error}")
-    module.exit_json(**result)
+    module.exit_json(path=module.params["path"], **result)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ options:
       - V(present) makes the release O(sha256) the one that runs. It must already be on the host. RV(stored) says whether it is.
       - V(previous) goes back to the release that was in use before, with its service file.
       - V(absent) stops the service, disables its start at boot, and removes what V(present) and the role put on the host. If
-        V(present) found a file or link of somebody else at O(path), the latest one is put back there, but not started.
+        V(present) found a file or link of somebody else at O(path), the latest one is put back there, but not started. The same
+        holds for a service file of the host's own that O(service_file=always) has replaced.
     type: str
     choices: [present, previous, absent]
     default: present
@@ -91,7 +92,8 @@ options:
     description:
       - Whether to write the service file, a unit for systemd or a script for OpenRC.
       - V(auto) writes O(systemd_unit) or O(openrc_script) if the host has no service file or if this module wrote it. It leaves
-        alone a service file of the host's own. V(always) replaces that too. V(never) writes none.
+        alone a service file of the host's own. V(always) replaces that too, and keeps it for O(state=previous) and
+        O(state=absent). V(never) writes none.
       - If the host has no service file, and none is written, the task fails with C(error_code=no_service_file).
     type: str
     choices: [auto, always, never]
@@ -124,7 +126,8 @@ options:
   libvirt_uri:
     description:
       - The libvirt whose running VMs are compared before and after a restart. If one does not run any more, the task fails with
-        C(error_code=vms_gone), and the new release stays in use. Not used on hosts without C(virsh).
+        C(error_code=vms_gone), and the new release stays in use. Not used on hosts without C(virsh). If libvirt does not answer
+        before or after, a warning says so.
     type: str
     default: qemu:///system
   log_files:
@@ -135,6 +138,7 @@ options:
 notes:
   - It is proven that qx-node serves if the service runs, C(/proc/PID/exe) has the SHA-256 of the release, this process has been
     running for O(stay_up), and O(health_url) answers JSON with C(healthy) true. An HTML page with status 200 does not count.
+    After a restart, a process of before it does not count either.
 """
 
 EXAMPLES = r"""

@@ -6,45 +6,22 @@
 from __future__ import annotations
 
 import getpass
-import json
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, Callable
 
 import pytest
 import yaml
 
-from .agent_role import FIXTURES, words
-from .playbook_run import Run, run
+from .agent_build import TRIPLE, Build, build, needs_cargo, refused
+from .agent_role import FIXTURES
+
+__all__ = ("build",)
 
 pytestmark = pytest.mark.agent
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "qx_node"
-TRIPLE = "x86_64-unknown-linux-gnu"
-needs_cargo = pytest.mark.skipif(
-    not shutil.which("cargo") and os.environ.get("CI") != "true",
-    reason="there is no cargo; install Debian's package cargo",
-)
-Build = Callable[..., Run]
-
-
-@pytest.fixture
-def build(tmp_path: Path) -> Build:
-    """Build only, for three hosts that nobody connects to."""
-    hosts: dict[str, dict[str, Any]] = {f"hv-{number}": {"ansible_host": "192.0.2.1"} for number in (1, 2, 3)}
-    inventory = tmp_path / "inventory.yml"
-
-    def build(tree: Path = FIXTURES, serial: int = 3, of_the_third: str = "", **inputs: Any) -> Run:
-        hosts["hv-3"]["qx_node_target"] = of_the_third
-        inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": inputs.pop("inventory", {})}}))
-        environment = {"CARGO_TARGET_DIR": str(tmp_path / "target"), **inputs.pop("environment", {})}
-        inputs = {"qx_node_source": str(tree), "qx_node_build_environment": environment, **inputs}
-        return run(words("all", tmp_path, "build", [("serial", serial)], **inputs), inventory)
-
-    return build
 
 
 @pytest.fixture
@@ -59,14 +36,6 @@ def spoil(file: Path, old: str, new: str) -> None:
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new, 1))
-
-
-def refused(done: Run, *texts: str) -> None:
-    """One message, and no host touched."""
-    assert done.status != 0, done.output
-    assert done.output.count("FAILED!") == 1, done.output
-    for text in (*texts, "No host was changed"):
-        assert text in done.output, done.output
 
 
 # --- how often ----------------------------------------------------------------------------------------------------------
@@ -107,7 +76,9 @@ def test_from_git_at_a_version(build: Build, tree: Path, tmp_path: Path) -> None
     done = build(**source, of_the_third=TRIPLE, qx_node_source_version="v1")
     assert done.status == 0, done.output
     refused(build(**source), "does not compile")
-    for checkout in (tmp_path / "checkouts").iterdir():
+    checkouts = [git.parent for git in (tmp_path / "checkouts").glob("*/.git")]
+    assert len(checkouts) == 2
+    for checkout in checkouts:
         counted = subprocess.run(["git", "-C", str(checkout), "rev-list", "--count", "--all"], check=True, stdout=-1)
         assert counted.stdout.strip() == b"1", "the history was copied too"
 

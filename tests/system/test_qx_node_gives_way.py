@@ -85,6 +85,22 @@ def test_another_program_on_its_port_is_named(host: Host, deploy: Deploy, builds
         host.run(["kill", pid])
 
 
+@on_one
+def test_an_agent_that_nobody_has_started_as_a_service_is_no_proof(
+    host: Host, deploy: Deploy, builds: Builds, served: Agent
+) -> None:
+    """It is the same release, has the port, and is healthy."""
+    host.run("rc-service qx-node stop")
+    pid = host.run(f"setsid {served.link} >/dev/null 2>&1 </dev/null & echo $!").stdout.strip()
+    wait_for(host, "curl -s 127.0.0.1:8080 || wget -qO- 127.0.0.1:8080 || ss -ltn | grep :8080")
+    try:
+        refused(deploy(builds.good()), f"Process {pid} ({served.link}", "QX-NODE ON THIS HOST DOES NOT SERVE")
+    finally:
+        host.run(["kill", pid])
+    assert deploy(builds.good()).status == 0
+    assert agent_of(host).serves(builds.good())
+
+
 @on_the_other  # systemd lets a stopped process go on to its end, supervise-daemon gives it the 30 s that an agent has
 def test_an_agent_that_hangs_is_restarted(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
     host.run(f"kill -STOP {served.pids[0]}")

@@ -97,6 +97,20 @@ def test_removing_leaves_nothing_and_once_more_changes_nothing(host: Host, serve
 
 
 @on_one
+def test_an_agent_that_runs_on_is_not_called_removed(host: Host, served: Agent, tmp_path: Path) -> None:
+    pid = host.run(
+        f"setsid {served.link} --http-listen 127.0.0.1:8099 >/dev/null 2>&1 </dev/null & echo $!"
+    ).stdout.strip()
+    try:
+        refused(run_role(host, tmp_path, tasks_from="remove"), f"process {pid} runs {served.link}", f"(kill {pid})")
+        assert agent_of(host).link == served.link
+    finally:
+        host.run(["kill", pid])
+    assert run_role(host, tmp_path, tasks_from="remove").status == 0
+    assert agent_of(host).files == []
+
+
+@on_one
 def test_a_plain_file_becomes_the_first_release(
     host: Host, deploy: Deploy, builds: Builds, served: Agent, tmp_path: Path
 ) -> None:
@@ -123,7 +137,9 @@ def test_old_releases_go_but_never_the_previous(host: Host, deploy: Deploy, buil
 
 
 @on_both
-def test_the_hosts_own_service_file_is_left_alone(host: Host, deploy: Deploy, builds: Builds, served: Agent) -> None:
+def test_the_hosts_own_service_file_is_left_alone(
+    host: Host, deploy: Deploy, builds: Builds, served: Agent, tmp_path: Path
+) -> None:
     file = served.service or ""
     host.run(
         f"sed -i 's/limiquantix.kvm.qx_node/the host/' {file} && [ ! -d /run/systemd/system ] || systemctl daemon-reload"
@@ -138,6 +154,16 @@ def test_the_hosts_own_service_file_is_left_alone(host: Host, deploy: Deploy, bu
     assert host.run(["cat", file]).stdout == own
     assert deploy(builds.good(2), qx_node_service_file="always").status == 0
     assert host.run(["cat", file]).stdout != own
+    # Ours has taken its place, and gives it back.
+    assert run_role(host, tmp_path, tasks_from="rollback").status == 0
+    assert agent_of(host).serves(builds.good())
+    assert host.run(["cat", file]).stdout == own
+    assert deploy(builds.good(), qx_node_service_file="always").status == 0
+    assert host.run(["cat", file]).stdout != own
+    assert run_role(host, tmp_path, tasks_from="remove").status == 0
+    left = agent_of(host)
+    assert (left.pids, left.installed, left.files) == ([], None, [])
+    assert host.run(["cat", file]).stdout == own
 
 
 @on_one

@@ -25,9 +25,7 @@ WITHOUT = {
     "_hypervisor/libvirt/operations/revert.py": "acts on a VM step by step: tests/contract, each step killed in tests/soak",
     "_hypervisor/libvirt/operations/take_steps.py": "the steps of a take: tests/contract, each step killed in tests/soak",
     "_hypervisor/libvirt/storage_findings.py": "asks every other file about a VM: tests/system/test_field_*.py",
-    "_node_agent/actions.py": "deploys, goes back and removes on a host: tests/system/test_qx_node_*.py",
     "_node_agent/errors.py": "two classes and no code",
-    "_node_agent/switch_release.py": "switches a host's service and back: tests/system/test_qx_node_*.py",
     "_values/version.py": "one constant, which make release writes",
 }
 FILES = {path.relative_to(SOURCES).as_posix() for path in SOURCES.rglob("*.py") if path.name != "__init__.py"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 
@@ -27,6 +28,23 @@ def write_atomically(file: Path, text: str, mode: int) -> None:
         os.fsync(stream.fileno())
     new.chmod(mode)
     new.replace(file)
+
+
+def copy_atomically(source: Path, file: Path) -> None:
+    """Copy a file with its rights and times: whole or not at all, also after a power cut."""
+    new = file.with_name(f".{file.name}.new")
+    shutil.copy2(source, new)
+    _sync(new)
+    new.replace(file)
+    _sync(file.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def link_atomically(link: Path, target: str) -> None:

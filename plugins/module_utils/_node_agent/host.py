@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, TextIO
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.elf_binary import Here, made_for, unfit
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import DeployError
@@ -30,6 +31,9 @@ class Unfinished:
     release: Optional[str]
     own_file: Optional[str]  # the text of the service file where ours goes
     changes_service_file: bool
+    own_mode: Optional[int] = None
+    host_file: bool = False  # whether the file in force was the host's own, there or elsewhere
+    enabled: Optional[bool] = None  # whether it started with the host; None in what an earlier version has noted
 
 
 @dataclass(frozen=True)
@@ -54,29 +58,38 @@ class Host:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """One change at a time: another's may still go on after its controller died."""
-        self.releases.base.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + 60 + 2 * (self.params["health_timeout"] + self.params["stay_up"])
-        with (self.releases.base / "lock").open("w") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise DeployError(
-                            "locked",
-                            "Another run is changing qx-node on this host.",
-                            "Run it again when that has ended.",
-                        ) from None
-                    time.sleep(0.2)
+        while (lock := self._lock()) is None:
+            if time.monotonic() > deadline:
+                raise DeployError(
+                    "locked",
+                    "Another run is changing qx-node on this host.",
+                    "Run it again when that has ended.",
+                )
+            time.sleep(0.2)
+        with lock:
             yield
 
-    def vms(self) -> set[str]:
-        """Return the names of the running VMs."""
+    def _lock(self) -> Optional[TextIO]:
+        """Return the open lock; None where another run has it, or has just deleted it with all else."""
+        self.releases.base.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            lock = stack.enter_context((self.releases.base / "lock").open("w"))
+            with suppress(BlockingIOError, FileNotFoundError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name)):
+                    stack.pop_all()
+                    return lock
+        return None
+
+    def vms(self) -> Optional[set[str]]:
+        """Return the names of the running VMs; None where libvirt does not tell."""
         if not shutil.which("virsh"):
             return set()
-        status, said = self.run(["virsh", "-q", "-c", self.params["libvirt_uri"], "list", "--name"])
-        return set(said.split("\n")) - {""} if status == 0 else set()
+        # A shell, since a run's answer is all that was said, and a warning is no name of a VM.
+        asked = 'exec virsh -q -c "$1" list --name 2>/dev/null'
+        status, said = self.run(["sh", "-c", asked, "virsh", self.params["libvirt_uri"]])
+        return set(said.split("\n")) - {""} if status == 0 else None
 
     def version(self, sha: str) -> str:
         """Try the release; raise DeployError where this host cannot run it."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Optional
 
@@ -13,9 +14,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.elf_bi
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.errors import DeployError, NotServing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.files import standing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.host import Host, does_not_run
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.service import MARK
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.service import MARK, is_marked
 
 ROOM_TO_SPARE = 1 << 20  # bytes
+TIME_TO_END = 5  # seconds, of a process whose service is stopped
 
 
 def wanted_text(host: Host) -> Optional[str]:
@@ -31,7 +33,7 @@ def wanted_text(host: Host) -> Optional[str]:
                 "Name the host's own service (qx_node_service), or let the role write one (qx_node_service_file: auto).",
             )
         return None
-    if MARK not in text.splitlines()[:2]:
+    if not is_marked(text):
         raise DeployError(
             "bad_request",
             f"{name} does not have the line {MARK} at its top, by which later runs know that the file is the role's.",
@@ -79,7 +81,7 @@ def refuse_what_cannot_be_written(host: Host, sha: str, text: Optional[str]) -> 
         )
     stored = releases.stored(sha)
     files = [] if stored and releases.is_linked(sha) else [releases.base / "releases", releases.path.parent]
-    files += [host.service.own_file.parent] if text not in (None, host.service.text()) else []
+    files += [host.service.own_file.parent] if host.service.differs(text) else []
     for folder in map(standing, files):
         if not os.access(folder, os.W_OK):
             raise DeployError(
@@ -115,7 +117,7 @@ def differences(host: Host, sha: str, text: Optional[str]) -> tuple[list[str], O
         found.append("release")
     elif not host.releases.is_linked(sha):
         found.append("link")
-    if text is not None and text != host.service.text():
+    if host.service.differs(text):
         found.append("service file")
     if not host.service.enabled():
         found.append("not started at boot")
@@ -135,11 +137,51 @@ def diff(host: Host, sha: str, text: Optional[str]) -> list[dict[str, str]]:
         found.append(
             {"before_header": path, "after_header": path, "before": f"{before or 'nothing'}\n", "after": f"{sha}\n"}
         )
-    old = host.service.text()
-    if text not in (None, old):
-        file = str(host.service.own_file)
+    if host.service.differs(text):
+        file, old = str(host.service.own_file), host.service.text()
         found.append({"before_header": file, "after_header": file, "before": old or "", "after": text or ""})
     return found
+
+
+def removal(host: Host) -> tuple[list[Path], bool]:
+    """Return all of the role's that is on the host, and whether the service runs or starts with the host."""
+    releases, service = host.releases, host.service
+    file = service.file()
+    ours = [service.own_file] if file == service.own_file and service.is_ours() else []
+    linked = [releases.path] if releases.is_ours() else []
+    names = ("previous", "original", "original-service", "unfinished.json", "lock", "releases")
+    kept = [path for path in (releases.base / name for name in names) if os.path.lexists(path)]
+    return [*ours, *linked, *kept], file is not None and (service.active() or service.enabled())
+
+
+def refuse_what_cannot_be_removed(paths: list[Path]) -> None:
+    for folder in {path.parent: None for path in paths}:
+        if not os.access(folder, os.W_OK):
+            raise DeployError(
+                "read_only",
+                f"{folder} cannot be written: it is read-only, or belongs to another user. Nothing was removed from this host.",
+                "Have it mounted writable, or run as root (become: true).",
+            )
+
+
+def refuse_what_still_runs(host: Host) -> None:
+    """Raise ``still_running`` where the service has stopped, or has not, and a release runs on."""
+    kept, deadline = {host.releases.current(), *host.releases.all()}, time.monotonic() + TIME_TO_END
+    while True:
+        running = host.probe.processes.running()
+        left = {pid: program for pid, (sha, program) in running.items() if sha in kept}
+        if not left:
+            return
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    named = ", ".join(f"process {pid} runs {program}" for pid, program in left.items())
+    raise DeployError(
+        "still_running",
+        f"The service {host.service.name} was stopped on this host, but qx-node still runs: {named}. Nothing was removed.",
+        f"End it (kill {' '.join(map(str, left))}), and remove qx-node again.",
+        processes=sorted(left),
+    )
 
 
 def removal_diff(host: Host, paths: list[Path], serving: bool) -> list[dict[str, str]]:
@@ -147,8 +189,11 @@ def removal_diff(host: Host, paths: list[Path], serving: bool) -> list[dict[str,
     releases, header = host.releases, "qx-node on this host"
     gone = [f"{path} -> {os.readlink(path)}" if path.is_symlink() else str(path) for path in paths]
     gone += [f"the service {host.service.name}, which runs or starts with the host"] if serving else []
-    back = releases.path in paths and releases.original.is_symlink()
-    after = f"{releases.path}, as it was before this role: {os.readlink(releases.original)}\n" if back else ""
+    back = releases.to_put_back() if releases.path in paths else None
+    after = f"{releases.path}, as it was before this role: {back}\n" if back else ""
+    theirs, file = releases.original_service, host.service.own_file
+    if file in paths and theirs.is_file() and theirs.stat().st_size:
+        after += f"{file}, as it was before this role\n"
     return [
         {
             "before_header": header,

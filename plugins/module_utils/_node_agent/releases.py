@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.files import link_atomically, sha256_of
+from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.files import (
+    copy_atomically,
+    link_atomically,
+    sha256_of,
+)
 
 BINARY = "qx-node"
 
@@ -62,12 +66,15 @@ class Releases:
         if not self.is_ours():
             self.base.mkdir(parents=True, exist_ok=True)
             link_atomically(self.original, os.readlink(self.path) if self.path.is_symlink() else str(binary))
-        if self.stored(sha):
-            return
-        binary.parent.mkdir(parents=True, exist_ok=True)
-        new = binary.with_name(f".{BINARY}.new")
-        shutil.copy2(self.path, new)
-        new.replace(binary)
+        if not self.stored(sha):
+            binary.parent.mkdir(parents=True, exist_ok=True)
+            copy_atomically(self.path, binary)  # the link is to take the place of the only one there is
+        self.note_use(sha)
+
+    @property
+    def original_service(self) -> Path:
+        """Return the host's own service file in whose place ours went; empty where that was not in the same place."""
+        return self.base / "original-service"
 
     @property
     def original(self) -> Path:
@@ -76,15 +83,30 @@ class Releases:
 
     def leave(self) -> None:
         """Put what was there before us in the place of our link, or nothing."""
-        target = os.readlink(self.original) if self.original.is_symlink() else None
+        target = self.to_put_back()
         if target is None:
             self.path.unlink()
         elif Path(target).is_relative_to(self.base):
-            new = self.path.with_name(f".{self.path.name}.new")
-            shutil.copy2(target, new)
-            new.replace(self.path)
+            copy_atomically(Path(target), self.path)
         else:
             link_atomically(self.path, target)
+
+    def to_put_back(self) -> Optional[str]:
+        """Return to what the note of before us leads; None where nothing was, or where somebody has deleted it."""
+        target = os.readlink(self.original) if self.original.is_symlink() else None
+        return None if target and Path(target).is_relative_to(self.base) and not Path(target).is_file() else target
+
+    def note_use(self, sha: str) -> None:
+        """Note that a release has served: it is no longer one that was just brought."""
+        folder = self.binary(sha).parent
+        times = folder.stat()
+        (folder / "served").touch()
+        os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))  # by these the one used last is known
+
+    def is_needed(self, sha: str) -> bool:
+        """Whether somebody may want it back: it has served, or its place says so."""
+        noted = (self.binary(sha).with_name("served"), self.service_text_file(sha))  # of this version, and of any
+        return sha in self._spared() or any(note.exists() for note in noted)
 
     def use(self, sha: str) -> None:
         binary = self.binary(sha)
@@ -98,8 +120,11 @@ class Releases:
         shutil.rmtree(self.binary(sha).parent, ignore_errors=True)
 
     def prune(self, keep: int) -> None:
-        first = Path(os.readlink(self.original)).parent.name if self.original.is_symlink() else None
-        spared = {self.current(), self.previous(), first}
+        spared = self._spared()
         for number, sha in enumerate(self.all(), start=1):
             if number > keep and sha not in spared:
                 self.forget(sha)
+
+    def _spared(self) -> set[Optional[str]]:
+        first = Path(os.readlink(self.original)).parent.name if self.original.is_symlink() else None
+        return {self.current(), self.previous(), first}

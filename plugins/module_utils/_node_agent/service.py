@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +20,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.files 
 _STARTS = re.compile(r"\s*ExecStart\s*=\s*\S")
 MARK = "# limiquantix.kvm.qx_node"  # in the service files that are ours
 Run = Callable[[Sequence[str]], "tuple[int, str]"]
+
+
+def is_marked(text: Optional[str]) -> bool:
+    return MARK in (text or "").splitlines()[:2]
 
 
 class Service(ABC):
@@ -83,14 +88,22 @@ class Service(ABC):
         file = self.file()
         return file.read_text("utf-8", errors="replace") if file else None
 
-    def is_ours(self) -> bool:
-        return MARK in (self.text() or "").splitlines()[:2]
+    def own_mode(self) -> Optional[int]:
+        return stat.S_IMODE(self.own_file.stat().st_mode) if self.own_file.is_file() else None
 
-    def write(self, text: Optional[str]) -> None:
-        if text is None:
-            self.own_file.unlink(missing_ok=True)
+    def is_ours(self) -> bool:
+        return is_marked(self.text())
+
+    def differs(self, text: Optional[str]) -> bool:
+        """Whether writing this text would change anything; None leaves the file alone."""
+        return text is not None and (text != self.text() if text else self.own_file.is_file())
+
+    def write(self, text: Optional[str], mode: Optional[int] = None) -> None:
+        """Put this file where ours goes; without a text nothing is to be there, so that the host's own is in force."""
+        if text:
+            write_atomically(self.own_file, text, self.mode if mode is None else mode)
         else:
-            write_atomically(self.own_file, text, self.mode)
+            self.own_file.unlink(missing_ok=True)
         self.reload()
 
     def do(self, *words: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,15 +81,18 @@ class Probe:
     health: Health
     stay_up: float
 
-    def prove(self, sha: str, seconds: float, to_appear: float) -> str:
-        """Return the version that serves, or raise NotServing: at once when the process ends, else after so many seconds."""
+    def prove(self, sha: str, seconds: float, to_appear: float, older: Container[int] = ()) -> str:
+        """Return the version that serves, or raise NotServing: at once when the process ends, else after so many seconds.
+
+        After a restart the ``older`` processes, of before it, are not the service's, whatever they run and answer.
+        """
         started = time.monotonic()
         first: Optional[int] = None
         while True:
             passed = time.monotonic() - started
             ended = NotServing(f"its process ended after {passed:.0f} s")
             try:
-                pid = self._process(sha)
+                pid = self._process(sha, older)
             except NotServing as reason:
                 if first is not None:
                     raise ended from reason
@@ -98,36 +102,48 @@ class Probe:
                 if first not in (None, pid):
                     raise ended
                 first = pid
-                version = self._healthy_by(started + seconds)
+                version = self._healthy_by(started + seconds, older)
                 if version is not None and self.processes.age(pid) >= self.stay_up:
                     return version
             time.sleep(0.2)
 
-    def in_the_way(self) -> str:
-        """Tell in a sentence which other program listens on the port of the health URL; "" where none does."""
+    def in_the_way(self, older: Container[int] = ()) -> str:
+        """Tell in a sentence which process that is not the service's has the port of the health URL; "" where none does."""
         try:
-            address = urlsplit(self.health.url)
-            pid = listener(address.port or (443 if address.scheme == "https" else 80))
-            if pid is None or pid in self.processes.running():
+            pid = self._listener()
+            if pid is None or (pid not in older and pid in self.processes.running()):
                 return ""
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except (OSError, ValueError):
             return ""
         return f" Process {pid} ({command[:200]}) listens on the port of {self.health.url}: stop it, or choose another port."
 
-    def _process(self, sha: str) -> int:
+    def _listener(self) -> Optional[int]:
+        address = urlsplit(self.health.url)
+        return listener(address.port or (443 if address.scheme == "https" else 80))
+
+    def _process(self, sha: str, older: Container[int]) -> int:
         running = self.processes.running()
-        right = sorted(pid for pid, (its_sha, _program) in running.items() if its_sha == sha)
+        right = sorted(pid for pid, (its_sha, _program) in running.items() if its_sha == sha and pid not in older)
         if not self.service.active():
             raise NotServing(f"the service {self.service.name} does not keep running")
         if not right:
-            others = ", ".join(f"process {pid} runs {program}" for pid, (_sha, program) in running.items())
+            others = ", ".join(
+                f"process {pid} runs {program}{' since before the restart' if pid in older else ''}"
+                for pid, (_sha, program) in running.items()
+            )
             raise NotServing(f"the service {self.service.name} does not run it ({others or 'no process runs qx-node'})")
         return right[0]
 
-    def _healthy_by(self, deadline: float) -> Optional[str]:
+    def _healthy_by(self, deadline: float, older: Container[int]) -> Optional[str]:
         try:
-            return self.health.ask()
+            version = self.health.ask()
+            pid = self._listener() if older else None
+            if pid is not None and pid in older:
+                raise NotServing(
+                    f"process {pid}, which ran before the restart, answers at {self.health.url} in its place"
+                )
+            return version
         except NotServing:
             if time.monotonic() > deadline:
                 raise

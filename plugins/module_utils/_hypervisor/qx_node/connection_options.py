@@ -35,6 +35,15 @@ class Address:
         return self.base.startswith("https:")
 
     @property
+    def on_this_machine(self) -> bool:
+        return urlsplit(self.base).hostname in _LOOPBACK
+
+    @property
+    def through_proxy(self) -> bool:
+        """Whether a proxy of the environment may carry requests: to this machine none leads, and none is to read a token."""
+        return not self.on_this_machine and (self.secure or not self.token)
+
+    @property
     def where(self) -> str:
         """The agent as messages name it: host and port."""
         return urlsplit(self.base).netloc
@@ -89,7 +98,7 @@ def _check_token(found: Address) -> None:
         return
     if not (found.token.isascii() and found.token.isprintable()) or " " in found.token:
         raise _refused("token has white space, a line break or a character in it that no HTTP header can carry.")
-    if not found.secure and urlsplit(found.base).hostname not in _LOOPBACK:
+    if not found.secure and not found.on_this_machine:
         raise _refused("token would be sent unencrypted to another host. Use https:// in url.")
 
 

@@ -69,6 +69,7 @@ class QxNodeClient:
             follow_redirects="none",
             decompress=False,
             use_netrc=False,
+            use_proxy=address.through_proxy,
             context=self._context(),
         )
 
@@ -99,7 +100,7 @@ class QxNodeClient:
 
         Raises `InDoubtError` where it may have been done all the same, `QxNodeError` where the agent says it was not.
         """
-        self._parsed(self._send(method, path, body, max(1.0, seconds), doing), doing)
+        self._parsed(self._send(method, path, body, seconds, doing), doing)
 
     def _send(self, method: str, path: str, body: Optional[dict[str, Any]], seconds: float, doing: str) -> _Answer:
         data = None if body is None else json.dumps(body)

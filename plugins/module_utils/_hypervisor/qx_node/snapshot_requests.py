@@ -28,6 +28,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
+_LEAST_SECONDS = 1.0  # for the answer to a change
+
 
 class Snapshots:
     """The snapshots of an agent's VMs. Raises what the agent or the way to it fails with."""
@@ -36,8 +38,18 @@ class Snapshots:
         self._client = client
 
     def change(self, method: str, path: str, body: Optional[dict[str, Any]], deadline: Deadline, what: str) -> None:
-        """Ask for a change. Raises `QxNodeError` where the agent refuses, `InDoubtError` where nobody knows."""
-        self._client.change(method, path, body, self._patience(deadline), what)
+        """Ask for a change. Raises `QxNodeError` where the agent refuses, `InDoubtError` where nobody knows.
+
+        Raises ``timeout`` where no time is left to wait for the answer: a change that nobody waits for is not begun.
+        """
+        seconds = self._patience(deadline)
+        if seconds < _LEAST_SECONDS:
+            raise KvmError(
+                "timeout",
+                f"The {deadline.seconds:.0f} s of timeout were over before {what} could begin.",
+                "Nothing was sent to qx-node. Run the task again, with a longer timeout.",
+            )
+        self._client.change(method, path, body, seconds, what)
 
     def _patience(self, deadline: Deadline) -> float:
         """Return how long a change may take: what is left of the VM's time, less what looking afterwards needs."""

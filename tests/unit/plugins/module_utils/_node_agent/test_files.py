@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._node_agent.files import (
+    copy_atomically,
     link_atomically,
     sha256_of,
     standing,
@@ -37,6 +38,18 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one(tmp_path: Path, mon
     with pytest.raises(OSError, match="no room"):
         write_atomically(file, "new", 0o644)
     assert file.read_text() == "old"
+
+
+def test_a_copy_keeps_rights_and_is_on_the_disk_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").write_text("program")
+    (tmp_path / "source").chmod(0o750)
+    there: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: there.append((tmp_path / "copy").exists()))
+    copy_atomically(tmp_path / "source", tmp_path / "copy")
+    assert there == [False, True]  # the file, and then its name
+    assert ((tmp_path / "copy").read_text(), (tmp_path / "copy").stat().st_mode & 0o777) == ("program", 0o750)
 
 
 def test_a_link_takes_the_place_of_what_was_there(tmp_path: Path) -> None:

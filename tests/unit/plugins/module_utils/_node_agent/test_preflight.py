@@ -42,6 +42,7 @@ def host(tmp_path: Path, **values: Any) -> Any:
         masked=lambda: given["masked"],
         overridden=lambda _program: given["drop_in"],
         text=lambda: TEXT,
+        differs=lambda text: text not in (None, TEXT),
         enabled=lambda: given.get("enabled", True),
     )
     releases = SimpleNamespace(

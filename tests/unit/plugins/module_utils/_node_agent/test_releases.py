@@ -117,3 +117,20 @@ def test_a_damaged_release_is_nothing_that_was_there_before(releases: Releases) 
     releases.keep_current()
     releases.leave()
     assert not os.path.lexists(releases.path)
+
+
+def test_a_binary_that_somebody_deleted_is_not_put_back(releases: Releases) -> None:
+    releases.path.write_text("by hand")
+    releases.keep_current()
+    first = releases.current()
+    releases.use(store(releases, "one"))
+    releases.forget(first or "")
+    releases.leave()
+    assert not os.path.lexists(releases.path)
+
+
+def test_a_note_of_use_leaves_the_order_of_releases(releases: Releases) -> None:
+    shas = [store(releases, name, used=second) for second, name in enumerate("ab")]
+    assert not releases.is_needed(shas[0])
+    releases.note_use(shas[0])
+    assert (releases.is_needed(shas[0]), releases.all()) == (True, shas[::-1])

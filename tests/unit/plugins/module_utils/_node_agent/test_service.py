@@ -34,6 +34,18 @@ def test_a_service_file_is_ours_by_its_mark(tmp_path: Path) -> None:
     assert not Systemd("qx-node", Init(FragmentPath="")).is_ours()
 
 
+def test_an_empty_text_is_no_file_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "qx-node"
+    monkeypatch.setattr(OpenRC, "own_file", file)
+    service = OpenRC("qx-node", Init())
+    assert [service.differs(text) for text in (None, "", "ours")] == [False, False, True]
+    service.write("ours", 0o700)
+    assert (service.own_mode(), service.own_text()) == (0o700, "ours")
+    assert [service.differs(text) for text in (None, "", "ours")] == [False, True, False]
+    service.write("")
+    assert (service.own_mode(), service.own_text()) == (None, None)
+
+
 def test_a_masked_service_is_known_by_systemds_word() -> None:
     assert Systemd("qx-node", Init(LoadState="masked")).masked()
     assert not Systemd("qx-node", Init(LoadState="loaded")).masked()

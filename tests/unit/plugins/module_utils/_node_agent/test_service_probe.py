@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Callable
+from typing import Any, Callable
 from unittest.mock import Mock
 
 import pytest
@@ -25,7 +25,7 @@ Prove = Callable[..., str]
 class Scene:
     """A service, its processes and its health, told moment by moment; the last one lasts."""
 
-    name = "qx-node"
+    name, url = "qx-node", "http://127.0.0.1:8080/api/v1/host/health"
 
     def __init__(self, *moments: tuple[dict[int, str], bool]) -> None:
         self.moments = list(moments)
@@ -56,10 +56,10 @@ class Scene:
 
 @pytest.fixture
 def prove(monkeypatch: pytest.MonkeyPatch) -> Prove:
-    def prove(scene: Scene, stay_up: float = 0, seconds: float = 5, to_appear: float = 1) -> str:
+    def prove(scene: Scene, stay_up: float = 0, seconds: float = 5, to_appear: float = 1, **more: Any) -> str:
         monkeypatch.setattr(_probe.time, "sleep", scene.sleep)
         monkeypatch.setattr(_probe.time, "monotonic", lambda: scene.clock)
-        return scene.probe(stay_up).prove("new", seconds, to_appear)
+        return scene.probe(stay_up).prove("new", seconds, to_appear, **more)
 
     return prove
 
@@ -87,6 +87,24 @@ def test_another_program_is_named(prove: Prove) -> None:
         prove(Scene(({7: "old"}, True)))
 
 
+def test_a_process_of_before_the_restart_is_not_the_services_although_it_runs_the_same(prove: Prove) -> None:
+    with pytest.raises(NotServing, match="process 7 runs /usr/bin/qx-node since before the restart"):
+        prove(Scene(({7: "new"}, True)), older={7})
+    assert prove(Scene(({7: "new"}, True), ({7: "new", 8: "new"}, True)), older={7}) == "2"
+
+
+def test_a_process_of_before_the_restart_does_not_answer_for_the_service(
+    prove: Prove, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening = [7]
+    monkeypatch.setattr(_probe, "listener", lambda _port: listening[0])
+    scene = Scene(({7: "old", 8: "new"}, True))
+    with pytest.raises(NotServing, match="process 7, which ran before the restart, answers"):
+        prove(scene, older={7})
+    listening[0] = 8
+    assert prove(Scene(({7: "old", 8: "new"}, True)), older={7}) == "2"
+
+
 def test_an_agent_that_is_never_well_is_given_up_in_time(prove: Prove) -> None:
     scene = Scene(({7: "new"}, False))
     with pytest.raises(NotServing, match="is not well"):
@@ -107,5 +125,8 @@ def test_who_listens_on_the_port_is_named(family: int) -> None:
         assert listener(port) == os.getpid()
         named = Probe(Mock(), Processes(frozenset({"qx-node"})), health, 0).in_the_way()
         assert f"Process {os.getpid()} (" in named
+        agents = Processes(frozenset({os.path.basename(os.readlink("/proc/self/exe"))}))
+        assert Probe(Mock(), agents, health, 0).in_the_way() == ""
+        assert Probe(Mock(), agents, health, 0).in_the_way({os.getpid()}) == named
     assert listener(port) is None
     assert Probe(Mock(), Processes(frozenset({"qx-node"})), health, 0).in_the_way() == ""

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_node.connection_options import address
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils._hypervisor.qx_node.bad_agent import (
+    TOKEN,
     BadAgent,
 )
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils._hypervisor.qx_node.modules import (
@@ -43,6 +45,35 @@ def test_options_that_make_no_sense(agent: BadAgent, run: Run, wish: dict[str, A
     result.pop("invocation", None)
     assert "hunter2" not in json.dumps(result)
     assert agent.requests == []
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "proxy"),
+    [
+        ("http://127.0.0.1:8080", "t", False),
+        ("http://127.0.0.1:8080", None, False),
+        ("https://[::1]:8443", "t", False),
+        ("http://192.0.2.1:8080", None, True),
+        ("https://192.0.2.1:8443", "t", True),
+    ],
+)
+def test_no_proxy_is_asked_for_this_machine(url: str, token: Optional[str], proxy: bool) -> None:
+    assert address({"url": url, "token": token}).through_proxy == proxy
+
+
+def test_a_token_does_not_go_to_the_proxy_of_the_environment(
+    agent: BadAgent, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = BadAgent()
+    try:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        assert run(agent, vm="web01", name="s", token=TOKEN)["changed"]
+        assert (proxy.requests, agent.names) == ([], ["s"])
+    finally:
+        proxy.stop()
 
 
 def test_url_is_required(agent: BadAgent, run: Run) -> None:

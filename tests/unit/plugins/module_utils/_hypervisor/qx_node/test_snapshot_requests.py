@@ -15,6 +15,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.qx_nod
     path_of,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
 
@@ -22,6 +23,18 @@ def test_a_name_cannot_leave_its_place_in_the_path() -> None:
     vm_id = VmId("web01", "a/b?c")
     assert path_of(vm_id) == "/vms/a%2Fb%3Fc/snapshots"
     assert path_of(vm_id, "../x#y") == "/vms/a%2Fb%3Fc/snapshots/..%2Fx%23y"
+
+
+def test_a_change_for_which_no_time_is_left_is_not_sent() -> None:
+    sent: list[float] = []
+    client: Any = SimpleNamespace(address=SimpleNamespace(timeout=30), change=lambda *request: sent.append(request[3]))
+    for seconds in (0, 1.5):
+        with pytest.raises(KvmError, match="before the revert of web01 could begin") as refused:
+            Snapshots(client).change("POST", "/path", None, Deadline(seconds), "the revert of web01")
+        assert (refused.value.error_code, "Nothing was sent" in refused.value.remedy) == ("timeout", True)
+    assert sent == []
+    Snapshots(client).change("POST", "/path", None, Deadline(3), "the revert of web01")
+    assert sent == [pytest.approx(1.5, abs=0.5)]
 
 
 @pytest.mark.parametrize(("left", "waits"), [(600, 540), (40, 20)])
