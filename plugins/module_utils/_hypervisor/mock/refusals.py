@@ -51,7 +51,7 @@ def refuse_missing(vm: str, snapshot: Snapshot, files: Files, with_memory: bool)
             raise file_missing(vm, snapshot.name, reason, [str(disk.base)]) from error
     memory = snapshot.memory_file if with_memory else None
     if memory and not files.get(memory):
-        raise file_missing(vm, snapshot.name, f"its memory file {memory} is gone", [memory])
+        raise file_missing(vm, snapshot.name, f"its memory {memory} is gone", [memory])
 
 
 def refuse_changed_disks(vm: str, native: Mapping[str, Any], snapshot: Snapshot, files: Files) -> None:

@@ -146,9 +146,8 @@ class _Reader:
         self._add_sessions()
         for device, file in loops():
             self._users.add(file, User(f"loop device {device}", "", False, False), image=False)
-        users = self._users
-        users.directories |= self._mounts.nearby(users.directories) | users.device_directories
-        return users
+        self._users.directories |= self._mounts.nearby(self._users.directories) | self._users.device_directories
+        return self._users
 
     def _add_text(self, text: str, name: str, uuid: str, past: bool = False) -> None:
         root = parse(text)

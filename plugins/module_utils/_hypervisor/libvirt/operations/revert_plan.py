@@ -235,9 +235,7 @@ def _memory_notes(handle: VmHandle, target: Saved, final: str) -> tuple[str, ...
     if final == _OFF:
         return ("its memory is not loaded, since the VM stays off",)
     if not os.path.exists(target.memory_file):
-        raise file_missing(
-            handle.name, target.name, f"its memory file {target.memory_file} is gone", [target.memory_file]
-        )
+        raise file_missing(handle.name, target.name, f"its memory {target.memory_file} is gone", [target.memory_file])
     return clock_foreseen(handle.name, target.created_at, final, has_agent_channel(handle.definition()))
 
 
