@@ -20,6 +20,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge impo
 ACT, WORK, LOOK, OK = "act", "work", "look", "ok"
 DEEP = 20  # layers; a policy of some hourly, daily and weekly snapshots stays below
 _NEARLY_FULL = ((5, ACT), (10, LOOK))  # per cent free
+_UNTOLD = (
+    "Whether these VMs need a hand is not known: qx-node does not look at their images (snapshot_backend=libvirt does)"
+)
 DOING = {"take": "Taking", "revert": "Reverting to", "remove": "Removing"}
 
 Entry = Mapping[str, Any]
@@ -89,7 +92,7 @@ def _findings(hosts: list[dict[str, Any]], now: datetime) -> Iterator[Finding]:
             yield from (Finding(word, kind, name, vm["vm"], text) for word, kind, text in _of_vm(vm, now))
         untold = [vm["vm"] for vm in host["vms"] if _is_untold(vm)]
         if untold:
-            yield Finding(LOOK, "untold", name, None, f"Nobody tells whether these VMs need a hand: {_some(untold)}.")
+            yield Finding(LOOK, "untold", name, None, f"{_UNTOLD}: {_some(untold)}.")
 
 
 def _is_untold(vm: Entry) -> bool:

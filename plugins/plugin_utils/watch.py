@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import as_time
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import LayerPace, as_time
 from ansible_collections.limiquantix.kvm.plugins.plugin_utils.fleet_report import DOING, nowhere, when
 
 Entry = Mapping[str, Any]
@@ -73,13 +73,12 @@ def _unknown(found: Mapping[str, Entry]) -> Iterator[str]:
 
 def _first(work: Work, seen: Seen, now: float) -> dict[str, float]:
     """Return where this merge's estimate begins: anew with each layer, as the percent is that of one layer."""
-    percent = work.operation["percent"]
-    first = seen.get(work.key)
-    if percent is None:
-        return {}
-    if not first or percent < first["last"]:
-        return {"percent": percent, "at": now, "last": percent}
-    return {**first, "last": percent}
+    percent, first = work.operation["percent"], seen.get(work.key)
+    return {} if percent is None else vars(LayerPace.seen(_pace(first) if first else None, percent, now))
+
+
+def _pace(seen: Mapping[str, Any]) -> LayerPace:
+    return LayerPace(**seen)
 
 
 def _line(work: Work, first: Mapping[str, float], now: float) -> str:
@@ -87,16 +86,10 @@ def _line(work: Work, first: Mapping[str, float], now: float) -> str:
     what = f"{work.where}: {DOING[operation['kind']]} snapshot {operation['snapshot']}"
     if not first:
         return f"{what}, since {when(operation['started_at'])}"
-    told = operation["seconds_left"]  # by the run that waits for it, which has seen more of it than this playbook
-    left = _left(first, now) if told is None else f"about {as_time(told)} left"
-    return f"{what}, {operation['percent']} % of a layer, {left}"
-
-
-def _left(first: Mapping[str, float], now: float) -> str:
-    risen, passed = first["last"] - first["percent"], now - first["at"]
-    if risen <= 0 or passed <= 0:
-        return "time left not known yet"
-    return f"about {as_time(round((100 - first['last']) * passed / risen))} left"
+    left = operation["seconds_left"]  # by the run that waits for it, which has seen more of it than this playbook
+    left = _pace(first).seconds_left(now) if left is None else left
+    time_left = "time left not known yet" if left is None else f"about {as_time(left)} left"
+    return f"{what}, {operation['percent']} % of a layer, {time_left}"
 
 
 def told(result: Mapping[str, Any]) -> str:

@@ -122,10 +122,10 @@ def _same(vm: VirtualMachine, snapshot: Snapshot) -> Snapshot:
 
 def _stopped(hypervisor: Hypervisor, plan: RemovalPlan, files: Sequence[str], error: KvmError) -> VmOutcome:
     """Tell what went before the error and what stays, or raise the error where that cannot be told."""
+    error.files_removed = (*files, *error.files_removed)
     try:
         now = hypervisor.inspect(plan.vm.id)
     except KvmError:
-        error.files_removed = (*files, *error.files_removed)
         raise error from None
     # Its name goes when its state begins to be written to; it is removed when its layers are merged.
     half = now.operation.snapshot if now.operation and now.operation.kind == "remove" else None
@@ -143,7 +143,7 @@ def _stopped(hypervisor: Hypervisor, plan: RemovalPlan, files: Sequence[str], er
         merge=error.progress if isinstance(error, MergeGoesOnError) else None,
         removed=removed,
         kept=kept,
-        files_removed=(*files, *error.files_removed),
+        files_removed=error.files_removed,
         copied=plan.copied,
     )
 

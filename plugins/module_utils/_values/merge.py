@@ -51,6 +51,27 @@ class MergeProgress:
         }
 
 
+@dataclass(frozen=True)
+class LayerPace:
+    """Where the merge of a layer was when it was first seen (a percent, at seconds of any clock), and where it was last."""
+
+    percent: int
+    at: float
+    last: int
+
+    @classmethod
+    def seen(cls, before: Optional[LayerPace], percent: int, now: float) -> LayerPace:
+        """Return the pace with what is seen now; a new one where the percent has fallen, as this is the next layer then."""
+        if before is None or percent < before.last:
+            return cls(percent, now, percent)
+        return cls(before.percent, before.at, percent)
+
+    def seconds_left(self, now: float) -> Optional[int]:
+        """Return how long the rest of the layer takes at that pace; None where nothing has moved yet."""
+        risen, passed = self.last - self.percent, now - self.at
+        return round((100 - self.last) * passed / risen) if risen > 0 and passed > 0 else None
+
+
 def as_time(seconds: int) -> str:
     """Return a time as people read it, in one unit."""
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

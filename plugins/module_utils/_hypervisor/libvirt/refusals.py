@@ -126,7 +126,7 @@ def on_a_device(vm: str, target: str, file: str) -> KvmError:
     return KvmError(
         "overlay_dir_unusable",
         f"In this snapshot disk {target} of {vm} is on the block device {file}, and no overlay can be in its directory.",
-        "Nothing was changed. The revert is possible only to a snapshot whose overlay is a file.",
+        "Nothing was changed. Revert to another snapshot: one whose overlay is a file.",
         directory=os.path.dirname(file),
     )
 

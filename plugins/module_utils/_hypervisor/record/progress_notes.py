@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Optional
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import LayerPace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
 
@@ -23,25 +24,12 @@ class Progress:
     seconds_left: Optional[int] = None
 
 
-@dataclass(frozen=True)
-class _Pace:
-    """Where a merge was when this run first saw it, when that was, and where it was last."""
-
-    percent: int
-    at: float
-    last: int
-
-    def left(self, now: float) -> Optional[int]:
-        risen = self.last - self.percent
-        return round((100 - self.last) * (now - self.at) / risen) if risen > 0 else None
-
-
 class ProgressNotes:
     """The files of one hypervisor's VMs; ``path`` gives that of a VM. What cannot be written or read is not known."""
 
     def __init__(self, path: Callable[[VmId], str]) -> None:
         self._path = path
-        self._paces: dict[str, _Pace] = {}
+        self._paces: dict[str, LayerPace] = {}
 
     def note(self, vm_id: VmId, percent: Optional[int]) -> None:
         """Tell others how far a merge has got; None when it has ended."""
@@ -63,8 +51,6 @@ class ProgressNotes:
             return Progress()
 
     def _left(self, vm_id: VmId, percent: int) -> Optional[int]:
-        now, before = time.monotonic(), self._paces.get(vm_id.uuid)
-        if before is None or percent < before.last:  # the percent is that of one layer, and this is the next
-            before = _Pace(percent, now, percent)
-        pace = self._paces[vm_id.uuid] = _Pace(before.percent, before.at, percent)
-        return pace.left(now)
+        now = time.monotonic()
+        pace = self._paces[vm_id.uuid] = LayerPace.seen(self._paces.get(vm_id.uuid), percent, now)
+        return pace.seconds_left(now)

@@ -20,7 +20,7 @@ FLOORS = (
     ("module_utils/_rules",),
     ("module_utils/_hypervisor/meeting",),
     ("module_utils/_hypervisor/contract", "module_utils/_hypervisor/record"),
-    ("module_utils/_hypervisor/libvirt/connect",),
+    ("module_utils/_hypervisor/libvirt/connect", "module_utils/_hypervisor/libvirt/flush"),
     ("module_utils/_hypervisor/libvirt/host",),
     ("module_utils/_hypervisor/libvirt/firmware",),
     ("module_utils/_hypervisor/libvirt/metadata",),

@@ -17,6 +17,7 @@ import stat
 from datetime import datetime, timezone
 from typing import Optional
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.flush import flush
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
     identity,
     is_same,
@@ -100,11 +101,7 @@ def write(file: str, content: bytes) -> None:
 
 def sync_directory(file: str) -> None:
     """Have the name of a file outlive a power cut. Raises `OSError`."""
-    descriptor = os.open(os.path.dirname(file), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(os.path.dirname(file))
 
 
 def note_of(file: str, form: str) -> UefiCopy:

@@ -23,8 +23,8 @@ SILENT = (86, 97, 112)  # virterror.h: agent unresponsive, unsynced, command tim
 _PROBE_SECONDS = 5
 _STATUS = "/run/libvirt/qemu/{}.xml"
 _THAW_TRIES = 3
-# qemu-ga refuses every command but thaw and status while frozen: the freeze is somebody else's. There is no code for it.
 _NOT_RUNNING = 55  # VIR_ERR_OPERATION_INVALID: "domain is not running"
+# qemu-ga refuses every command but thaw and status while frozen: the freeze is somebody else's. There is no code for it.
 _FROZEN_ALREADY = ("has been disabled", "not allowed", "frozen")
 
 

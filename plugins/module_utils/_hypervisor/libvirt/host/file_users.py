@@ -123,7 +123,7 @@ class _Reader:
         self._connection = connection
         self._mounts = mounts
         self._users = Users()
-        self._added: set[tuple[str, User]] = set()
+        self._added: set[tuple[NamedFile, User]] = set()
 
     def read(self) -> Users:
         connection = self._connection
@@ -159,9 +159,9 @@ class _Reader:
             self._add_volume(volume, User(name, uuid, True, volume.writes and not past))
 
     def _add(self, named: NamedFile, user: User) -> None:
-        if (named.path, user) in self._added:  # a VM's snapshots mostly name the same files
+        if (named, user) in self._added:  # a VM's snapshots mostly name the same files
             return
-        self._added.add((named.path, user))
+        self._added.add((named, user))
         if self._mounts.answers(named.path):
             self._users.add(named.path, user, user.images or named.drive)
         else:

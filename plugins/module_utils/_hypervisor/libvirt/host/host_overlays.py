@@ -209,8 +209,9 @@ class HostFiles:
                 continue  # no header that QEMU would take
 
     def _read(self, entry: Entry, device: bool) -> tuple[str, list[str]]:
-        """Return an image's real path and what its header names. A relative name is meant beside the link, if one leads here:
-        where that makes a difference, it is known by the link.
+        """Return an image's real path and what its header names.
+
+        A relative name is meant beside a link to the image. Where that is another file, the image is known by the link.
         """
         file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
         if device:

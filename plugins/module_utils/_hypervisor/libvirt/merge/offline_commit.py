@@ -9,11 +9,9 @@ same before, while and after it is merged, also where that is never finished.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import threading
-from collections.abc import Iterable
 from typing import Callable
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
@@ -107,20 +105,6 @@ def reads_the_same(vm: str, one: Image, other: Image) -> bool:
     if done.returncode > 1:
         raise merge_failed(vm, done.stderr.strip())
     return done.returncode == 0
-
-
-def sync(files: Iterable[str]) -> None:
-    """Have what was written to images on their disk, whoever wrote it: what holds the same is deleted next.
-
-    QEMU flushes neither what it has merged nor the header that names the new base, before it says that it has (seen with 7.2:
-    a power cut after the deletion lost a snapshot's state).
-    """
-    for file in files:
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def merge_failed(vm: str, reason: str) -> KvmError:

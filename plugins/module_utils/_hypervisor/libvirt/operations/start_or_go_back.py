@@ -116,9 +116,8 @@ def stop(handle: VmHandle, journal: RevertJournal) -> None:
             try:
                 handle.native.destroy()
             except libvirt.libvirtError:
-                _wait_until_off(
-                    handle
-                )  # "Failed to terminate process": it was killed, and ends when its storage answers
+                # "Failed to terminate process": it was killed, and ends when its storage answers.
+                _wait_until_off(handle)
                 if handle.active():
                     raise
     _wait_until_off(handle)

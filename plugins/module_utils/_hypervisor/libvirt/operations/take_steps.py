@@ -111,9 +111,7 @@ class Taking:
         self._before = before
         self._users = users
         self._meeting = meeting
-        self._made = (
-            False  # whether the overlays are there before libvirt is asked: also where the VM is not held after all
-        )
+        self._made = False  # whether the overlays are there before libvirt is asked
         self._variables = VariablesCopy(planned_copying(plan.snapshot.nvram, of_libvirt(plan.vm).xml))
 
     def run(self, deadline: Deadline) -> Done:
@@ -189,9 +187,8 @@ class Taking:
         return replace(taken, parent=planned.parent, current=True, left_out=self._variables.told(planned))
 
     def _make_overlays(self) -> None:
-        self._made = (
-            self._made_by_us()
-        )  # also where the VM is not held in the end, as its UEFI variables cannot be copied
+        # Asked once: a VM whose UEFI variables cannot be copied is not held in the end, and they are there all the same.
+        self._made = self._made_by_us()
         for overlay in self._plan.snapshot.disks if self._made else ():
             disk = self._before[overlay.target]
             image = read_image(str(disk.source), disk.format)

@@ -21,7 +21,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.offline_commit import (
     commit_image,
     reads_the_same,
-    sync,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -94,13 +93,3 @@ def test_images_that_cannot_be_compared_are_not_called_the_same(qemu_img: Path) 
     with pytest.raises(KvmError, match="no such file") as caught:
         reads_the_same("web01", Image("/vm/a", "qcow2", 0, 0), Image("/vm/b", "raw", 0, 0))
     assert caught.value.error_code == "merge_failed"
-
-
-def test_each_image_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [tmp_path / name for name in ("base", "above")]
-    flushed = []
-    for file in files:
-        file.touch()
-    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
-    sync(map(str, files))
-    assert flushed == [file.stat().st_ino for file in files]
