@@ -255,8 +255,13 @@ vms:
           description: V(take), V(revert) or V(remove).
           type: str
         snapshot:
-          description: The snapshot's name.
+          description: The snapshot's name. Of several that are removed at once the first.
           type: str
+        snapshots:
+          description: The names of all snapshots that it is about. There are several if their layers are merged at once.
+          type: list
+          elements: str
+          sample: [before-update]
         started_at:
           description: When it began, in UTC.
           type: str

@@ -21,7 +21,8 @@ description:
   - O(keep_hourly), O(keep_daily), O(keep_weekly), O(keep_monthly) and O(keep_yearly) keep the newest snapshot of that many
     hours, days, weeks, months or years, by the rules of C(restic forget). What any of them keeps stays, and
     RV(vms[].kept_because) says why. The guide to retention has a table of how all options work together.
-  - Data of a removed snapshot that the VM or another snapshot needs is merged, so they lose nothing.
+  - Data of a removed snapshot that the VM or another snapshot needs is merged, so they lose nothing. Snapshots whose layers are
+    merged into the same image are removed at once, and their data is copied once.
   - Give at least one of O(keep_last), O(keep_hourly), O(keep_daily), O(keep_weekly), O(keep_monthly), O(keep_yearly),
     O(older_than), O(expired), O(names), O(labels), O(orphans), O(detached) and O(exclusive_dirs). Without any of them every
     snapshot would go, so the task is refused.

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 _TAKE = (
     "operations.take_steps:create_overlay",
     "operations.take_steps:Taking._switch",
@@ -47,9 +50,23 @@ WORK = {
     "removal of the newest": ({"name": "s2", "state": "absent"}, (*_REMOVE, *_RUNNING), True),
     "removal from the middle": ({"name": "s1", "state": "absent"}, (*_IN_PLACE, *_RUNNING[:2], _RUNNING[3]), True),
     "removal of a VM that is off": ({"name": "s1", "state": "absent"}, (*_IN_PLACE, *_OFF), False),
+    "removal of both at once": ({"name": "s1", "state": "absent", "children": True}, (*_REMOVE, *_RUNNING), True),
+    "removal of both of a VM that is off": (
+        {"name": "s1", "state": "absent", "children": True},
+        (*_REMOVE, _OFF[0]),
+        False,
+    ),
     "revert": ({"name": "s1", "state": "reverted"}, _REVERT, True),
     "revert of a VM that is off": ({"name": "s1", "state": "reverted"}, _REVERT[:-1], False),
 }
+
+
+def going(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the snapshots that some work removes; s2 is based on s1."""
+    if options.get("state") != "absent":
+        return ()
+    return ("s1", "s2") if options.get("children") else (options["name"],)
+
 
 # From where on libvirt is asked to do something.
 FIRST_CALLS = {

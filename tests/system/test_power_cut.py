@@ -13,7 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from soak.killed_steps import WORK
+from soak.killed_steps import WORK, going
 
 from .field import MakeVm, make_vm
 from .field_disk import Disk
@@ -55,7 +55,8 @@ def call(options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return what of the driver does the work, and with which options."""
     name, state = options["name"], options.get("state", "present")
     if state == "absent":
-        return "remove", {"name": name, "apparmor": "adjust"}
+        children = {"children": True} if options.get("children") else {}
+        return "remove", {"name": name, "apparmor": "adjust", **children}
     return ("revert", {"name": name}) if state == "reverted" else ("snapshot", {"name": name, "quiesce": "never"})
 
 
@@ -68,7 +69,7 @@ def expected(options: dict[str, Any]) -> tuple[int, dict[str, int]]:
     """Return what the present must hold, and what each snapshot."""
     held = {"s1": 1, "s2": 2}
     if options.get("state") == "absent":
-        del held[options["name"]]
+        held = {name: pattern for name, pattern in held.items() if name not in going(options)}
     elif "state" not in options:
         held[options["name"]] = 3
     return (1 if options.get("state") == "reverted" else 3), held

@@ -123,7 +123,7 @@ class Hypervisor(ABC):
 
     @abstractmethod
     def remove(self, plan: RemovalPlan, bandwidth: int, deadline: Deadline) -> Done:
-        """Remove the plan's one snapshot, verify it and tell what came of it; the VM's lock is held.
+        """Remove the plan's snapshots, which go together, verify it and tell what came of it; the VM's lock is held.
 
         ``bandwidth`` is in MiB/s, 0 for no limit. Raises ``timeout`` or ``merge_failed`` where the VM goes on as before
         and the next run continues, ``apparmor_denied`` or ``busy`` when nothing has changed, or ``verification_failed``.

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import reduce
 from typing import Optional
 
 UNCHANGED, CHANGED, UNPROVEN = "unchanged", "changed", "unproven"
@@ -155,10 +156,13 @@ def noted_anew(note: Optional[Fingerprint], found: Identity, serial: int, differ
 
 
 def before_merge(
-    images: Mapping[str, Fingerprint], top: str, base: str, above: Collection[str]
+    images: Mapping[str, Fingerprint], gone: Sequence[str], base: str, above: Collection[str]
 ) -> dict[str, Fingerprint]:
-    """Return the notes that say which images a merge is about to write to: ``base``, and the headers of those ``above``."""
-    into = _merged(images.get(base), images.get(top))
+    """Return the notes that say which images a merge is about to write to: ``base``, and the headers of those ``above``.
+
+    Of those that are merged into it, ``gone``, highest first, the state of the highest is its state then.
+    """
+    into = reduce(_merged, (images.get(file) for file in reversed(gone)), images.get(base))
     kept = {file: note for file, note in images.items() if file != base}
     return {**being_written(kept, above), **({base: into} if into else {})}
 

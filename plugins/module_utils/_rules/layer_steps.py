@@ -10,7 +10,8 @@ layers, and every snapshot and the VM's disks read as before:
 1. An overlay of ours on which nothing is based, which holds no snapshot and is no disk's active image, is dropped, unless it
    must be kept.
 2. A released image on which exactly one overlay of ours is based is merged with it: the overlay's data goes down, and the
-   image takes the overlay's place. Not where others' overlays are based on that overlay.
+   image takes the overlay's place. Not where others' overlays are based on that overlay. Where that overlay is a released
+   image itself, the one on it goes down along with it, and so on: data moves once, in one merge.
 
 So an image that two branches share is never written to, and a template that others use is never a released image at all.
 An overlay on which somebody else's is based stays, since merging it would have to rewrite that one.
@@ -34,11 +35,20 @@ class Drop:
 
 @dataclass(frozen=True)
 class Merge:
-    """Write the data of ``top`` down into ``base``, base those of ``above`` on that, and delete ``top``."""
+    """Write the data of ``top`` down into ``base``, base those of ``above`` on that, and delete ``top``.
+
+    It goes ``through`` the layers between the two, lowest first: their data goes down along with it, and they are deleted.
+    """
 
     top: str
     base: str
     above: tuple[str, ...]
+    through: tuple[str, ...] = ()
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """The layers that are merged away, highest first: whenever deleting them ends, none is left in the air."""
+        return (self.top, *reversed(self.through))
 
 
 Step = Union[Drop, Merge]
@@ -89,26 +99,37 @@ class Layers:
         for base in sorted(self.released & self.backing.keys(), key=self._depth):
             if base in self.frozen | self.active | self.fixed:
                 continue
-            above = self.above(base)
-            if len(above) == 1 and above[0] in self.ours - self.fixed:
-                moving = self.above(above[0])
-                # Where others build upon the overlay, it is not ours alone to take away.
-                if self.ours.union(self.active).issuperset(moving):
-                    return Merge(above[0], base, moving)
+            line = self._line_on(base)
+            # Where others build upon an overlay, it is not ours alone to take away.
+            while line and not self.ours.union(self.active).issuperset(self.above(line[-1])):
+                line.pop()
+            if line:
+                return Merge(line[-1], base, self.above(line[-1]), tuple(line[:-1]))
         return None
+
+    def _line_on(self, base: str) -> list[str]:
+        """Return the overlays of ours that may go down into an image in one merge, lowest first: each alone on the one before."""
+        line: list[str] = []
+        under = base
+        while len(above := self.above(under)) == 1 and above[0] in self.ours - self.fixed:
+            under = above[0]
+            line.append(under)
+            if under not in self.released or under in self.frozen | self.active:
+                break
+        return line
 
     def done(self, step: Step) -> None:
         """Take note of a step that was done."""
-        gone = step.file if isinstance(step, Drop) else step.top
         if isinstance(step, Merge):
             for file in step.above:
                 self.backing[file] = step.base
             for role in (self.frozen, self.active):
-                if gone in role:
+                if step.top in role:
                     role.add(step.base)
-        del self.backing[gone]
-        for role in (self.frozen, self.active, self.ours, self.released):
-            role.discard(gone)
+        for file in gone([step]):
+            del self.backing[file]
+            for role in (self.frozen, self.active, self.ours, self.released):
+                role.discard(file)
 
     def _is_unneeded(self, file: str) -> bool:
         needed = self.frozen | self.active | self.fixed | self.kept
@@ -132,4 +153,4 @@ def steps(layers: Layers, merging: bool = True) -> list[Step]:
 
 def gone(found: Iterable[Step]) -> tuple[str, ...]:
     """Return the files that steps delete."""
-    return tuple(step.file if isinstance(step, Drop) else step.top for step in found)
+    return tuple(file for step in found for file in ((step.file,) if isinstance(step, Drop) else step.gone))

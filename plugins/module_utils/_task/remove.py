@@ -53,17 +53,17 @@ class Absent(Action[Sequence[Snapshot], RemovalPlan]):
     def act(self, hypervisor: Hypervisor, plan: RemovalPlan, deadline: Deadline) -> VmOutcome:
         notes: list[str] = []
         files: list[str] = []
-        alone = len(plan.snapshots) == 1
+        alone = len(plan.removals) == 1
         vm = plan.vm if alone else hypervisor.inspect(plan.vm.id)
         planned: list[str] = []
-        for snapshot in plan.snapshots:
+        for number, removal in enumerate(plan.removals):
             try:
                 # The one before has changed the chains.
-                one = plan if alone else hypervisor.plan_remove(vm, [_same(vm, snapshot)])
+                one = plan if alone else hypervisor.plan_remove(vm, [_same(vm, snapshot) for snapshot in removal])
                 done = hypervisor.remove(one, self.bandwidth, deadline)
                 vm = done.vm or hypervisor.inspect(plan.vm.id)
             except KvmError as error:
-                error.changed = error.changed or snapshot is not plan.snapshots[0]
+                error.changed = error.changed or number > 0
                 return _stopped(hypervisor, plan, files, error)
             notes += done.notes
             planned += one.dropped
@@ -128,8 +128,8 @@ def _stopped(hypervisor: Hypervisor, plan: RemovalPlan, files: Sequence[str], er
     except KvmError:
         raise error from None
     # Its name goes when its state begins to be written to; it is removed when its layers are merged.
-    half = now.operation.snapshot if now.operation and now.operation.kind == "remove" else None
-    removed = tuple(one.name for one in plan.snapshots if now.find(one.name) is None and one.name != half)
+    half = now.operation.snapshots if now.operation and now.operation.kind == "remove" else ()
+    removed = tuple(one.name for one in plan.snapshots if now.find(one.name) is None and one.name not in half)
     kept = tuple(one.name for one in plan.snapshots if now.find(one.name))
     told = f" Removed before that: {', '.join(removed)}. Still there: {', '.join(kept) or 'none'}." if removed else ""
     return VmOutcome(
@@ -153,7 +153,7 @@ def _left(plan: RemovalPlan) -> tuple[Snapshot, ...]:
 
 
 def _outcome(plan: RemovalPlan, after: tuple[Snapshot, ...], word: str, notes: tuple[str, ...]) -> VmOutcome:
-    names = [one.name for one in plan.snapshots]
+    names = plan.names
     subject = f"snapshot {names[0]!r}" if len(names) == 1 else f"{len(names)} snapshots ({', '.join(names)})"
     return VmOutcome(
         vm_id=plan.vm.id,
@@ -163,7 +163,7 @@ def _outcome(plan: RemovalPlan, after: tuple[Snapshot, ...], word: str, notes: t
         msg=". ".join((f"{subject} {word}", *notes)),
         notes=notes,
         power=(plan.vm.power, plan.vm.power),
-        removed=tuple(names),
+        removed=names,
         kept=tuple(one.file for one in plan.kept),
         files_removed=plan.dropped,
         copied=plan.copied,

@@ -95,8 +95,8 @@ class RevertPlan:
 class RemovalPlan:
     """The removal of snapshots, leaf first, decided before the VM is touched; ``dropped`` are the files that go.
 
-    ``kept`` are those that would be of no use any more and stay all the same. ``copied`` is how much merging copies at most,
-    None where that is not known, and ``needs`` the room for it.
+    ``together`` has those that are removed at once, the others alone. ``kept`` are files that would be of no use any more and
+    stay all the same. ``copied`` is how much merging copies at most, None where that is not known, and ``needs`` the room for it.
     """
 
     vm: VirtualMachine
@@ -106,6 +106,17 @@ class RemovalPlan:
     kept: tuple[Leftover, ...] = ()
     copied: Optional[int] = None
     needs: tuple[Need, ...] = ()
+    together: tuple[tuple[Snapshot, ...], ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of what is removed."""
+        return tuple(one.name for one in self.snapshots)
+
+    @property
+    def removals(self) -> tuple[tuple[Snapshot, ...], ...]:
+        """What is removed one after the other."""
+        return self.together or tuple((one,) for one in self.snapshots)
 
 
 @dataclass(frozen=True)

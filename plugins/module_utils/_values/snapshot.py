@@ -13,6 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
+_NAMED = 5  # of many snapshots, so many are named
+
+
+def named_snapshots(names: Sequence[str]) -> str:
+    """Return one or several snapshots as text."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"snapshot{'s' if len(names) > 1 else ''} {', '.join(map(repr, names[:_NAMED]))}{more}"
+
 
 @dataclass(frozen=True)
 class SnapshotDisk:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, named_snapshots
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Operation:
 
     It is gone when the run has ended well. ``running`` tells whether a run is at work on the VM at this moment. ``percent`` is
     how far the merge of a layer has got, ``seconds_left`` how long the rest of it takes at its pace so far. Both are None where
-    that is not known: QEMU may go on with one that no run waits for.
+    that is not known: QEMU may go on with one that no run waits for. ``also`` are those that are removed at once with it.
     """
 
     kind: str
@@ -34,6 +34,12 @@ class Operation:
     running: bool = False
     percent: Optional[int] = None
     seconds_left: Optional[int] = None
+    also: tuple[str, ...] = ()
+
+    @property
+    def snapshots(self) -> tuple[str, ...]:
+        """All that it is about."""
+        return (self.snapshot, *self.also)
 
     @property
     def interrupted(self) -> bool:
@@ -47,11 +53,17 @@ class Operation:
 
     def __str__(self) -> str:
         noun = {"take": "taking", "remove": "removal"}.get(self.kind, self.kind)
-        return f"{noun} {'to' if self.kind == 'revert' else 'of'} snapshot {self.snapshot!r}"
+        return f"{noun} {'to' if self.kind == 'revert' else 'of'} {self.names}"
+
+    @property
+    def names(self) -> str:
+        """What it is done to, as text."""
+        return named_snapshots(self.snapshots)
 
     def to_result(self) -> dict[str, Any]:
         """Return the ``operation`` of what info tells."""
-        return {**asdict(self), "interrupted": self.interrupted}
+        values = {name: value for name, value in asdict(self).items() if name != "also"}
+        return {**values, "snapshots": list(self.snapshots), "interrupted": self.interrupted}
 
 
 @dataclass(frozen=True)

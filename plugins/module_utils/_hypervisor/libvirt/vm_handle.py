@@ -171,7 +171,7 @@ class VmHandle:
         record = self.record()
         if isinstance(record.journal, RemoveJournal):
             journal = replace(record.journal, merging=(step.top, step.base) if used else ())
-            images = before_merge(record.images, step.top, step.base, step.above)
+            images = before_merge(record.images, step.gone, step.base, step.above)
             self.write(replace(record, journal=journal, images=images), durable=True)
 
     def note_percent(self, percent: int | None) -> None:
@@ -202,7 +202,7 @@ class VmHandle:
         with translated(self.name, "defining it on its new images"):
             self.connection.defineXML(unresolved(root))
 
-    def forget_layers(self, merged: str = "") -> None:
+    def forget_layers(self, *merged: str) -> None:
         """Take layers that were merged, or are gone, out of the chains that its definition tells: it would not start.
 
         Libvirt (9.0 and later) writes chains into the definition when a snapshot is taken of a running VM, and believes them.

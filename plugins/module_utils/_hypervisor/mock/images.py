@@ -84,21 +84,23 @@ def _merge(state: dict[str, Any], native: dict[str, Any], step: Merge) -> None:
     base = state["files"][step.base]
     grows = merged_bytes(state, step)
     base["size"] = base.get("size", DEFAULT_SIZE) + grows
-    changed = [entry["changed"] for entry in (base, state["files"][step.top]) if "changed" in entry]
+    layers = (base, *(state["files"][file] for file in step.gone))
+    changed = [entry["changed"] for entry in layers if "changed" in entry]
     if changed:
         base["changed"] = max(changed)
     _take_room(state, step.base, grows)
     for file in step.above:
         state["files"][file]["backing_file"] = step.base
-    delete_file(state, step.top)
-    _rename(state, native, step.top, step.base)
+    for file in step.gone:
+        delete_file(state, file)
+        _rename(state, native, file, step.base)
 
 
 def merged_bytes(state: Mapping[str, Any], step: Merge) -> int:
     """Return by how much an image grows at most with what is merged into it."""
-    base, top = state["files"][step.base], state["files"][step.top]
+    base = state["files"][step.base]
     most = base.get("virtual_size", DEFAULT_VIRTUAL_SIZE) - base.get("size", DEFAULT_SIZE)
-    return int(max(0, min(most, top.get("size", DEFAULT_SIZE))))
+    return int(max(0, min(most, sum(state["files"][file].get("size", DEFAULT_SIZE) for file in step.gone))))
 
 
 def _rename(state: Mapping[str, Any], native: dict[str, Any], old: str, new: Union[str, None]) -> None:

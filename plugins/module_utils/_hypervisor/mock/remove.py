@@ -58,7 +58,7 @@ def plan_remove(
     removed = [forget(later, vm, snapshot.name) for snapshot in snapshots]
     _refuse_without_room(vm.name, state, removed)
     files = tuple(file for one in removed for file in one.files)
-    merges = [Merging(step.top, step.base, size, size) for one in removed for step, size in one.merged.items()]
+    merges = [Merging(step.base, size, size, {step.top: size}) for one in removed for step, size in one.merged.items()]
     copied, needs = cost(merges)
     return RemovalPlan(vm=vm, snapshots=tuple(snapshots), dropped=files, copied=copied, needs=needs)
 

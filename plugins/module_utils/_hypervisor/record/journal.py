@@ -32,6 +32,16 @@ class _Begun:
     started_at: str = ""
 
     @property
+    def all(self) -> tuple[tuple[str, Optional[str]], ...]:
+        """The name and the time of every snapshot that it is about."""
+        return ((self.snapshot, self.created_at),)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of these."""
+        return tuple(name for name, _created_at in self.all)
+
+    @property
     def making(self) -> tuple[str, ...]:
         """Files that are being made: nothing names them yet."""
         return ()
@@ -99,8 +109,9 @@ class RevertJournal(_Begun):
 class RemoveJournal(_Begun):
     """A snapshot is being removed; its phases are its steps, each of which shows on the disks.
 
-    ``memory_files`` go with it. ``merging`` has the layer that is merged and the one under it, as long as the former is in use:
-    once nothing uses it, it is merged, even where nobody was left to see that. ``may_adjust`` is what the task allowed.
+    ``also`` are the name and the time of those that are removed at once with it. ``memory_files`` go with them. ``merging`` has
+    the layer that is merged and the one it goes into, as long as the former is in use: once nothing uses it, it is merged, even
+    where nobody was left to see that. ``may_adjust`` is what the task allowed.
     ``was`` has the image that each disk is on, or is about to go over to. ``bandwidth`` (MiB/s, 0 for any) is the task's,
     ``boot_id`` that of the host: of a merge that nobody saw end, what was in the host's memory then is lost with its power.
     """
@@ -113,6 +124,12 @@ class RemoveJournal(_Begun):
     was: dict[str, str] = field(default_factory=dict)
     bandwidth: int = 0
     boot_id: str = ""
+    also: tuple[tuple[str, Optional[str]], ...] = ()
+
+    @property
+    def all(self) -> tuple[tuple[str, Optional[str]], ...]:
+        """The name and the time of every snapshot that goes."""
+        return ((self.snapshot, self.created_at), *self.also)
 
     @property
     def making(self) -> tuple[str, ...]:
@@ -146,6 +163,7 @@ def to_json(journal: Journal) -> dict[str, Any]:
         "left": {},
         "bandwidth": 0,
         "boot_id": "",
+        "also": [],
     }
     if isinstance(journal, TakeJournal):
         group = {"group_labels": journal.group_labels, "held": journal.held, "nvram": noted(journal.nvram)}
@@ -153,7 +171,8 @@ def to_json(journal: Journal) -> dict[str, Any]:
     if isinstance(journal, RemoveJournal):
         files, merging = list(journal.memory_files), list(journal.merging)
         how = {"may_adjust": journal.may_adjust, "was": journal.was, "bandwidth": journal.bandwidth}
-        return {**values, "files": files, "merging": merging, **how, "boot_id": journal.boot_id}
+        also = [list(one) for one in journal.also]
+        return {**values, "files": files, "merging": merging, **how, "boot_id": journal.boot_id, "also": also}
     return {
         **values,
         "overlays": journal.overlays,
@@ -180,8 +199,9 @@ def from_json(values: Mapping[str, Any]) -> Journal:
         merging = tuple(values.get("merging", ()))
         was = {target: str(image) for target, image in values.get("was", {}).items()}
         may_adjust, bandwidth = bool(values.get("may_adjust")), int(values.get("bandwidth", 0))
+        also = tuple((name, created_at) for name, created_at in values.get("also", ()))
         known = {"may_adjust": may_adjust, "was": was, "bandwidth": bandwidth, "boot_id": values.get("boot_id", "")}
-        return RemoveJournal(*begun, files, merging, **known)
+        return RemoveJournal(*begun, files, merging, **known, also=also)
     if kind != RevertJournal.kind:
         raise ValueError(f"it has an operation {kind!r}, which this release does not know")
     return RevertJournal(

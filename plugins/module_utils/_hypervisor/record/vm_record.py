@@ -34,7 +34,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import 
 _ROOT_DIRECTORY = "/var/lib/limiquantix-kvm"
 # A record without a number is of before there were any. It is raised when a release that does not know what is new would
 # do harm by losing it: unknown keys are read over, and not written again.
-_SCHEMA = 2
+_SCHEMA = 3
+# What releases that do not know of removals of several snapshots at once can read: they would finish half of one.
+_MOSTLY = 2
 
 
 def record_directory(uri: str) -> str:
@@ -122,7 +124,8 @@ def _from_json(values: dict[str, Any]) -> Record:
 
 def _to_json(record: Record) -> dict[str, Any]:
     journal = journals.to_json(record.journal) if record.journal else None
-    return {"schema": _SCHEMA, "written_by": VERSION, **vars(record), "journal": journal}
+    schema = _SCHEMA if record.journal and len(record.journal.all) > 1 else _MOSTLY
+    return {"schema": schema, "written_by": VERSION, **vars(record), "journal": journal}
 
 
 def _fingerprint(values: dict[str, Any]) -> Fingerprint:
@@ -218,7 +221,8 @@ class Records:
             return None
         running = self.held(vm_id)
         progress = self._progress.read(vm_id) if running else Progress()
-        return Operation(journal.kind, journal.snapshot, journal.started_at, running, **vars(progress))
+        how = {**vars(progress), "also": journal.names[1:]}
+        return Operation(journal.kind, journal.snapshot, journal.started_at, running, **how)
 
     def lock(self, vm_id: VmId, deadline: Deadline) -> AbstractContextManager[None]:
         """Hold the VM's lock (see `lock`); what a run that was killed has told of its merge goes. Raises ``locked`` too."""

@@ -113,7 +113,7 @@ def _at_work(operation: Operation) -> str:
     if operation.seconds_left is not None:
         percent += f", about {as_time(operation.seconds_left)} left"
     later = ". QEMU merges without a task; the next one on this VM finishes the removal" if operation.goes_on else ""
-    return f"{_DOING[operation.kind]} snapshot {operation.snapshot!r}{percent}{later}"
+    return f"{_DOING[operation.kind]} {operation.names}{percent}{later}"
 
 
 def _summary(vms: Sequence[VmInfo]) -> str:

@@ -110,9 +110,9 @@ class Forest:
             for below in self.chain(file)[1:]:
                 self._fix(below, why)
 
-    def leave_to_newcomers(self, now: Forest, merged: str) -> None:
+    def leave_to_newcomers(self, now: Forest, merged: Collection[str]) -> None:
         """Fix what somebody has begun to use, or built upon, since this was read; ``now`` is the same, read after a merge."""
-        fresh = (now.layers.backing.keys() - self.layers.backing.keys() - {merged}) | (now.others - self.others)
+        fresh = (now.layers.backing.keys() - self.layers.backing.keys() - set(merged)) | (now.others - self.others)
         for file in fresh:
             for layer in now.chain(file):
                 self._fix(layer, f"{file} has come meanwhile")

@@ -31,7 +31,7 @@ def require_room(vm: str, images: Mapping[str, Image], found: Sequence[Step]) ->
     """Raise ``no_space`` where one of the merges would run out of it."""
     for step in found:
         if isinstance(step, Merge):
-            _require(vm, images[step.top], images[step.base], os.path.dirname(step.base))
+            _require(vm, _as_one(images, step), images[step.base], len(step.through))
 
 
 def merges(images: Mapping[str, Image], found: Sequence[Step]) -> Iterator[Merging]:
@@ -39,22 +39,28 @@ def merges(images: Mapping[str, Image], found: Sequence[Step]) -> Iterator[Mergi
     sizes = {file: image.size for file, image in images.items()}
     for step in found:
         if isinstance(step, Merge):
-            top, base = (replace(images[file], size=sizes[file]) for file in (step.top, step.base))
-            copied = min(top.size, top.virtual_size)
+            of_now = {file: replace(images[file], size=sizes[file]) for file in (*step.gone, step.base)}
+            top, base = _as_one(of_now, step), of_now[step.base]
             grows = 0 if base.device else _at_most(top, base)
             sizes[step.base] += grows
-            yield Merging(step.top, step.base, copied, grows)
+            freed = {file: min(sizes[file], images[file].virtual_size) for file in step.gone}
+            yield Merging(step.base, min(top.size, top.virtual_size), grows, freed)
 
 
-def _require(vm: str, top: Image, base: Image, directory: str) -> None:
+def _as_one(images: Mapping[str, Image], step: Merge) -> Image:
+    """Return the upper layer, as large as all are that go down along with it."""
+    return replace(images[step.top], size=sum(images[file].size for file in step.gone))
+
+
+def _require(vm: str, top: Image, base: Image, between: int) -> None:
     if base.device and base.format != "qcow2":
         if base.virtual_size < top.virtual_size:
             raise _device_too_small(vm, top, base)
         return
-    free = _free_on_device(base) if base.device else _free_beside(directory)
+    free = _free_on_device(base) if base.device else _free_beside(os.path.dirname(os.path.realpath(base.file)))
     grows = _at_most(top, base)
     if grows > free:
-        grows = min(grows, _exactly(top, base))
+        grows = min(grows, _exactly(top, base, between))
     if grows > free:
         raise no_space_to_merge(vm, top.file, base.file, free=free, wanted=grows, device=base.device)
 
@@ -79,13 +85,13 @@ def _free_on_device(base: Image) -> int:
     return max(0, base.size - int(end) - _TABLES) if end else 0
 
 
-def _exactly(top: Image, base: Image) -> int:
-    """Return what the base has to allocate for what the top holds and it does not have itself."""
+def _exactly(top: Image, base: Image, between: int) -> int:
+    """Return what the base has to allocate for what it does not have itself, and the top or a layer ``between`` holds."""
     parts = _asked("map", top)
     if parts is None:
         return _at_most(top, base)
     own, missing, at = list(_allocated(base)), 0, 0
-    for start, end in _clusters(parts):
+    for start, end in _clusters(parts, between):
         missing += end - start
         while at < len(own) and own[at][1] <= start:
             at += 1
@@ -100,11 +106,11 @@ def _allocated(image: Image) -> Iterator[tuple[int, int]]:
     yield from _clusters(_asked("map", image) or ())
 
 
-def _clusters(parts: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
-    """Yield from where to where an image has data of its own, in whole clusters, in order and without overlap."""
+def _clusters(parts: Iterable[Mapping[str, Any]], deepest: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield from where to where an image, or one under it down to the ``deepest``, has data: whole clusters, without overlap."""
     seen = 0
     for part in parts:
-        if part["depth"] == 0 and part["data"]:
+        if part["depth"] <= deepest and part["data"]:
             start, end = int(part["start"]), int(part["start"]) + int(part["length"])
             first, last = max(seen, start // _CLUSTER * _CLUSTER), -(-end // _CLUSTER) * _CLUSTER
             if last > first:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Any, Callable, Optional
 
@@ -46,7 +46,7 @@ _SHUT_OFF = "the VM was shut off meanwhile"
 
 
 def commit_block(handle: VmHandle, target: str, step: Merge, pace: Pace, started: Callable[[], None]) -> None:
-    """Merge a layer of a disk into the one under it while the VM runs.
+    """Merge a layer of a disk into one under it while the VM runs, and all that lie between along with it.
 
     ``started`` is called as soon as libvirt has begun. Raises ``apparmor_denied`` or another error of `from_libvirt`
     when it did not begin, ``merge_failed`` where it was given up: the VM goes on as before. Raises ``timeout`` where it goes
@@ -63,7 +63,7 @@ def commit_block(handle: VmHandle, target: str, step: Merge, pace: Pace, started
         raise denied(handle, written, from_libvirt(error, handle.name, "merging a layer")) from error
     started()
     _wait(handle, target, active, pace.deadline, first=0)
-    _verify(handle, target, step.top)
+    _verify(handle, target, step.gone)
 
 
 def follow_commit(handle: VmHandle, target: str, active: bool, deadline: Deadline) -> None:
@@ -207,8 +207,8 @@ def _until_gone(handle: VmHandle, target: str) -> None:
             time.sleep(_POLL_FIRST)
 
 
-def _verify(handle: VmHandle, target: str, gone: str) -> None:
-    """Make sure that the merged layer is in the chain no more; libvirt may take a moment to say so.
+def _verify(handle: VmHandle, target: str, gone: Collection[str]) -> None:
+    """Make sure that no merged layer is in the chain any more; libvirt may take a moment to say so.
 
     The definition of a VM that is off may name no chain at all: what it leaves out is no proof.
     """
@@ -217,10 +217,11 @@ def _verify(handle: VmHandle, target: str, gone: str) -> None:
         named = dict(_layers(handle, target))
         if not handle.active():
             raise merge_failed(handle.name, _SHUT_OFF)
-        if gone not in named:
+        left = [file for file in gone if file in named]
+        if not left:
             return
         if time.monotonic() > end:
-            raise merge_failed(handle.name, f"QEMU aborted it ({_hint(gone)})")
+            raise merge_failed(handle.name, f"QEMU aborted it ({_hint(left[0])})")
         time.sleep(_POLL_FIRST)
 
 

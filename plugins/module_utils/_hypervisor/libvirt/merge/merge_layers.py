@@ -9,7 +9,7 @@ Every step may be repeated, and each leaves libvirt's word and the files in agre
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Callable, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
@@ -70,7 +70,7 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
         commit_block(handle, open_in[0], step, pace, started)
     else:
         started()
-        commit_image(handle.name, forest.images[step.top], pace, handle.note_percent)
+        commit_image(handle.name, [forest.images[file] for file in step.gone], base[0], pace, handle.note_percent)
         note_moving(handle, [target for target, top in forest.tops.items() if top == step.top])
     in_chain = {file for target in open_in for file in forest.chain(forest.tops[target])}
     for overlay in step.above:
@@ -86,12 +86,12 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
     if moved_tops:
         # Libvirt has done so for a running VM, unless it was killed just then.
         _define(handle, moved_tops, (forest.spelled[step.top], forest.format(step.top)), step.top)
-    else:
-        handle.forget_layers(step.top)
+    if step.through or not moved_tops:
+        handle.forget_layers(*step.gone)
     with handle.seen_once():
-        handle.agree(forest, {step.top: base})
-        forest.leave_to_newcomers(_unused(handle, step.top), step.top)
-    handle.unlink([forest.spelled[step.top]])
+        handle.agree(forest, dict.fromkeys(step.gone, base))
+        forest.leave_to_newcomers(_unused(handle, step.gone), step.gone)
+    handle.unlink(forest.spelled[file] for file in step.gone)
 
 
 def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[str, str], merged: str) -> None:
@@ -120,15 +120,17 @@ def see_merged(handle: VmHandle, forest: Forest, merging: Sequence[str], lost: O
     _see_pivot(handle, forest, top, base)
     if base not in forest.images or forest.layers.above(top) or top in forest.tops.values():
         return  # it has not ended, and is begun anew
+    chain = forest.chain(top)
+    merged = chain[: chain.index(base)] if base in chain else [top]
     if lost and top in forest.images and base not in forest.tops.values():  # nobody has written to that since
-        _merge_once_more(handle, forest, (top, base), lost)
+        _merge_once_more(handle, forest, (*merged, base), lost)
     _flush_merged(forest, base, forest.layers.above(base))
     if forest.running:
         catch_up(handle)
     image = (forest.spelled[base], forest.format(base))
     handle.define({target: image for target, file in forest.tops.items() if file == base})
-    handle.forget_layers(top)
-    handle.agree(forest, {top: image})
+    handle.forget_layers(*merged)
+    handle.agree(forest, dict.fromkeys(merged, image))
 
 
 def _flush_merged(forest: Forest, base: str, above: Iterable[str]) -> None:
@@ -140,10 +142,11 @@ def _flush_merged(forest: Forest, base: str, above: Iterable[str]) -> None:
     flush(*(forest.spelled[file] for file in (base, *above)))
 
 
-def _merge_once_more(handle: VmHandle, forest: Forest, layers: tuple[str, str], pace: Pace) -> None:
-    top, base = (forest.images[file] for file in layers)
+def _merge_once_more(handle: VmHandle, forest: Forest, chain: Sequence[str], pace: Pace) -> None:
+    *layers, base = (forest.images[file] for file in chain)
+    top = layers[0]
     if not forest.running:
-        commit_image(handle.name, top, pace, handle.note_percent)
+        commit_image(handle.name, layers, forest.spelled[chain[-1]], pace, handle.note_percent)
     elif not reads_the_same(handle.name, top, base):
         raise KvmError(
             "merge_failed",
@@ -181,14 +184,16 @@ def _see_pivot(handle: VmHandle, forest: Forest, top: str, base: str) -> None:
     )
 
 
-def _unused(handle: VmHandle, file: str) -> Forest:
-    """Read everything once more before a file that held data is deleted, and return it. Raises ``verification_failed``."""
+def _unused(handle: VmHandle, files: Collection[str]) -> Forest:
+    """Read everything once more before files that held data are deleted, and return it. Raises ``verification_failed``."""
     forest = handle.survey()
     layers = forest.layers
-    if file in layers.active or file in layers.frozen or layers.above(file):
-        raise KvmError(
-            "verification_failed",
-            f"{file} of {handle.name} is still in use by {layers.above(file) or 'the VM'} after its data was merged.",
-            "No file was deleted. Look with vm_snapshot_info and at libvirt's log.",
-        )
+    for file in files:
+        above = sorted({*layers.above(file)}.difference(files))
+        if file in layers.active or file in layers.frozen or above:
+            raise KvmError(
+                "verification_failed",
+                f"{file} of {handle.name} is still in use by {' and '.join(above) or 'the VM'} after its data was merged.",
+                "No file was deleted. Look with vm_snapshot_info and at libvirt's log.",
+            )
     return forest

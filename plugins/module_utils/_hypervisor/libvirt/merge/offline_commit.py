@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import subprocess
 import threading
+from collections.abc import Sequence
 from typing import Callable
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
@@ -32,16 +33,18 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 _PERCENT = re.compile(r"\(\s*([\d.]+)/100%\)")
 
 
-def commit_image(vm: str, top: Image, pace: Pace, progress: Callable[[int], None]) -> None:
-    """Write the data of ``top`` down into its backing image; ``progress`` is told the percentage now and then.
+def commit_image(vm: str, layers: Sequence[Image], base: str, pace: Pace, progress: Callable[[int], None]) -> None:
+    """Write the data of layers, highest first, down into the image under them; ``progress`` is told the percentage now and then.
 
-    Raises ``merge_failed``, ``missing_library`` or ``timeout``; what is read through ``top`` is as before then.
+    Raises ``merge_failed``, ``missing_library`` or ``timeout``; what is read through the highest is as before then.
     """
     require_qemu_img(vm)  # looked for beforehand; this run may go on with another's work
-    if _is_done(top):
+    if _is_done(layers):
         return
     rate = ["-r", f"{pace.bandwidth}M"] if pace.bandwidth else []
-    command = ["qemu-img", "commit", "-p", "-d", "-f", top.format, *rate, top.file]
+    # Into the one right under it without being told: of a base that is named, QEMU compares the paths.
+    into = ["-b", base] if len(layers) > 1 else []
+    command = ["qemu-img", "commit", "-p", "-d", "-f", layers[0].format, *into, *rate, layers[0].file]
     # There is no AnsibleModule below main(), and so none of its run_command.
     # pylint: disable-next=ansible-bad-function
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -66,13 +69,14 @@ def commit_image(vm: str, top: Image, pace: Pace, progress: Callable[[int], None
         raise merge_failed(vm, said.strip() or f"qemu-img ended with status {status}")
 
 
-def _is_done(top: Image) -> bool:
+def _is_done(layers: Sequence[Image]) -> bool:
     """Whether there is nothing to write down. Without a look, a process of qemu-img takes half of what a removal takes.
 
     It refuses what somebody has open for writing, and that is left to it.
     """
     try:
-        return adds_nothing(top.file) and not writers(filter(None, (top.file, top.below)))
+        files = {file for one in layers for file in (one.file, one.below) if file}
+        return all(adds_nothing(one.file) for one in layers) and not writers(files)
     except UNREADABLE:
         return False
 

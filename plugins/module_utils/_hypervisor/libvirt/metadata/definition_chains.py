@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import source_path
 
 
-def without_layers(domain: Any, merged: str = "") -> bool:
+def without_layers(domain: Any, merged: Collection[str] = ()) -> bool:
     """Take layers that were merged, or are gone, out of the chains in a VM's definition; return whether there were any."""
     stale = [one for one in domain.iter("backingStore") if _is_gone(one, merged)]
     for layer in stale:
@@ -28,6 +29,6 @@ def gone_layers(domain: Any) -> list[str]:
     return [str(source_path(one)) for one in domain.iter("backingStore") if _is_gone(one)]
 
 
-def _is_gone(layer: Any, merged: str = "") -> bool:
+def _is_gone(layer: Any, merged: Collection[str] = ()) -> bool:
     path = source_path(layer)
-    return path is not None and (os.path.realpath(path) == merged or not os.path.lexists(path))
+    return path is not None and (os.path.realpath(path) in merged or not os.path.lexists(path))

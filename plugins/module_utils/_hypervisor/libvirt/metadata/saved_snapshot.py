@@ -147,3 +147,9 @@ def point_to(disk: Any, path: str, image_format: str) -> None:
     driver.set("type", image_format)
     for stale in disk.findall("backingStore"):
         disk.remove(stale)
+
+
+def states_of(every: Iterable[Saved], names: Iterable[str]) -> list[set[str]]:
+    """Return the images that hold each of the named snapshots, in their order, by real paths."""
+    found = {one.name: {os.path.realpath(part.frozen) for part in one.disks if part.overlay} for one in every}
+    return [found.get(name, set()) for name in names]

@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Removing a snapshot: note its layers, begin to merge, forget it, settle the layers, verify.
 
-It is forgotten as soon as its state begins to be written to, and never after: nobody can revert to a mixture. What was
-noted first lets any later run go on from wherever this one ended. The same steps on every libvirt; its own delete (since
-9.0) is not used, because it knows no branches, and starts a QEMU to merge layers of a VM that is off. Only snapshots
-inside images are left to it.
+It is forgotten as soon as its state begins to be written to, and never after: nobody can revert to a mixture. Several whose
+layers go down in one merge are removed at once: their data moves once. What was noted first lets any later run go on from
+wherever this one ended. The same steps on every libvirt; its own delete (since 9.0) is not used, because it knows no branches,
+and starts a QEMU to merge layers of a VM that is off. Only snapshots inside images are left to it.
 """
 
 from __future__ import annotations
@@ -73,10 +73,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_chang
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Layers, steps
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, RemovalPlan
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import named_snapshots
 
 
 class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
-    """The removal of one snapshot of a VM; a later run may go on with it."""
+    """The removal of a snapshot of a VM, or of several at once; a later run may go on with it."""
 
     kind = RemoveJournal.kind
     _begun = _forgotten = False
@@ -86,16 +87,16 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         return plan_remove(self._handle, vm, wish)
 
     def _run(self, plan: RemovalPlan) -> Done:
-        """Remove the plan's one snapshot. Raises as `Hypervisor.remove` says."""
+        """Remove the plan's snapshots. Raises as `Hypervisor.remove` says."""
         if not isinstance(plan, PlannedRemoval):
             raise TypeError("a plan that another backend has made")
-        handle, (snapshot,) = self._handle, plan.snapshots
+        handle, (snapshot, *others) = self._handle, plan.snapshots
         self._require_as_planned(plan)
-        going = [one for one in plan.every if one.name == snapshot.name]
+        going = [one for one in plan.every if one.name in plan.names]
         before, record, forest = handle.keep_record(), looked_at(plan.record, plan.every), plan.forest
-        if going and going[0].kind == "internal":
-            self._remove_internal(snapshot.name)
-            inside = {os.path.realpath(part.frozen) for part in going[0].disks}
+        for one in (one for one in going if one.kind == "internal"):
+            self._remove_internal(one.name)
+            inside = {os.path.realpath(part.frozen) for part in one.disks}
             record, forest = replace(record, images=being_written(record.images, inside)), None
         files = tuple(one.memory_file for one in going if one.memory_file)
         begun = (snapshot.name, snapshot.created_at, now())
@@ -103,9 +104,10 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         journal = RemoveJournal(
             *begun, files, may_adjust=handle.may_adjust, was=was, bandwidth=self._pace.bandwidth, boot_id=boot_id()
         )
+        journal = replace(journal, also=tuple((one.name, one.created_at) for one in others))
         handle.write(replace(record, journal=journal, active={}), durable=True)  # it is on other files when it ends
         try:
-            after = self._go_on(journal, forest, (snapshot.name,))
+            after = self._go_on(journal, forest, plan.names)
         except KvmError as error:
             # Of a call that libvirt did not live to answer nobody knows whether it began.
             if not self._begun and error.error_code != "connection_lost":
@@ -150,7 +152,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         forest = handle.survey(without=going)
         refuse_open(handle, steps(forest.copy().layers))
         self._go_on(journal, forest, going)
-        return Recovery(f"Finished the interrupted removal of snapshot {journal.snapshot!r}.")
+        return Recovery(f"Finished the interrupted removal of {named_snapshots(journal.names)}.")
 
     def _check_resume(self, journal: RemoveJournal) -> None:
         handle = self._handle
@@ -175,7 +177,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         return ours
 
     def _go_on(self, journal: RemoveJournal, forest: Optional[Forest], going: tuple[str, ...]) -> Inspected:
-        """Merge and drop what is not needed without the snapshot that is ``going``; return the VM as it is then.
+        """Merge and drop what is not needed without the snapshots that are ``going``; return the VM as it is then.
 
         ``forest`` are its layers where they have just been read.
         """
@@ -186,16 +188,16 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         with handle.seen_once() as seen:
             handle.agree(forest, {})
             handle.unlink(file for file in journal.memory_files if not self._is_named(file))
-            copy = noted_copy(handle.record(), journal.snapshot, journal.created_at)
-            handle.unlink([copy.file] if copy and is_ours(copy) else ())
+            copies = [noted_copy(handle.record(), *one) for one in journal.all]
+            handle.unlink(copy.file for copy in copies if copy and is_ours(copy))
             check_chains(handle)
             close_record(handle)
             return inspected(handle, seen)
 
     def _going(self, journal: RemoveJournal) -> tuple[str, ...]:
-        """Return the snapshot's name; none where that is another one's by now, taken since a run was killed."""
-        listed = next((one for one in self._handle.saved() if one.name == journal.snapshot), None)
-        return () if listed and journal.created_at not in (None, listed.created_at) else (journal.snapshot,)
+        """Return the snapshots' names; without one that is another snapshot's by now, taken since a run was killed."""
+        listed = {one.name: one.created_at for one in self._handle.saved()}
+        return tuple(name for name, created_at in journal.all if created_at in (None, listed.get(name, created_at)))
 
     def _forget(self, names: tuple[str, ...]) -> None:
         self._begun = True

@@ -57,6 +57,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
     SavedDisk,
+    states_of,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
     check_removable_inside,
@@ -70,7 +71,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Drop, Merge, Step, gone, steps
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.merged import cost, in_turn
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.merged import cost, in_turn, together
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import mixed_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
@@ -121,7 +122,7 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
     after = forest.copy()
     in_qemu = {file for top in forest.tops.values() for file in forest.chain(top)} if forest.running else set()
     found = steps(after.layers)
-    if any(isinstance(step, Merge) and not in_qemu.issuperset((step.top, *step.above)) for step in found):
+    if any(isinstance(step, Merge) and not in_qemu.issuperset((*step.gone, *step.above)) for step in found):
         require_qemu_img(handle.name)
     refuse_spoiling(handle.name, forest.images, every, {file for step in found for file in _written(step)})
     require_room(handle.name, forest.images, found)
@@ -133,7 +134,9 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
     adjusted = foresee(handle, below_the_tops(forest, found))
     files = tuple(forest.spelled.get(file, file) for file in gone(found) if not is_device(file))
     kept = _kept(handle.name, after, every, names)
-    copied, needs = cost(merges(forest.images, in_turn(forest.layers, _states(snapshots, every))))
+    states = states_of(every, [one.name for one in snapshots])
+    groups = together(states, found)
+    copied, needs = cost(merges(forest.images, in_turn(forest.layers, states, groups)))
     return PlannedRemoval(
         vm=vm,
         snapshots=snapshots,
@@ -142,6 +145,7 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
         kept=kept,
         copied=copied,
         needs=needs,
+        together=tuple(tuple(snapshots[number] for number in group) for group in groups),
         every=tuple(every),
         tops=tuple(handle.tops()),
         forest=None if wish.orphans else forest,  # they are on the disks still
@@ -165,19 +169,13 @@ def _copies(record: Record, going: Sequence[Saved]) -> tuple[list[str], list[str
     return ours, [f"{file} stays, {why}" for file in others]
 
 
-def _states(snapshots: Sequence[Snapshot], every: Sequence[Saved]) -> list[set[str]]:
-    """Return the images of each snapshot that goes, in their order."""
-    found = {one.name: {os.path.realpath(part.frozen) for part in one.disks if part.overlay} for one in every}
-    return [found.get(one.name, set()) for one in snapshots]
-
-
 def _kept(vm: str, forest: Forest, every: list[Saved], names: Collection[str]) -> tuple[Leftover, ...]:
     """Return the overlays that no snapshot that stays names, and that stay all the same."""
     return tuple(one for one in leftovers(vm, forest, every) if one.snapshot is None or one.snapshot in names)
 
 
 def _written(step: Step) -> tuple[str, ...]:
-    return (step.top, step.base) if isinstance(step, Merge) else ()
+    return (*step.gone, step.base) if isinstance(step, Merge) else ()
 
 
 def noted(record: Record, going: list[Saved], every: list[Saved]) -> Record:

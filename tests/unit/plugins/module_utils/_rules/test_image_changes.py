@@ -114,14 +114,22 @@ def test_a_merge_keeps_the_worse_of_both() -> None:
     top = Fingerprint(NOW, 3, changed_before=3, changed_at=DATE, states=("s3 x",))
     above = Fingerprint(WAS, 4)
     images = before_merge(
-        {"/base": NOTE, "/top": top, "/above": above, "/other": NOTE}, "/top", "/base", ("/above", "/x")
+        {"/base": NOTE, "/top": top, "/above": above, "/other": NOTE}, ["/top"], "/base", ("/above", "/x")
     )
     assert images["/base"] == Fingerprint(WAS, 3, 3, DATE, states=("s3 x",), writing=True)
     assert images["/above"] == replace(above, writing=True)
     assert images["/other"] == NOTE
-    assert before_merge(images, "/top", "/base", ("/above",)) == images
-    assert "/base" not in before_merge({"/base": NOTE}, "/top", "/base", ())
-    assert "/base" not in before_merge({"/top": NOTE}, "/top", "/base", ())
+    assert before_merge(images, ["/top"], "/base", ("/above",)) == images
+    assert "/base" not in before_merge({"/base": NOTE}, ["/top"], "/base", ())
+    assert "/base" not in before_merge({"/top": NOTE}, ["/top"], "/base", ())
+
+
+def test_of_what_goes_down_at_once_the_worst_is_kept_and_the_highest_state() -> None:
+    low = Fingerprint(NOW, 3, changed_before=3, changed_at=DATE, states=("s2 x",))
+    top = Fingerprint(NOW, 5, states=("s3 x",))
+    images = before_merge({"/base": NOTE, "/low": low, "/top": top}, ["/top", "/low"], "/base", ())
+    assert images["/base"] == Fingerprint(WAS, 5, 3, DATE, states=("s3 x",), writing=True)
+    assert "/base" not in before_merge({"/base": NOTE, "/top": top}, ["/top", "/low"], "/base", ())
 
 
 def test_the_worst_counts() -> None:

@@ -118,11 +118,15 @@ class Disk:
     def _merge(self, step: Merge) -> None:
         """Do as qemu-img does; refuse what would write to what is shared, or is not ours."""
         base, top = step.base, step.top
-        assert [one for one, below in self.backing.items() if below == base] == [top], "a base with two branches"
-        assert base in self.released
+        under = base
+        for file in (*step.through, top):
+            assert under in self.released
+            assert [one for one, below in self.backing.items() if below == under] == [file], "a base with two branches"
+            under = file
         assert {one for one, below in self.backing.items() if below == top} == set(step.above)
-        assert not self.others.intersection({base, top, *step.above}), "not ours to write"
-        self.data[base].update(self.data[top])
+        assert not self.others.intersection({base, *step.gone, *step.above}), "not ours to write"
+        for file in (*step.through, top):
+            self.data[base].update(self.data[file])
         for file in step.above:
             self.backing[file] = base
         self.snapshots = {
@@ -130,7 +134,8 @@ class Disk:
         }
         if self.present == top:
             self.present = base
-        self._forget_file(top)
+        for file in step.gone:
+            self._forget_file(file)
 
     def _forget_file(self, file: str) -> None:
         assert file not in self.others | self.fixed | {"root", self.present}

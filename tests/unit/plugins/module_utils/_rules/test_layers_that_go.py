@@ -31,7 +31,14 @@ def layers(backing: dict[str, Optional[str]], **values: set[str]) -> Layers:
         # The leaf, the middle and the root of two snapshots in a row.
         ({"frozen": {"root"}, "released": {"a"}}, CHAIN, [Merge("b", "a", ())]),
         ({"frozen": {"a"}, "released": {"root"}}, CHAIN, [Merge("a", "root", ("b",))]),
-        ({"released": {"root", "a"}}, CHAIN, [Merge("a", "root", ("b",)), Merge("b", "root", ())]),
+        ({"released": {"root", "a"}}, CHAIN, [Merge("b", "root", (), ("a",))]),
+        (
+            {"released": {"root", "a"}, "frozen": {"b"}, "active": {"c"}, "ours": {"a", "b", "c"}},
+            {**CHAIN, "c": "b"},
+            [Merge("b", "root", ("c",), ("a",))],
+        ),
+        # Others build upon the upper one: it stays, and what is under it goes.
+        ({"released": {"root", "a"}, "active": set()}, {**CHAIN, "x": "b"}, [Merge("a", "root", ("b",))]),
         # Nobody's state, but another branch reads it.
         ({"frozen": {"a"}, "released": {"root"}}, {**CHAIN, "c": "root"}, []),
         # Somebody else's overlay on it, or on what would be moved down.

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import (
+    RemoveJournal,
     RevertJournal,
     RevertPhase,
     now,
@@ -106,11 +107,23 @@ def test_what_a_release_in_between_has_added(records: Records, tmp_path: Path) -
 
 def test_what_a_later_release_wrote(records: Records, tmp_path: Path) -> None:
     path = tmp_path / "records" / f"{DOMAIN.uuid}.json"
-    path.write_text('{"schema": 3, "written_by": "7.0.0", "snapshots": "another kind of thing"}')
+    path.write_text('{"schema": 4, "written_by": "7.0.0", "snapshots": "another kind of thing"}')
     with pytest.raises(KvmError) as caught:
         records.read(DOMAIN)
     assert (caught.value.error_code, caught.value.details["written_by"]) == ("record_newer", "7.0.0")
     assert "Update limiquantix.kvm where Ansible runs" in caught.value.remedy
+
+
+def test_what_earlier_releases_would_finish_by_half_is_kept_from_them(records: Records, tmp_path: Path) -> None:
+    path = tmp_path / "records" / f"{DOMAIN.uuid}.json"
+    for also, schema in (((), 2), ((("s2", None), ("s1", "2026-11-28T09:00:00+00:00")), 3)):
+        record = Record(journal=RemoveJournal("s3", also=also))
+        records.write(DOMAIN, record)
+        assert json.loads(path.read_text())["schema"] == schema
+        assert records.read(DOMAIN) == record
+    operation = records.operation(DOMAIN, record)
+    assert operation is not None
+    assert operation.snapshots == ("s3", "s2", "s1")
 
 
 def test_the_version_is_that_of_galaxy_yml() -> None:

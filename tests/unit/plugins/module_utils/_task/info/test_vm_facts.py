@@ -82,6 +82,7 @@ def test_memory_and_chains_are_told() -> None:
             "Removing snapshot 's', 42 %, about 3 min left",
             False,
         ),
+        (Operation("remove", "s", "then", running=True, also=("r",)), "Removing snapshots 's', 'r'", False),
         (Operation("revert", "s", "then", running=True), "Reverting to snapshot 's'", False),
         (Operation("take", "s", "then", running=True), "Taking snapshot 's'", False),
         (
@@ -99,6 +100,7 @@ def test_what_is_done_on_it(operation: Operation, said: str, interrupted: bool) 
     assert entry["operation"] == {
         "kind": operation.kind,
         "snapshot": "s",
+        "snapshots": ["s", *operation.also],
         "started_at": "then",
         "running": not interrupted,
         "percent": operation.percent,

@@ -137,9 +137,9 @@ def test_what_somebody_builds_upon_while_a_layer_is_merged_is_not_merged_into() 
     found, now = forest(), forest()
     now.layers.backing["/clone"] = "/base"
     now.layers.backing["/merged"] = "/one"
-    found.leave_to_newcomers(now, "/merged")
+    found.leave_to_newcomers(now, ["/merged"])
     assert "/base" in found.layers.fixed
     assert "/one" not in found.layers.fixed
     now.others = {"/one"}
-    found.leave_to_newcomers(now, "/merged")
+    found.leave_to_newcomers(now, ["/merged"])
     assert "/one" in found.layers.fixed

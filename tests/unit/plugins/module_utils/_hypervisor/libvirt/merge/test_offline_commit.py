@@ -42,6 +42,7 @@ def qemu_img(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def overlay(folder: Path, size: int = MIB, base_size: int = MIB, entry: int = 0) -> str:
     """Write a qcow2 image on a raw one; ``entry`` is what its L1 table of one holds."""
+    folder.mkdir(exist_ok=True)
     base = folder / "base.raw"
     base.write_bytes(bytes(base_size))
     name = str(base).encode()
@@ -53,8 +54,9 @@ def overlay(folder: Path, size: int = MIB, base_size: int = MIB, entry: int = 0)
     return str(file)
 
 
-def commit(file: str) -> None:
-    commit_image("web01", read_image(file, "qcow2"), Pace(0, Deadline(30)), lambda _percent: None)
+def commit(*files: str) -> None:
+    layers = [read_image(file, "qcow2") for file in files]
+    commit_image("web01", layers, "/vm/base", Pace(0, Deadline(30)), lambda _percent: None)
 
 
 def test_a_layer_that_holds_nothing_is_not_written_down(tmp_path: Path) -> None:
@@ -70,6 +72,13 @@ def test_qemu_img_writes_down_what_a_layer_holds(tmp_path: Path, different: dict
     file = overlay(tmp_path, **different)
     with pytest.raises(KvmError, match=f"asked: commit .*{file}"):
         commit(file)
+
+
+def test_several_layers_go_down_at_once(tmp_path: Path) -> None:
+    written, empty = overlay(tmp_path, entry=1 << 63 | 2 * _TABLE), overlay(tmp_path / "above")
+    with pytest.raises(KvmError, match=f"asked: commit -p -d -f qcow2 -b /vm/base {empty}"):
+        commit(empty, written)
+    commit(empty, empty)
 
 
 def test_what_somebody_writes_to_is_left_to_qemu_img_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     SavedDisk,
     point_to,
     saved,
+    states_of,
 )
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains import disk, domain
 
@@ -90,3 +92,15 @@ def test_a_disk_is_put_on_another_image_without_its_stale_chain(tmp_path: Path) 
     assert (element.get("type"), dict(element.find("source").attrib)) == ("file", {"file": str(tmp_path / "new")})
     assert element.find("driver").get("type") == "qcow2"
     assert element.find("backingStore") is None
+
+
+def test_images_are_told_in_the_order_in_which_snapshots_are_named() -> None:
+    one = replace(kept(EXTERNAL), name="one")
+    two = replace(one, name="two", disks=(SavedDisk("vda", "/vm/new", "qcow2", "/vm/newer"),))
+    inside = replace(one, name="inside", disks=(SavedDisk("vda", "/vm/newer", "qcow2", None),))
+    assert states_of([one, two, inside], ["two", "one", "inside", "unknown"]) == [
+        {"/vm/new"},
+        {"/vm/vda.qcow2"},
+        set(),
+        set(),
+    ]

@@ -16,7 +16,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations import remove_plan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove_plan import noted
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 
 
 def saved(name: str, frozen: str, overlay: Any) -> Saved:
@@ -46,9 +45,3 @@ def test_a_state_on_a_state_began_as_an_overlay(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(remove_plan, "_is_since", lambda part, states: part.frozen == "/a" and "/base" in states)
     one, two = saved("one", "/base", "/gone"), saved("two", "/a", "/b")
     assert noted(Record(), [two], [one, two]).overlays == ("/a", "/b")
-
-
-def test_images_are_told_in_the_order_in_which_snapshots_go() -> None:
-    every = [saved("one", "/base", "/a"), saved("two", "/a", "/b")]
-    going = [Snapshot("two"), Snapshot("one"), Snapshot("unknown")]
-    assert remove_plan._states(going, every) == [{"/a"}, {"/base"}, set()]
