@@ -18,7 +18,7 @@ from .one_vm import working_on
 # Tests of very many cases, what they call the hypervisor, and which part of them each hypervisor does in `make test`, another
 # one each. `make soak` has all of the first done on all; SOAK_ALL=1 before a pytest has all of everything done.
 _SHARED = {
-    "test_a_killed_run_is_finished_or_undone_by_the_next": ("soaked", 2),
+    "test_a_killed_run_is_finished_or_undone_by_the_next": ("soaked", 3),
     "test_killed_beside_others": ("soaked", 9),
 }
 _BY_CHANCE = "test_libvirtd_killed_at_any_moment"  # what it hits is chance, and nothing for a gate
