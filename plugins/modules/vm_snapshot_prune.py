@@ -146,7 +146,7 @@ options:
   exclusive_dirs:
     description:
       - Directories on shared file systems, such as NFS or CIFS, that no other host uses, as real paths. Overlays in them that
-        their VM no longer needs, and that no snapshot names, are deleted.
+        their VM no longer needs, and that no snapshot names, are deleted. An entry that is empty, relative or V(/) is refused.
       - Anywhere else on a shared file system no overlay is deleted, because another host may use it. O(orphans) deletes none
         there at all.
       - Overlays on shared file systems are merged in any case, because merging keeps their data.
