@@ -129,6 +129,8 @@ options:
         M(limiquantix.kvm.vm_snapshot_info) lists them.
       - This collection made them, for this VM or for one that is undefined by now. They are based on an image of the VM, and
         no VM, snapshot or other image of the host names them. Their data is lost, so look at them in check mode first.
+      - What was made for a VM that is undefined by now is one of them only if this VM has written to its base. If the base is a
+        template of this VM, the other one may run on it on another host.
       - If no option says which snapshots go, such as O(keep_last), O(older_than) or O(names), no snapshot is removed.
     type: bool
     default: false
