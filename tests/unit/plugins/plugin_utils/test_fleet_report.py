@@ -73,8 +73,8 @@ def snapshot(name: str = "s", **values: Any) -> dict[str, Any]:
         ({"unknown_overlays": ["/a", "/b"], "orphans": ["/a"]}, [("look", "orphan"), ("look", "strange")]),
         ({"unknown_overlays": ["/a"], "orphans": ["/a"]}, [("look", "orphan")]),
         ({"notes": ["n"]}, [("look", "note")]),
-        ({"chains": [{"target": "vda", "depth": DEEP}]}, [("look", "deep")]),
-        ({"chains": [{"target": "vda", "depth": DEEP - 1}]}, []),
+        ({"chains": [{"target": "vda", "depth": DEEP, "complete": True}]}, [("look", "deep")]),
+        ({"chains": [{"target": "vda", "depth": DEEP - 1, "complete": True}]}, []),
         ({"snapshots": [snapshot(past="unproven"), snapshot("t", past="unproven")]}, [("look", "unproven")]),
         ({"snapshots": [snapshot(expires="2026-11-26T15:59:59+00:00")]}, [("look", "expired")]),
         ({"snapshots": [snapshot(expires="2026-11-26T15:59:59Z")]}, [("look", "expired")]),
@@ -117,10 +117,44 @@ def test_a_name_that_no_host_has_is_told_once(unknown: bool) -> None:
     ("free", "expected"), [(10, []), (9, ["look"]), (5, ["look"]), (4, ["act"]), (0, ["act"]), (None, ["act"])]
 )
 def test_a_file_system_that_is_nearly_full_or_does_not_answer(free: int | None, expected: list[str]) -> None:
-    room = {"path": "/srv", "total": None if free is None else 100, "free": free, "vms": ["a", "b", "c", "d", "e", "f"]}
-    report = document({"hv": told(filesystems=[room])}, NOW)
+    vms = ["a", "b", "c", "d", "e", "f"]
+    room = {"path": "/srv", "total": None if free is None else 100, "free": free, "vms": vms, "written_by": vms}
+    report = document({"hv": told(vm(), filesystems=[room])}, NOW)
     assert [one["word"] for one in report["findings"]] == expected
     assert all("a, b, c, d, e and 1 more" in one["text"] for one in report["findings"])
+
+
+@pytest.mark.parametrize(
+    ("writers", "says"),
+    [(["b"], "If it is full, these VMs stop: b."), ([], "No VM writes to it now.")],
+)
+def test_a_full_file_system_stops_those_that_write_to_it(writers: list[str], says: str) -> None:
+    room = {"path": "/srv", "total": 100, "free": 1, "vms": ["a", "b"], "written_by": writers}
+    (finding,) = document({"hv": told(vm(), filesystems=[room])}, NOW)["findings"]
+    assert finding["text"].endswith(says)
+
+
+def test_a_chain_that_was_not_read_to_its_end_may_be_deeper() -> None:
+    chain = {"target": "vda", "depth": DEEP, "complete": False}
+    (finding,) = document({"hv": told(vm(chains=[chain]))}, NOW)["findings"]
+    assert f"has at least {DEEP} layers" in finding["text"]
+
+
+@pytest.mark.parametrize(
+    ("fleet", "word", "kinds"),
+    [
+        ({"a": told(), "b": told()}, "look", ["none"]),
+        ({"a": told(), "b": {}}, "act", ["unknown", "none"]),
+        ({"a": told(missing=["gone"])}, "act", ["absent"]),
+        ({"a": {}}, "act", ["unknown"]),
+        ({"a": told(), "b": told(vm())}, "ok", []),
+    ],
+    ids=str,
+)
+def test_where_no_vm_was_found_at_all_nothing_is_well(fleet: dict[str, Any], word: str, kinds: list[str]) -> None:
+    """A glob with a slip matches nothing on any host, and so nothing was looked at."""
+    report = document(fleet, NOW)
+    assert (report["word"], [one["kind"] for one in report["findings"]]) == (word, kinds)
 
 
 @pytest.mark.parametrize(
@@ -155,14 +189,38 @@ def test_a_host_without_vms_and_one_where_some_vm_fails_are_known() -> None:
 def test_a_vm_that_runs_on_two_hosts_is_told_once() -> None:
     off = vm(state="shutoff")
     report = document({"a": told(vm()), "b": told(vm()), "c": told(off)}, NOW)
-    (finding,) = report["findings"]
+    (finding,) = [one for one in report["findings"] if one["kind"] != "moved"]
     assert (finding["word"], finding["kind"], finding["host"], "a and b" in finding["text"]) == (
         "act",
         "twice",
         "a",
         True,
     )
-    assert document({"a": told(vm()), "c": told(off)}, NOW)["findings"] == []
+    (finding,) = document({"a": told(vm()), "c": told(off)}, NOW)["findings"]
+    assert (finding["word"], finding["kind"], finding["host"]) == ("look", "moved", "c")
+
+
+@pytest.mark.parametrize("other", ["running", "paused", "pmsuspended"])
+def test_nobody_is_told_to_stop_a_vm_that_may_be_moving(other: str) -> None:
+    """While a migration is under way it runs on one host and is paused on the other: whoever destroys one may destroy both."""
+    (finding,) = document({"a": told(vm()), "b": told(vm(state=other))}, NOW)["findings"]
+    assert finding["kind"] == "twice"
+    assert "live migration), leave it alone" in finding["text"]
+    assert "virsh" not in finding["text"]
+
+
+def test_of_a_vm_that_runs_on_another_host_nothing_is_advised_to_go() -> None:
+    kept = {"file": "/k", "reason": "it was vdb", "bring_back": "virsh attach-disk"}
+    left = vm(
+        state="shutoff", orphans=["/o"], unknown_overlays=["/o", "/u"], kept=[kept], problems=["vda cannot be read"],
+        chains=[{"target": "vda", "depth": DEEP, "complete": True}], snapshots=[snapshot(expires="2026-11-25")],
+        operation={**OPERATION, "interrupted": True},
+    )  # fmt: skip
+    findings = document({"a": told(vm()), "b": told(left)}, NOW)["findings"]
+    assert [(one["host"], one["kind"]) for one in findings] == [("b", "problem"), ("b", "interrupted"), ("b", "moved")]
+    texts = " ".join(one["text"] for one in findings)
+    assert "runs on a" in texts
+    assert not any(word in texts for word in ("virsh", "vm_snapshot_prune", "The next run"))
 
 
 @pytest.mark.parametrize(
