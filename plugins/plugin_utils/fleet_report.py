@@ -143,7 +143,7 @@ def _moved(vm: Entry, places: list[str]) -> Iterator[tuple[str, str, str]]:
     )
     yield from ((ACT, "problem", text) for text in vm["problems"] or ())
     if vm["operation"] and vm["operation"]["interrupted"]:
-        text = f"{_begun(vm['operation'])} was interrupted on this host. Nobody finishes or undoes it while the VM runs elsewhere."
+        text = f"{_begun(vm['operation'])} was interrupted on this host. It waits, as the VM runs elsewhere."
         yield ACT, "interrupted", text
     elif vm["operation"]:
         yield _operation(vm["operation"])
@@ -198,8 +198,8 @@ def _of_storage(vm: Entry) -> Iterator[tuple[str, str, str]]:
         yield (
             LOOK,
             "strange",
-            f"No snapshot names {what}. If it is in a chain, it holds data of the VM, and if not, a VM that moved to another "
-            "host may be on it. Keep what you do not know.",
+            f"No snapshot names {what}. If it is in a chain, it holds data of the VM. If not, a VM that moved to "
+            "another host may be on it. Keep what you do not know.",
         )
     for chain in vm["chains"]:
         if chain["depth"] >= DEEP:
@@ -229,8 +229,8 @@ def _twice(runs: Mapping[str, list[tuple[str, str]]]) -> Iterator[Finding]:
                 first,
                 vm,
                 f"It runs on {where}. If it is moving from one to the other (live migration), leave it alone, and make the "
-                "report again when that has ended. If not, both may write to the same disks, which destroys the data. Then find out "
-                "which one has the newest data before you stop the other one.",
+                "report again when that has ended. If not, both may write to the same disks, which destroys the data. Then find "
+                "out which one has the newest data before you stop the other one.",
             )
 
 
