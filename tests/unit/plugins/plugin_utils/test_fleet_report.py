@@ -6,58 +6,25 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.filter.fleet_report import fleet_report
 from ansible_collections.limiquantix.kvm.plugins.plugin_utils.fleet_report import DEEP, as_text, document, line, size
-
-NOW = datetime(2026, 11, 26, 16, tzinfo=timezone.utc)
-OPERATION = {
-    "kind": "remove",
-    "snapshot": "s",
-    "started_at": "2026-11-26T15:00:00+00:00",
-    "percent": 42,
-    "seconds_left": 180,
-}
-
-
-def vm(name: str = "web01", **values: Any) -> dict[str, Any]:
-    """Return a VM's entry of vm_snapshot_info, with nothing wrong."""
-    empty: dict[str, Any] = {
-        key: []
-        for key in (
-            "snapshots",
-            "tree",
-            "chains",
-            "problems",
-            "missing_files",
-            "kept",
-            "orphans",
-            "unknown_overlays",
-            "notes",
-        )
-    }
-    return {
-        **empty, "vm": name, "uuid": name, "failed": False, "msg": "ok", "look": "ok", "state": "running", "operation": None,
-        **values,
-    }  # fmt: skip
-
-
-def told(*vms: dict[str, Any], **values: Any) -> dict[str, Any]:
-    return {"vms": list(vms), "msg": "fine", "filesystems": [], **values}
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.plugin_utils.fleet_answers import (
+    NOW,
+    OPERATION,
+    snapshot,
+    told,
+    vm,
+)
 
 
 def found(*vms: dict[str, Any], **values: Any) -> list[tuple[str, str, str | None]]:
     """Return word, kind and VM of what is found on a host that has these VMs."""
     report = document({"hv": told(*vms, **values)}, NOW)
     return [(one["word"], one["kind"], one["vm"]) for one in report["findings"]]
-
-
-def snapshot(name: str = "s", **values: Any) -> dict[str, Any]:
-    return {"name": name, "past": "unchanged", "past_reasons": [], **values}
 
 
 @pytest.mark.parametrize(
@@ -141,23 +108,6 @@ def test_a_chain_that_was_not_read_to_its_end_may_be_deeper() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fleet", "word", "kinds"),
-    [
-        ({"a": told(), "b": told()}, "look", ["none"]),
-        ({"a": told(), "b": {}}, "act", ["unknown", "none"]),
-        ({"a": told(missing=["gone"])}, "act", ["absent"]),
-        ({"a": {}}, "act", ["unknown"]),
-        ({"a": told(), "b": told(vm())}, "ok", []),
-    ],
-    ids=str,
-)
-def test_where_no_vm_was_found_at_all_nothing_is_well(fleet: dict[str, Any], word: str, kinds: list[str]) -> None:
-    """A glob with a slip matches nothing on any host, and so nothing was looked at."""
-    report = document(fleet, NOW)
-    assert (report["word"], [one["kind"] for one in report["findings"]]) == (word, kinds)
-
-
-@pytest.mark.parametrize(
     "answer",
     [
         {},
@@ -184,43 +134,6 @@ def test_a_host_without_vms_and_one_where_some_vm_fails_are_known() -> None:
     assert report["counts"] | {} == {
         "act": 1, "work": 0, "look": 0, "unknown_hosts": 0, "unknown_vms": 1, "hosts": 3, "vms": 3, "snapshots": 0,
     }  # fmt: skip
-
-
-def test_a_vm_that_runs_on_two_hosts_is_told_once() -> None:
-    off = vm(state="shutoff")
-    report = document({"a": told(vm()), "b": told(vm()), "c": told(off)}, NOW)
-    (finding,) = [one for one in report["findings"] if one["kind"] != "moved"]
-    assert (finding["word"], finding["kind"], finding["host"], "a and b" in finding["text"]) == (
-        "act",
-        "twice",
-        "a",
-        True,
-    )
-    (finding,) = document({"a": told(vm()), "c": told(off)}, NOW)["findings"]
-    assert (finding["word"], finding["kind"], finding["host"]) == ("look", "moved", "c")
-
-
-@pytest.mark.parametrize("other", ["running", "paused", "pmsuspended"])
-def test_nobody_is_told_to_stop_a_vm_that_may_be_moving(other: str) -> None:
-    """While a migration is under way it runs on one host and is paused on the other: whoever destroys one may destroy both."""
-    (finding,) = document({"a": told(vm()), "b": told(vm(state=other))}, NOW)["findings"]
-    assert finding["kind"] == "twice"
-    assert "live migration), leave it alone" in finding["text"]
-    assert "virsh" not in finding["text"]
-
-
-def test_of_a_vm_that_runs_on_another_host_nothing_is_advised_to_go() -> None:
-    kept = {"file": "/k", "reason": "it was vdb", "bring_back": "virsh attach-disk"}
-    left = vm(
-        state="shutoff", orphans=["/o"], unknown_overlays=["/o", "/u"], kept=[kept], problems=["vda cannot be read"],
-        chains=[{"target": "vda", "depth": DEEP, "complete": True}], snapshots=[snapshot(expires="2026-11-25")],
-        operation={**OPERATION, "interrupted": True},
-    )  # fmt: skip
-    findings = document({"a": told(vm()), "b": told(left)}, NOW)["findings"]
-    assert [(one["host"], one["kind"]) for one in findings] == [("b", "problem"), ("b", "interrupted"), ("b", "moved")]
-    texts = " ".join(one["text"] for one in findings)
-    assert "runs on a" in texts
-    assert not any(word in texts for word in ("virsh", "vm_snapshot_prune", "The next run"))
 
 
 @pytest.mark.parametrize(
