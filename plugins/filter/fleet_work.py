@@ -43,7 +43,8 @@ _value:
   description:
     - C(lines), one text for each VM on which something is at work, and for each host or VM that is unknown; C(running),
       C(interrupted) and C(unknown), lists of where that is; C(left), all of it in one line; C(seconds), the time since
-      the filter was first asked.
+      the filter was first asked; C(idle), how often in a row nothing was at work and the same was unknown; C(vms), how many
+      VMs there were.
     - The rest is for the next time.
   type: dict
 """

@@ -72,6 +72,8 @@ def _faults(policy: Any, known: Mapping[str, Sequence[str]]) -> Iterator[str]:
     if not isinstance(policy, list) or not all(isinstance(entry, dict) for entry in policy):
         yield "The policy is not a list of entries, each with name, inventory, when, and snapshot or prune."
         return
+    if not policy:
+        yield "The policy has no entry, so every job would be removed. If that is meant, set schedule_state: absent."
     for number, entry in enumerate(policy, 1):
         where = f"Entry {entry['name']}" if isinstance(entry.get("name"), str) else f"Entry {number}"
         yield from (f"{where}: {fault}" for fault in _faults_of(entry, known))

@@ -180,6 +180,13 @@ filesystems:
       description: The VMs with an image, an overlay or a memory file on it.
       type: list
       elements: str
+    written_by:
+      description:
+        - Those of the VMs that write to it, because the active image of one of their disks lies there. They fill it, and if it
+          is full, they stop.
+        - A VM that is off is one of them, because it writes as soon as it starts.
+      type: list
+      elements: str
 vms:
   description: One entry for each selected VM.
   returned: unless the task as a whole is refused
@@ -419,10 +426,16 @@ vms:
           description: The disk's target.
           type: str
         depth:
-          description: The number of layers (images), including the lowest one.
+          description: The number of layers (images), including the lowest one. If it is not C(complete), there may be more.
           type: int
+        complete:
+          description:
+            - Whether the chain could be read to its end. If V(false), C(problems) says which layer cannot be read, and nobody
+              knows what is below it.
+            - What is no file of this host, such as an NBD export, is the last layer of a complete chain.
+          type: bool
         size:
-          description: Bytes that all layers together occupy.
+          description: Bytes that all layers of C(layers) occupy. Those whose size is V(null) do not count.
           type: int
         layers:
           description: The layers, the active one first, as far down as they can be read.

@@ -130,6 +130,8 @@ options:
         M(limiquantix.kvm.vm_snapshot_info) lists them.
       - This collection made them, for this VM or for one that is undefined by now. They are based on an image of the VM, and
         no VM, snapshot or other image of the host names them. Their data is lost, so look at them in check mode first.
+      - What was made for a VM that is undefined by now is one of them only if this VM has written to its base. If the base is a
+        template of this VM, the other one may run on it on another host.
       - If no option says which snapshots go, such as O(keep_last), O(older_than) or O(names), no snapshot is removed.
     type: bool
     default: false
@@ -147,7 +149,7 @@ options:
   exclusive_dirs:
     description:
       - Directories on shared file systems, such as NFS or CIFS, that no other host uses, as real paths. Overlays in them that
-        their VM no longer needs, and that no snapshot names, are deleted.
+        their VM no longer needs, and that no snapshot names, are deleted. An entry that is empty, relative or V(/) is refused.
       - Anywhere else on a shared file system no overlay is deleted, because another host may use it. O(orphans) deletes none
         there at all.
       - Overlays on shared file systems are merged in any case, because merging keeps their data.

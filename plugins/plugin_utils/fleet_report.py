@@ -23,6 +23,7 @@ _NEARLY_FULL = ((5, ACT), (10, LOOK))  # per cent free
 _UNTOLD = (
     "Whether these VMs need a hand is not known: qx-node does not look at their images (snapshot_backend=libvirt does)"
 )
+_RUNS = ("running", "paused", "pmsuspended")
 DOING = {"take": "Taking", "revert": "Reverting to", "remove": "Removing"}
 
 Entry = Mapping[str, Any]
@@ -45,11 +46,12 @@ class Finding:
 def document(found: Mapping[str, Entry], now: datetime) -> dict[str, Any]:
     """Return the report on a fleet: ``found`` has by host what vm_snapshot_info returned there, or nothing."""
     hosts = [_host(name, found[name] or {}) for name in sorted(found)]
-    findings = [asdict(one) for one in _sorted([*_findings(hosts, now), *_twice(hosts), *_absent(found, hosts)])]
+    runs = _running(hosts)
+    findings = _sorted([*_findings(hosts, now, runs), *_twice(runs), *_absent(found, hosts), *_empty(found, hosts)])
     return {
         "made_at": now.isoformat(timespec="seconds"),
         **_counts(hosts, findings),
-        "findings": findings,
+        "findings": [asdict(one) for one in findings],
         "hosts": hosts,
     }
 
@@ -81,7 +83,9 @@ def _host(name: str, found: Entry) -> dict[str, Any]:
     }
 
 
-def _findings(hosts: list[dict[str, Any]], now: datetime) -> Iterator[Finding]:
+def _findings(
+    hosts: list[dict[str, Any]], now: datetime, runs: Mapping[str, list[tuple[str, str]]]
+) -> Iterator[Finding]:
     for host in hosts:
         name = host["host"]
         if not host["known"]:
@@ -89,7 +93,9 @@ def _findings(hosts: list[dict[str, Any]], now: datetime) -> Iterator[Finding]:
         for filesystem in host["filesystems"] or ():
             yield from (Finding(word, "room", name, None, text) for word, text in _room(filesystem))
         for vm in host["vms"]:
-            yield from (Finding(word, kind, name, vm["vm"], text) for word, kind, text in _of_vm(vm, now))
+            places = [] if vm["state"] in _RUNS else [where for where, _vm in runs.get(vm["uuid"], ())]
+            told = _moved(vm, places) if places and not vm["failed"] else _of_vm(vm, now)
+            yield from (Finding(word, kind, name, vm["vm"], text) for word, kind, text in told)
         untold = [vm["vm"] for vm in host["vms"] if _is_untold(vm)]
         if untold:
             yield Finding(LOOK, "untold", name, None, f"{_UNTOLD}: {_some(untold)}.")
@@ -101,18 +107,15 @@ def _is_untold(vm: Entry) -> bool:
 
 
 def _room(filesystem: Entry) -> Iterator[tuple[str, str]]:
-    path, total, free = filesystem["path"], filesystem["total"], filesystem["free"]
+    path, total, free, writers = (filesystem[key] for key in ("path", "total", "free", "written_by"))
     if total is None or free is None:
         yield ACT, f"{path} does not answer. On it are {_some(filesystem['vms'])}."
         return
     share = 100 * free / total if total else 100
+    stop = f"If it is full, these VMs stop: {_some(writers)}." if writers else "No VM writes to it now."
     for limit, word in _NEARLY_FULL:
         if share < limit:
-            yield (
-                word,
-                f"{path} has {size(free)} free of {size(total)} ({share:.0f} %). If it is full, these VMs stop: "
-                f"{_some(filesystem['vms'])}.",
-            )
+            yield word, f"{path} has {size(free)} free of {size(total)} ({share:.0f} %). {stop}"
             return
 
 
@@ -130,18 +133,41 @@ def _of_vm(vm: Entry, now: datetime) -> Iterator[tuple[str, str, str]]:
     yield from ((LOOK, "note", text) for text in vm["notes"] or ())
 
 
+def _moved(vm: Entry, places: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Tell of a VM that is off here and runs elsewhere, as a migration may leave it; nothing here is advised to be changed."""
+    yield (
+        LOOK,
+        "moved",
+        f"It is off here and runs on {' and '.join(places)}, as a migration may leave it. What this host tells of its files "
+        "and snapshots may be out of date, and the other host may need the files: do not start it here, and keep all its files.",
+    )
+    yield from ((ACT, "problem", text) for text in vm["problems"] or ())
+    if vm["operation"] and vm["operation"]["interrupted"]:
+        text = f"{_begun(vm['operation'])} was interrupted on this host. It waits, as the VM runs elsewhere."
+        yield ACT, "interrupted", text
+    elif vm["operation"]:
+        yield _operation(vm["operation"])
+
+
+def _begun(operation: Entry) -> str:
+    return f"{_doing(operation)}, begun at {when(operation['started_at'])},"
+
+
+def _doing(operation: Entry) -> str:
+    return f"{DOING.get(operation['kind'], operation['kind'])} snapshot {operation['snapshot']}"
+
+
 def _operation(operation: Entry) -> tuple[str, str, str]:
-    what = f"{DOING.get(operation['kind'], operation['kind'])} snapshot {operation['snapshot']}"
     if operation["interrupted"]:
         return (
             ACT,
             "interrupted",
-            f"{what}, begun at {when(operation['started_at'])}, was interrupted. The next run of vm_snapshot or "
+            f"{_begun(operation)} was interrupted. The next run of vm_snapshot or "
             "vm_snapshot_prune on this VM finishes or undoes it.",
         )
     percent = "" if operation["percent"] is None else f", {operation['percent']} % of a layer"
     left = "" if operation["seconds_left"] is None else f", about {as_time(operation['seconds_left'])} left of it"
-    return WORK, "running", f"{what}{percent}{left}, since {when(operation['started_at'])}"
+    return WORK, "running", f"{_doing(operation)}{percent}{left}, since {when(operation['started_at'])}"
 
 
 def _of_snapshots(snapshots: list[Entry], now: datetime) -> Iterator[tuple[str, str, str]]:
@@ -160,31 +186,39 @@ def _of_storage(vm: Entry) -> Iterator[tuple[str, str, str]]:
         yield LOOK, "kept", f"{kept['file']} is kept: {_sentence(kept['reason'])}{back}"
     orphans = vm["orphans"] or []
     if orphans:
-        yield LOOK, "orphan", f"Nothing uses {', '.join(orphans)}. vm_snapshot_prune with orphans: true deletes that."
+        yield (
+            LOOK,
+            "orphan",
+            f"Nothing on this host uses {', '.join(orphans)}. If no other host does either, vm_snapshot_prune with orphans: "
+            "true deletes that.",
+        )
     strange = [file for file in vm["unknown_overlays"] or () if file not in orphans]
     if strange:
         what = ", ".join(strange)
         yield (
             LOOK,
             "strange",
-            f"No snapshot names {what}. If it is in a chain, it holds data of the VM: do not delete it.",
+            f"No snapshot names {what}. If it is in a chain, it holds data of the VM. If not, a VM that moved to "
+            "another host may be on it. Keep what you do not know.",
         )
     for chain in vm["chains"]:
         if chain["depth"] >= DEEP:
-            yield (
-                LOOK,
-                "deep",
-                f"Disk {chain['target']} has {chain['depth']} layers. Remove snapshots that nobody needs.",
-            )
+            number = f"{'' if chain['complete'] else 'at least '}{chain['depth']}"
+            yield LOOK, "deep", f"Disk {chain['target']} has {number} layers. Remove snapshots that nobody needs."
 
 
-def _twice(hosts: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Give VMs that run on two hosts: both may write to the same disks."""
+def _running(hosts: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+    """Return by UUID where VMs run, host and name; one that is paused may be coming in by a migration."""
     runs: dict[str, list[tuple[str, str]]] = {}
     for host in hosts:
         for vm in host["vms"]:
-            if vm["uuid"] and vm["state"] in ("running", "paused"):
+            if vm["uuid"] and vm["state"] in _RUNS:
                 runs.setdefault(vm["uuid"], []).append((host["host"], vm["vm"]))
+    return runs
+
+
+def _twice(runs: Mapping[str, list[tuple[str, str]]]) -> Iterator[Finding]:
+    """Give VMs that run on two hosts: one may be moving, or both write to the same disks."""
     for places in runs.values():
         if len(places) > 1:
             where = " and ".join(host for host, _vm in places)
@@ -194,8 +228,9 @@ def _twice(hosts: list[dict[str, Any]]) -> Iterator[Finding]:
                 "twice",
                 first,
                 vm,
-                f"It runs on {where}. If both write to the same disks, they destroy the data. "
-                f"Stop the wrong one on its host: virsh destroy {vm}.",
+                f"It runs on {where}. If it is moving from one to the other (live migration), leave it alone, and make the "
+                "report again when that has ended. If not, both may write to the same disks, which destroys the data. Then find "
+                "out which one has the newest data before you stop the other one.",
             )
 
 
@@ -215,8 +250,16 @@ def _absent(found: Mapping[str, Entry], hosts: list[dict[str, Any]]) -> Iterator
         yield Finding(ACT, "absent", None, name, f"{where} Correct the name in snapshot_vms, or look where the VM is.")
 
 
-def _counts(hosts: list[dict[str, Any]], findings: list[dict[str, Any]]) -> dict[str, Any]:
-    words = [one["word"] for one in findings]
+def _empty(found: Mapping[str, Entry], hosts: list[dict[str, Any]]) -> Iterator[Finding]:
+    """Tell that no VM was found at all: nothing needs a hand then because nothing was looked at."""
+    known = [host for host in hosts if host["known"]]
+    if known and not any(host["vms"] for host in known) and not nowhere(found):
+        text = "No host that could be read has a VM that is meant. Correct snapshot_vms, or see whether snapshot_uri is right."
+        yield Finding(LOOK, "none", None, None, text)
+
+
+def _counts(hosts: list[dict[str, Any]], findings: list[Finding]) -> dict[str, Any]:
+    words = [one.word for one in findings]
     number = {word: words.count(word) for word in (ACT, WORK, LOOK)}
     number["unknown_hosts"] = sum(not host["known"] for host in hosts)
     number["unknown_vms"] = sum(vm["failed"] or _is_untold(vm) for host in hosts for vm in host["vms"])

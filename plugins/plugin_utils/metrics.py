@@ -17,10 +17,10 @@ _HELP = {
     "vm_readable": "Whether the VM could be read.",
     "vm_snapshots": "Snapshots of the VM.",
     "vm_snapshot_oldest_timestamp_seconds": "When the oldest snapshot of the VM was taken.",
-    "vm_chain_layers": "Layers of the backing chain of a disk, the lowest one too.",
+    "vm_chain_layers": "Layers of the backing chain of a disk, the lowest one too. None if a layer cannot be read.",
     "vm_overlay_bytes": "Bytes that the overlays of the VM's snapshots occupy.",
     "vm_problems": "Problems and missing files of the VM, for somebody to act on.",
-    "vm_orphan_overlays": "Overlays that nothing uses.",
+    "vm_orphan_overlays": "Overlays that nothing on the host uses.",
     "vm_kept_overlays": "Overlays that the VM does not need any more and that are kept.",
     "vm_operation_interrupted": "Whether a run on the VM was interrupted and nobody has finished or undone it yet.",
     "image_filesystem_size_bytes": "Size of a file system with images.",
@@ -50,7 +50,9 @@ def _samples(found: Entry, now: datetime) -> Iterator[Sample]:
         labels = {"path": filesystem["path"]}
         yield "image_filesystem_size_bytes", labels, filesystem["total"]
         yield "image_filesystem_free_bytes", labels, filesystem["free"]
-    yield "last_success_timestamp_seconds", {}, now.timestamp()
+    # Of a host on which no VM could be read, nobody has read the snapshots.
+    is_read = not found["vms"] or any(not vm["failed"] for vm in found["vms"])
+    yield "last_success_timestamp_seconds", {}, now.timestamp() if is_read else None
 
 
 def _of_vm(vm: Entry) -> Iterator[Sample]:
@@ -63,10 +65,11 @@ def _of_vm(vm: Entry) -> Iterator[Sample]:
     dates = [datetime.fromisoformat(one["created_at"]).timestamp() for one in snapshots if one["created_at"]]
     yield "vm_snapshot_oldest_timestamp_seconds", labels, min(dates) if dates else None
     for chain in chains:
-        yield "vm_chain_layers", {**labels, "disk": chain["target"]}, chain["depth"]
+        yield "vm_chain_layers", {**labels, "disk": chain["target"]}, chain["depth"] if chain["complete"] else None
     overlays = [layer["size"] for chain in chains for layer in chain["layers"] if layer["snapshot"] is not None]
     told = vm["problems"] is not None
-    yield "vm_overlay_bytes", labels, sum(overlays) if told and None not in overlays else None
+    summed = told and None not in overlays and all(chain["complete"] for chain in chains)
+    yield "vm_overlay_bytes", labels, sum(overlays) if summed else None
     yield "vm_problems", labels, len(vm["problems"]) + len(vm["missing_files"]) if told else None
     yield "vm_orphan_overlays", labels, len(vm["orphans"]) if told else None
     yield "vm_kept_overlays", labels, len(vm["kept"]) if told else None

@@ -30,11 +30,17 @@ class Work:
 
 
 def progress(found: Mapping[str, Entry], before: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """Return what is at work; ``before`` is what this returned at the last poll, ``now`` seconds of any clock that only rises."""
+    """Return what is at work; ``before`` is what this returned at the last poll, ``now`` seconds of any clock that only rises.
+
+    ``idle`` counts the polls in a row at which nothing was at work and the same was unknown: between two merges of a removal, and
+    between two removals of a run, there is a moment in which nothing is, and a host may not answer just once.
+    """
     works = list(_works(found))
     # Also where no run waits for it: QEMU goes on with a merge that took a task too long.
     running = [work for work in works if not work.operation["interrupted"]]
-    unknown = list(_unknown(found))
+    told_nothing = dict(_unknown(found))
+    unknown = list(told_nothing.values())
+    same = sorted(told_nothing) == before.get("silent")
     seen = {work.key: _first(work, before.get("seen", {}), now) for work in running}
     started = before.get("started", now)
     return {
@@ -44,6 +50,9 @@ def progress(found: Mapping[str, Entry], before: Mapping[str, Any], now: float) 
         "lines": [*(_line(work, seen[work.key], now) for work in running), *unknown],
         "running": [work.where for work in running],
         "unknown": unknown,
+        "silent": sorted(told_nothing),
+        "idle": 0 if running else before["idle"] + 1 if before.get("idle") and same else 1,
+        "vms": sum(len(result.get("vms") or ()) for result in found.values()),
         "interrupted": [work.where for work in works if work.operation["interrupted"]],
     }
 
@@ -57,18 +66,18 @@ def _works(found: Mapping[str, Entry]) -> Iterator[Work]:
                 yield Work(f"{host}: {vm['vm']}", key, operation)
 
 
-def _unknown(found: Mapping[str, Entry]) -> Iterator[str]:
+def _unknown(found: Mapping[str, Entry]) -> Iterator[tuple[tuple[str, str], str]]:
     for host in sorted(found):
         result = found[host]
         vms = result.get("vms")
         if vms is None or (result.get("error_code") and not vms):
-            yield f"{host}: unknown. {result.get('msg') or 'The host was not asked.'}"
+            yield (host, ""), f"{host}: unknown. {result.get('msg') or 'The host was not asked.'}"
         for vm in vms or ():
             if vm["failed"]:
-                yield f"{host}: {vm['vm']}: unknown. {vm['msg']}"
+                yield (host, vm["vm"]), f"{host}: {vm['vm']}: unknown. {vm['msg']}"
             elif vm["problems"] is None:
-                yield f"{host}: {vm['vm']}: unknown. qx-node does not tell what runs."
-    yield from (f"{name}: unknown. No host that answered has such a VM." for name in nowhere(found))
+                yield (host, vm["vm"]), f"{host}: {vm['vm']}: unknown. qx-node does not tell what runs."
+    yield from ((("", name), f"{name}: unknown. No host that answered has such a VM.") for name in nowhere(found))
 
 
 def _first(work: Work, seen: Seen, now: float) -> dict[str, float]:
@@ -99,6 +108,8 @@ def told(result: Mapping[str, Any]) -> str:
         said = f"Still at work: {', '.join(running)}."
     else:
         said = "Nothing is at work on the hosts that answered." if unknown else "Nothing is at work any more."
+    if not result["vms"]:
+        said += " No VM that is meant was found. Correct snapshot_vms, or see whether snapshot_uri is right."
     if interrupted:
         said += f" Interrupted, and finished or undone by the next run on the VM: {', '.join(interrupted)}."
     return f"{said} Unknown: {len(unknown)}, see above." if unknown else said

@@ -57,6 +57,7 @@ def _host(vms: int, chance: random.Random) -> dict[str, Any]:
         "total": 1 << 41,
         "free": int((1 << 41) * chance.uniform(0.15, 0.9)),
         "vms": [vm["vm"] for vm in there],
+        "written_by": [vm["vm"] for vm in there],
     }
     snapshots = sum(len(vm["snapshots"]) for vm in there)
     return {"vms": there, "missing": [], "filesystems": [room], "msg": f"{vms} VMs, {snapshots} snapshots"}
@@ -74,7 +75,13 @@ def _vm(name: str, chance: random.Random, parents: Optional[list[Optional[str]]]
         snapshot["current"] = snapshot is snapshots[-1]
     layers = [_layer(one["disks"][0]["file"], one["disks"][0]["size"], one["name"]) for one in reversed(snapshots)]
     layers.append(_layer(f"{_IMAGES}/{name}.qcow2", 1 << 34, None))
-    chain = {"target": "vda", "depth": len(layers), "size": sum(layer["size"] for layer in layers), "layers": layers}
+    chain = {
+        "target": "vda",
+        "depth": len(layers),
+        "complete": True,
+        "size": sum(layer["size"] for layer in layers),
+        "layers": layers,
+    }
     return {
         "vm": name, "uuid": f"{chance.getrandbits(128):032x}", "failed": False, "error_code": None, "details": {}, "msg": "ok",
         "look": "ok", "state": chance.choice(("running", "running", "shutoff")), "persistent": True, "guest_agent": True,

@@ -78,6 +78,20 @@ def test_a_vm_created_again_on_what_was_left(make_vm: MakeVm) -> None:
     assert vm.active_file("vda") == overlays[0]
 
 
+@pytest.mark.parametrize("clone", ["clone.qcow2", "fuweb.clone"])
+def test_what_a_vm_that_moved_to_another_host_is_on_stays(make_vm: MakeVm, clone: str) -> None:
+    """This host may serve its image to the other one. A clone of its base tells nothing of that, be it named as overlays are."""
+    vm, overlays, _saved = left_by_another(make_vm, "s1")
+    other = make_vm("fuclone", Disk("vda", file=f"{HOME}/{clone}", backing=f"{HOME}/fuweb.qcow2"), directory=HOME)
+    for taken in (False, True):
+        if taken:
+            well(other.take("s1"))
+        assert other.info()["orphans"] == []
+        entry = agreed(other.prune, orphans=True)[1]
+        assert (entry["error_code"], entry["orphans_removed"]) == (None, [])
+    assert vm.reads(overlays[0], 42)
+
+
 @pytest.mark.parametrize("layer", ["an overlay of before", "the image of before"])
 def test_who_writes_below_a_vm_created_again_is_named(make_vm: MakeVm, layer: str) -> None:
     """It has another UUID and no snapshots; the record of the VM that is gone tells what is its own past."""

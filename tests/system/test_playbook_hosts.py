@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from .mock_fleet import flat, mock_fleet, playbook, states
 from .playbook_run import run
 
@@ -30,6 +32,23 @@ def test_what_is_not_there_on_any_host_is_said_once(mock_fleet: Path) -> None:
         assert done.output.count("fatal: ") == 1
         assert "No host has a VM nobody" in flat(done)
     assert states(mock_fleet) == before
+
+
+@pytest.mark.parametrize("patterns", ["x-*", "web01,!web*", "!*"])
+def test_a_selection_of_which_no_host_has_a_vm_is_no_success(mock_fleet: Path, patterns: str) -> None:
+    before = states(mock_fleet)
+    for name in ("snapshot", "prune"):
+        done = run(playbook(name, "snapshot_name=s", f"snapshot_vms={patterns}"), mock_fleet)
+        assert (done.status != 0, done.output.count("fatal: ")) == (True, 1), done.output
+        assert f"No host has a VM that snapshot_vms means: {patterns}. Correct snapshot_vms." in flat(done)
+    assert states(mock_fleet) == before
+
+
+def test_a_fleet_without_any_vm_is_told(mock_fleet: Path) -> None:
+    for host in ("mock-1", "mock-2"):
+        keep(mock_fleet, host)
+    done = run(playbook("prune"), mock_fleet)
+    assert (done.status, "No host that answered has a VM." in flat(done)) == (0, True), done.output
 
 
 def test_each_host_has_its_own_vms(mock_fleet: Path) -> None:
@@ -104,6 +123,7 @@ def test_one_vm_that_runs_on_two_hosts(mock_fleet: Path) -> None:
         assert done.status != 0
         assert done.output.count("fatal: ") == 1
         assert "web01 (12345678-0000-4000-8000-000000000000) runs on mock-1 and mock-2" in flat(done)
+        assert "If it is moving from one to the other (live migration), run this again" in flat(done)
     assert states(mock_fleet) == before
     other = run(playbook("snapshot", "snapshot_name=s", "snapshot_vms=off01"), mock_fleet)
     assert other.status == 0, other.output

@@ -110,6 +110,27 @@ def test_a_host_that_does_not_answer_is_unknown_and_no_success(inventory: Path) 
     assert "Nothing is at work on the hosts that answered. Unknown: 2, see above." in flat(done)
 
 
+def test_a_moment_between_two_merges_is_not_the_end(inventory: Path) -> None:
+    """A first look at which nothing is at work is followed by a second, and that finds the next merge."""
+    state = inventory.with_name("slow.json")
+    subprocess.run(on_mock(inventory, "snapshot(w, v, False, n, name='s1')"), check=True, timeout=60)
+    slow_down(state)
+    done = inventory.with_name("first")
+    words = ["ansible-playbook", "-i", str(inventory), "limiquantix.kvm.watch", *QUICK, "-e", "watch_interval=8"]
+    with done.open("wb") as output, subprocess.Popen(words, stdout=output, stderr=output) as whole:
+        wait_for("the first look", lambda: "TASK [Wait]" in done.read_text(), 60)
+        with started(on_mock(inventory, "remove(w, v, False, {'timeout': 600}, name='s1')")) as removal:
+            wait_for("the merge", lambda: begun(state), 30)
+            wait_for("its line", lambda: "slow: web01: Removing snapshot s1" in done.read_text(), 60)
+            removal.kill()
+            assert whole.wait(120) == 0, done.read_text()
+
+
+def test_a_glob_that_matches_nothing_is_no_success(inventory: Path) -> None:
+    done = watch(inventory, "snapshot_vms=wbe*")
+    assert (done.status != 0, "No VM that is meant was found." in flat(done)) == (True, True), done.output
+
+
 @pytest.mark.parametrize(
     ("variable", "says"),
     [

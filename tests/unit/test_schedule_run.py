@@ -10,66 +10,20 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import pytest
+from ansible_collections.limiquantix.kvm.tests.unit.scheduled_job import (
+    PRUNE,
+    SNAPSHOT,
+    root,
+    run,
+    status,
+    until_there,
+    words,
+)
 
-PROGRAM = Path(__file__).resolve().parents[2] / "roles/schedule/files/schedule_run.py"
-# In place of ansible-playbook: notes how it was called, and ends as a file of the playbook's name says.
-FAKE = """#!/bin/sh
-cd "$(dirname "$0")"
-printf '%s\\n' "$COLOUR" "$@" > "called.$1"
-while [ -e wait ]; do touch waiting; sleep 0.05; done
-[ ! -e "status.$1" ] || exit "$(cat "status.$1")"
-"""
-SNAPSHOT, PRUNE = "limiquantix.kvm.snapshot", "limiquantix.kvm.prune"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """The directories as the role makes them, with a job of two steps."""
-    jobs, state = tmp_path / "etc/limiquantix-kvm-schedule", tmp_path / "var/lib/limiquantix-kvm-schedule"
-    for folder in (jobs, state):
-        folder.mkdir(parents=True)
-    fake = tmp_path / "ansible-playbook"
-    fake.write_text(FAKE)
-    fake.chmod(0o755)
-    job = {
-        "ansible_playbook": str(fake),
-        "environment": {"COLOUR": "green"},
-        "inventory": ["/a.yml", "/b.yml"],
-        "limit": "site1",
-        "steps": [
-            {"playbook": "snapshot", "name": "nightly-%Y%m%d", "vars": {"snapshot_vms": "web*"}},
-            {"playbook": "prune", "vars": {"snapshot_keep_last": 7}},
-        ],
-    }
-    (jobs / "nightly.json").write_text(json.dumps(job))
-    return tmp_path
-
-
-def words(root: Path, *arguments: str) -> list[str]:
-    return [sys.executable, str(PROGRAM), "--root", str(root), *arguments]
-
-
-def run(root: Path, *arguments: str) -> tuple[int, str]:
-    done = subprocess.run(words(root, *arguments), check=False, capture_output=True, text=True, timeout=30)
-    return done.returncode, done.stdout + done.stderr
-
-
-def status(root: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((root / "var/lib/limiquantix-kvm-schedule/nightly.json").read_text())
-    return found
-
-
-def until_there(file: Path) -> None:
-    end = time.monotonic() + 20
-    while not file.exists():
-        assert time.monotonic() < end, f"{file} does not appear"
-        time.sleep(0.02)
+__all__ = ("root",)
 
 
 def test_a_job_runs_its_playbooks_with_their_variables(root: Path) -> None:

@@ -11,14 +11,16 @@
     unknown: "Hosts of which nothing is known",
     twice: "VMs that run on two hosts",
     absent: "Names that no host has",
+    none: "No VM was found",
     unread: "VMs that cannot be read",
     problem: "Problems",
     missing: "Files that are gone",
     interrupted: "Interrupted operations",
     room: "File systems",
     running: "At work",
+    moved: "VMs that run on another host",
     kept: "Overlays that are kept",
-    orphan: "Overlays that nothing uses",
+    orphan: "Overlays that nothing on their host uses",
     strange: "Overlays that no snapshot names",
     unproven: "Snapshots whose past is unproven",
     expired: "Expired snapshots",
@@ -99,7 +101,8 @@
       snapshots: vm.failed ? null : vm.snapshots.length,
       oldest: dates.length ? Math.min(...dates) : null,
       depth: vm.chains.length ? Math.max(...vm.chains.map((chain) => chain.depth)) : null,
-      overlays: overlays.sum, part: overlays.part,
+      cut: vm.chains.some((chain) => !chain.complete),
+      overlays: overlays.sum, part: overlays.part || vm.chains.some((chain) => !chain.complete),
       owners: [...owners].sort().join(", ") || "–",
       text: [vm.vm, host.host, ...vm.snapshots.map((one) => one.name), ...labels].join("\n").toLowerCase(),
     };
@@ -234,8 +237,8 @@
     make("thead", {}, make("tr", {}, ...["Disk", "Layers", "Size", "Active image"].map((title, index) =>
       make("th", { scope: "col", class: index === 1 || index === 2 ? "number" : index === 3 ? "wide" : null }, title)))),
     make("tbody", {}, ...row.vm.chains.map((chain) => make("tr", {},
-      make("th", { scope: "row" }, chain.target), make("td", { class: "number" }, number(chain.depth)),
-      make("td", { class: "number" }, size(chain.size)),
+      make("th", { scope: "row" }, chain.target), make("td", { class: "number" }, atLeast(!chain.complete, number(chain.depth))),
+      make("td", { class: "number" }, atLeast(!chain.complete || chain.layers.some((one) => one.size === null), size(chain.size))),
       make("td", { class: "wide" }, make("code", {}, chain.layers.length ? chain.layers[0].file : "–"))))));
   const detailsOf = (row) => {
     const findings = fleet.findings.filter((one) => one.host === row.where && one.vm === row.name);
@@ -258,7 +261,7 @@
       make("td", { class: "wide" }, row.power),
       make("td", { class: "number" }, row.snapshots === null ? "–" : number(row.snapshots)),
       make("td", { class: "number", title: row.oldest ? new Date(row.oldest).toISOString() : null }, age(row.oldest)),
-      make("td", { class: "number wide" }, row.depth === null ? "–" : number(row.depth)),
+      make("td", { class: "number wide" }, row.depth === null ? "–" : atLeast(row.cut, number(row.depth))),
       make("td", { class: "number wide" }, atLeast(row.part, size(row.overlays))),
       make("td", { class: "wide muted" }, row.owners));
     if (opened.has(row)) setTimeout(() => { opened.delete(row); toggle(row, line); });

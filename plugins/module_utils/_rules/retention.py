@@ -16,6 +16,10 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.group import is_pending
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.directories import (
+    exclusive_directories,
+    lies_in,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.expiry import has_expired
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.labels import carries, label_filter
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.periods import (
@@ -67,7 +71,7 @@ class Retention:
         """Whether the task says that the data of an overlay that is kept may be thrown away."""
         if not overlay.given_up_by_name:
             return False
-        exclusive = any(overlay.file.startswith(directory.rstrip("/") + "/") for directory in self.exclusive_dirs)
+        exclusive = lies_in(overlay.file, self.exclusive_dirs)
         return self.detached and (exclusive or not overlay.shared) if overlay.why == "detached" else exclusive
 
     @property
@@ -130,7 +134,7 @@ def retention(params: dict[str, Any]) -> Retention:
         include_foreign=params["include_foreign"],
         orphans=params["orphans"],
         detached=params["detached"],
-        exclusive_dirs=tuple(params["exclusive_dirs"]),
+        exclusive_dirs=exclusive_directories(params["exclusive_dirs"]),
         labels=label_filter(params["labels"]),
         expired=params["expired"],
         zone=zone_of(params["timezone"]) if needs_zone else timezone.utc,

@@ -22,15 +22,22 @@ class ChainLayer:
 
 @dataclass(frozen=True)
 class DiskChain:
-    """A disk's backing chain, active layer first."""
+    """A disk's backing chain, active layer first.
+
+    It is not ``complete`` where a layer cannot be read: what is below is not known then. ``writable`` says whether its VM may
+    write to it.
+    """
 
     target: str
     layers: tuple[ChainLayer, ...]
+    complete: bool = True
+    writable: bool = True
 
     def to_result(self) -> dict[str, Any]:
         """Return a ``chains`` entry; ``depth`` counts every layer, the base too."""
         return {
             "target": self.target,
+            "complete": self.complete,
             "depth": len(self.layers),
             "size": sum(layer.size or 0 for layer in self.layers),
             "layers": [asdict(layer) for layer in self.layers],

@@ -77,7 +77,8 @@ def storage(state: Mapping[str, Any], vm: Mapping[str, Any], snapshots: Sequence
     orphans = tuple(sorted(_orphans(state, {*layers, *known})))
     return Storage(
         chains=tuple(
-            DiskChain(target, tuple(_layer(files, file, owners) for file in chain)) for target, chain in chains.items()
+            DiskChain(target, tuple(_layer(files, file, owners) for file in chain), _is_whole(files, chain))
+            for target, chain in chains.items()
         ),
         unknown_overlays=(*unknown, *orphans),
         orphans=orphans,
@@ -89,7 +90,7 @@ def filesystems(directories: Mapping[str, Any], files: Iterable[str]) -> tuple[F
     """Return the file systems that hold files, as ``directories`` of the state tells of them."""
     held: dict[str, list[str]] = {}
     about: dict[str, Mapping[str, Any]] = {}
-    for file in sorted(file for file in files if not file.startswith("/dev/")):
+    for file in sorted(file for file in files if file.startswith("/") and not file.startswith("/dev/")):
         directory = os.path.dirname(file)
         known = directories.get(directory) or {}
         path = known.get("filesystem", directory)
@@ -128,6 +129,10 @@ def _readable_chain(files: Files, source: str) -> list[str]:
         chain.append(following)
         following = files[following].get("backing_file")
     return chain
+
+
+def _is_whole(files: Files, chain: Sequence[str]) -> bool:
+    return bool(chain) and files[chain[-1]].get("backing_file") is None
 
 
 def _layer(files: Files, file: str, owners: Mapping[str, str]) -> ChainLayer:

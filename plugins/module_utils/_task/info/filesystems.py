@@ -16,10 +16,14 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._task.info.vm_fact
 def filesystems(hypervisor: Hypervisor, vms: Sequence[VmInfo]) -> list[dict[str, Any]] | None:
     """Return the result's ``filesystems``, None where the hypervisor does not tell."""
     users: dict[str, set[str]] = {}
+    writers: dict[str, set[str]] = {}
     for vm in vms:
         if isinstance(vm.facts, VmFacts):
             for file in _files(vm.facts):
                 users.setdefault(file, set()).add(vm.vm_id.name)
+            for chain in vm.facts.storage.chains:
+                for active in chain.layers[:1] if chain.writable else ():
+                    writers.setdefault(active.file, set()).add(vm.vm_id.name)
     found = hypervisor.filesystems(users)
     if found is None:
         return None
@@ -29,6 +33,7 @@ def filesystems(hypervisor: Hypervisor, vms: Sequence[VmInfo]) -> list[dict[str,
             "total": one.total,
             "free": one.free,
             "vms": sorted(set().union(*(users[file] for file in one.files))),
+            "written_by": sorted(set().union(*(writers.get(file, ()) for file in one.files))),
         }
         for one in found
     ]

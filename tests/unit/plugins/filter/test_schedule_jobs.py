@@ -103,5 +103,10 @@ def test_what_is_no_list_of_entries_is_refused(policy: Any) -> None:
     assert [one[:30] for one in schedule_jobs(policy, KNOWN)["faults"]] == ["The policy is not a list of en"]
 
 
+def test_an_empty_policy_does_not_remove_all_jobs() -> None:
+    (fault,) = schedule_jobs([], KNOWN)["faults"]
+    assert "set schedule_state: absent" in fault
+
+
 def test_the_filter_has_its_name() -> None:
     assert FilterModule().filters() == {"schedule_jobs": schedule_jobs}

@@ -6,58 +6,25 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.filter.fleet_report import fleet_report
 from ansible_collections.limiquantix.kvm.plugins.plugin_utils.fleet_report import DEEP, as_text, document, line, size
-
-NOW = datetime(2026, 11, 26, 16, tzinfo=timezone.utc)
-OPERATION = {
-    "kind": "remove",
-    "snapshot": "s",
-    "started_at": "2026-11-26T15:00:00+00:00",
-    "percent": 42,
-    "seconds_left": 180,
-}
-
-
-def vm(name: str = "web01", **values: Any) -> dict[str, Any]:
-    """Return a VM's entry of vm_snapshot_info, with nothing wrong."""
-    empty: dict[str, Any] = {
-        key: []
-        for key in (
-            "snapshots",
-            "tree",
-            "chains",
-            "problems",
-            "missing_files",
-            "kept",
-            "orphans",
-            "unknown_overlays",
-            "notes",
-        )
-    }
-    return {
-        **empty, "vm": name, "uuid": name, "failed": False, "msg": "ok", "look": "ok", "state": "running", "operation": None,
-        **values,
-    }  # fmt: skip
-
-
-def told(*vms: dict[str, Any], **values: Any) -> dict[str, Any]:
-    return {"vms": list(vms), "msg": "fine", "filesystems": [], **values}
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.plugin_utils.fleet_answers import (
+    NOW,
+    OPERATION,
+    snapshot,
+    told,
+    vm,
+)
 
 
 def found(*vms: dict[str, Any], **values: Any) -> list[tuple[str, str, str | None]]:
     """Return word, kind and VM of what is found on a host that has these VMs."""
     report = document({"hv": told(*vms, **values)}, NOW)
     return [(one["word"], one["kind"], one["vm"]) for one in report["findings"]]
-
-
-def snapshot(name: str = "s", **values: Any) -> dict[str, Any]:
-    return {"name": name, "past": "unchanged", "past_reasons": [], **values}
 
 
 @pytest.mark.parametrize(
@@ -73,8 +40,8 @@ def snapshot(name: str = "s", **values: Any) -> dict[str, Any]:
         ({"unknown_overlays": ["/a", "/b"], "orphans": ["/a"]}, [("look", "orphan"), ("look", "strange")]),
         ({"unknown_overlays": ["/a"], "orphans": ["/a"]}, [("look", "orphan")]),
         ({"notes": ["n"]}, [("look", "note")]),
-        ({"chains": [{"target": "vda", "depth": DEEP}]}, [("look", "deep")]),
-        ({"chains": [{"target": "vda", "depth": DEEP - 1}]}, []),
+        ({"chains": [{"target": "vda", "depth": DEEP, "complete": True}]}, [("look", "deep")]),
+        ({"chains": [{"target": "vda", "depth": DEEP - 1, "complete": True}]}, []),
         ({"snapshots": [snapshot(past="unproven"), snapshot("t", past="unproven")]}, [("look", "unproven")]),
         ({"snapshots": [snapshot(expires="2026-11-26T15:59:59+00:00")]}, [("look", "expired")]),
         ({"snapshots": [snapshot(expires="2026-11-26T15:59:59Z")]}, [("look", "expired")]),
@@ -117,10 +84,27 @@ def test_a_name_that_no_host_has_is_told_once(unknown: bool) -> None:
     ("free", "expected"), [(10, []), (9, ["look"]), (5, ["look"]), (4, ["act"]), (0, ["act"]), (None, ["act"])]
 )
 def test_a_file_system_that_is_nearly_full_or_does_not_answer(free: int | None, expected: list[str]) -> None:
-    room = {"path": "/srv", "total": None if free is None else 100, "free": free, "vms": ["a", "b", "c", "d", "e", "f"]}
-    report = document({"hv": told(filesystems=[room])}, NOW)
+    vms = ["a", "b", "c", "d", "e", "f"]
+    room = {"path": "/srv", "total": None if free is None else 100, "free": free, "vms": vms, "written_by": vms}
+    report = document({"hv": told(vm(), filesystems=[room])}, NOW)
     assert [one["word"] for one in report["findings"]] == expected
     assert all("a, b, c, d, e and 1 more" in one["text"] for one in report["findings"])
+
+
+@pytest.mark.parametrize(
+    ("writers", "says"),
+    [(["b"], "If it is full, these VMs stop: b."), ([], "No VM writes to it now.")],
+)
+def test_a_full_file_system_stops_those_that_write_to_it(writers: list[str], says: str) -> None:
+    room = {"path": "/srv", "total": 100, "free": 1, "vms": ["a", "b"], "written_by": writers}
+    (finding,) = document({"hv": told(vm(), filesystems=[room])}, NOW)["findings"]
+    assert finding["text"].endswith(says)
+
+
+def test_a_chain_that_was_not_read_to_its_end_may_be_deeper() -> None:
+    chain = {"target": "vda", "depth": DEEP, "complete": False}
+    (finding,) = document({"hv": told(vm(chains=[chain]))}, NOW)["findings"]
+    assert f"has at least {DEEP} layers" in finding["text"]
 
 
 @pytest.mark.parametrize(
@@ -150,19 +134,6 @@ def test_a_host_without_vms_and_one_where_some_vm_fails_are_known() -> None:
     assert report["counts"] | {} == {
         "act": 1, "work": 0, "look": 0, "unknown_hosts": 0, "unknown_vms": 1, "hosts": 3, "vms": 3, "snapshots": 0,
     }  # fmt: skip
-
-
-def test_a_vm_that_runs_on_two_hosts_is_told_once() -> None:
-    off = vm(state="shutoff")
-    report = document({"a": told(vm()), "b": told(vm()), "c": told(off)}, NOW)
-    (finding,) = report["findings"]
-    assert (finding["word"], finding["kind"], finding["host"], "a and b" in finding["text"]) == (
-        "act",
-        "twice",
-        "a",
-        True,
-    )
-    assert document({"a": told(vm()), "c": told(off)}, NOW)["findings"] == []
 
 
 @pytest.mark.parametrize(

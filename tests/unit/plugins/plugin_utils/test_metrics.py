@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from ansible_collections.limiquantix.kvm.plugins.filter.snapshot_metrics import snapshot_metrics
 
 NOW = "1970-01-01T00:01:40+00:00"
@@ -17,6 +19,10 @@ LAYERS = [{"size": size, "snapshot": snapshot} for snapshot, size in SIZES.items
 def vm(name: str, **values: Any) -> dict[str, Any]:
     empty: dict[str, Any] = {key: [] for key in ("snapshots", "chains", "problems", "missing_files", "orphans", "kept")}
     return {**empty, "vm": name, "failed": False, "operation": None, **values}
+
+
+def chain(**values: Any) -> dict[str, Any]:
+    return {"target": "vda", "depth": 4, "complete": True, "layers": LAYERS, **values}
 
 
 def told(*vms: dict[str, Any], filesystems: Any = ()) -> dict[str, str]:
@@ -35,7 +41,7 @@ def test_a_vm_with_everything() -> None:
     ]
     found = told(
         vm(
-            "a", snapshots=snapshots, chains=[{"target": "vda", "depth": 4, "layers": LAYERS}], problems=["p"],
+            "a", snapshots=snapshots, chains=[chain()], problems=["p"],
             missing_files=[{}], orphans=["o"], kept=[{}, {}], operation={"interrupted": True},
         ),
         filesystems=[{"path": "/srv", "total": 10, "free": 3}],
@@ -71,9 +77,24 @@ def test_what_is_not_known_has_no_sample() -> None:
 
 
 def test_a_sum_of_which_a_part_is_not_known_has_no_sample() -> None:
-    found = told(vm("a", chains=[{"target": "vda", "depth": 4, "layers": [*LAYERS, {"size": None, "snapshot": "s0"}]}]))
+    found = told(vm("a", chains=[chain(layers=[*LAYERS, {"size": None, "snapshot": "s0"}])]))
     assert 'vm_chain_layers{vm="a",disk="vda"}' in found
     assert 'vm_overlay_bytes{vm="a"}' not in found
+
+
+def test_a_chain_that_was_not_read_to_its_end_has_no_samples_of_its_own() -> None:
+    found = told(vm("a", chains=[chain(), chain(target="vdb", depth=1, complete=False)]))
+    assert 'vm_chain_layers{vm="a",disk="vda"}' in found
+    assert 'vm_chain_layers{vm="a",disk="vdb"}' not in found
+    assert 'vm_overlay_bytes{vm="a"}' not in found
+
+
+@pytest.mark.parametrize(
+    ("failed", "succeeds"), [((), True), ((True,), False), ((True, True), False), ((True, False), True)]
+)
+def test_where_no_vm_could_be_read_there_was_no_success(failed: tuple[bool, ...], succeeds: bool) -> None:
+    found = told(*(vm(str(number), failed=one) for number, one in enumerate(failed)))
+    assert ("last_success_timestamp_seconds" in found) is succeeds
 
 
 def test_names_and_numbers_are_whole() -> None:

@@ -81,7 +81,12 @@ def test_another_removal_of_the_same_vm_begins_anew() -> None:
 def test_what_tells_nothing_is_unknown(result: dict[str, Any], line: str) -> None:
     work = fleet_work({"hv": {"read": result}}, ["hv"], "read")
     assert (work["lines"], work["running"]) == ([line], [])
-    assert work["left"] == "Nothing is at work on the hosts that answered. Unknown: 1, see above."
+    none = (
+        ""
+        if result.get("vms")
+        else " No VM that is meant was found. Correct snapshot_vms, or see whether snapshot_uri is right."
+    )
+    assert work["left"] == f"Nothing is at work on the hosts that answered.{none} Unknown: 1, see above."
 
 
 def test_a_vm_that_another_host_has_is_not_unknown() -> None:
@@ -97,6 +102,37 @@ def test_an_interrupted_run_is_no_work_and_is_told() -> None:
     work = progress({"hv": {"vms": [stopped, vm("b", 1)]}}, {}, 0)
     assert (work["running"], work["interrupted"]) == (["hv: b"], ["hv: a"])
     assert told(work) == ("Still at work: hv: b. Interrupted, and finished or undone by the next run on the VM: hv: a.")
+
+
+NOT_REACHED = {"unreachable": True, "msg": "no route"}
+IDLE = {"vms": [vm("a", operation=None)]}
+BUSY = {"vms": [vm("a", 10)]}
+
+
+@pytest.mark.parametrize(
+    ("polls", "idle"),
+    [
+        ([IDLE], [1]),
+        ([IDLE, IDLE], [1, 2]),
+        ([BUSY, IDLE, BUSY, IDLE, IDLE], [0, 1, 0, 1, 2]),  # between two merges of one removal
+        ([NOT_REACHED, IDLE, IDLE], [1, 1, 2]),
+        ([IDLE, NOT_REACHED, IDLE, IDLE], [1, 1, 1, 2]),
+        ([NOT_REACHED, {**NOT_REACHED, "msg": "no route since 10 s"}], [1, 2]),
+    ],
+)
+def test_only_what_was_so_twice_in_a_row_is_the_end(polls: list[dict[str, Any]], idle: list[int]) -> None:
+    result: dict[str, Any] = {}
+    found = []
+    for number, poll in enumerate(polls):
+        result = progress({"hv": poll, "other": {"vms": []}}, result, number * 10)
+        found.append(result["idle"])
+    assert found == idle
+
+
+def test_where_no_vm_was_found_nothing_was_watched() -> None:
+    work = progress({"hv": {"vms": []}}, {}, 0)
+    assert work["vms"] == 0
+    assert told(work).startswith("Nothing is at work any more. No VM that is meant was found.")
 
 
 def test_a_merge_that_qemu_goes_on_with_is_work_too() -> None:

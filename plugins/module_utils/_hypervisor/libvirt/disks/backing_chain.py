@@ -165,7 +165,7 @@ def to_chain(chain: Chain, owners: Mapping[str, str]) -> DiskChain:
     lowest = chain.images[-1] if chain.images else None
     if lowest and lowest.end:
         layers.append(ChainLayer(lowest.end, lowest.backing_format or "raw", None, None))
-    return DiskChain(chain.disk.target, tuple(layers))
+    return DiskChain(chain.disk.target, tuple(layers), complete=not chain.cut, writable=not chain.disk.readonly)
 
 
 def agrees(told: Sequence[str], images: Sequence[Image], merged: Collection[str] = ()) -> bool:

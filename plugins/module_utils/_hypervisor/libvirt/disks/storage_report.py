@@ -96,7 +96,8 @@ class StorageReader:
         layers = {os.path.realpath(image.file) for chain in chains for image in chain.images}
         of_its_disks = {file for layer in layers for file in self._host_files.all_above(layer)}
         own = [file for file in strangers if not self._host_files.mounts.of(file).shared]
-        made = [file for file in own if file in of_its_disks and self._is_made_here(file, vm, record)]
+        stale = {file for image in _written(chains, vm, record) for file in self._host_files.all_above(image)}
+        made = [file for file in own if file in of_its_disks and self._is_made_here(file, vm, record, stale)]
         # On somebody else's image, be it based on this VM's disk, it is the newest of that one.
         between = of_its_disks.difference(made, layers, record.made, record.overlays)
         of_others = {file for image in between for file in self._host_files.all_above(image)}
@@ -119,8 +120,8 @@ class StorageReader:
             notes.append(f"there are overlays {why}: {', '.join(orphans)}. {how}")
         if others:
             how = (
-                "This collection does not delete them: somebody else made them, or may need them. Look at each, and "
-                "delete by hand those that nobody needs"
+                "This collection does not delete them: somebody else made them, or may need them, such as a VM that moved "
+                "to another host. Find out whose each one is, and keep what you do not know"
             )
             notes.append(f"there are overlays {why}: {', '.join(others)}. {how}")
         return tuple(notes)
@@ -149,10 +150,11 @@ class StorageReader:
             expected.update(os.path.realpath(named.path) for named in named_files(parse(text)))
         return [file for file in strangers if file not in expected]
 
-    def _is_made_here(self, file: str, vm: VirtualMachine, record: Record) -> bool:
+    def _is_made_here(self, file: str, vm: VirtualMachine, record: Record, stale: Set[str]) -> bool:
         """Whether this collection made an overlay, for this VM or for one that is gone, and the file is still that one.
 
-        Not where nobody can tell who needs it.
+        Not where nobody can tell who needs it. One that is gone may run on another host, which this one serves the file to: its
+        overlay is of use to nobody only if it is ``stale``, based on what this VM has written to since.
         """
         if self._host_files.why_unknown(file) or self._host_files.users(self._connection).why_unknown(file):
             return False
@@ -160,7 +162,18 @@ class StorageReader:
             return is_same(record.made[file].identity, file)
         if file in record.overlays:
             return True  # noted before identities were
-        return made_for_gone(self._connection, self._records, vm.id, file)
+        return file in stale and made_for_gone(self._connection, self._records, vm.id, file)
+
+
+def _written(chains: Iterable[Chain], vm: VirtualMachine, record: Record) -> Iterator[str]:
+    """Yield the images that this VM writes to, or wrote to until a snapshot froze them; a template under a clone is none."""
+    named = (disk.file for one in vm.snapshots for disk in one.disks if disk.file)
+    overlays = {*record.made, *record.overlays, *map(os.path.realpath, named)}
+    for chain in chains:
+        for image in chain.images:
+            yield (file := os.path.realpath(image.file))
+            if file not in overlays:
+                break
 
 
 def _copies_left(record: Record, vm: VirtualMachine) -> tuple[str, ...]:

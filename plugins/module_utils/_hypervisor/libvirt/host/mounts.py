@@ -182,10 +182,13 @@ def in_time(ask: Callable[[], _T]) -> _T:
 
 
 def filesystems(files: Collection[str], mounts: Mounts) -> tuple[FileSystem, ...]:
-    """Return the file systems with these images; one that does not answer, or whose image is gone, is known by its path only."""
+    """Return the file systems with these images; one that does not answer, or whose image is gone, is known by its path only.
+
+    What is no file of this host, such as an NBD export that is the base of others, is on none.
+    """
     held: dict[str, list[str]] = {}
     directories: dict[str, str] = {}
-    for file in sorted(file for file in files if not file.startswith("/dev/")):
+    for file in sorted(file for file in files if file.startswith("/") and not file.startswith("/dev/")):
         directory = os.path.dirname(file)
         if directory not in directories:
             directories[directory] = mounts.of(_real(directory)).point

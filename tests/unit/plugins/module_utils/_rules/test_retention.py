@@ -222,7 +222,7 @@ def test_rules_are_counted_once_for_each_snapshot() -> None:
     [
         ({"detached": True}, "detached", False, True),
         ({"detached": True}, "detached", True, False),
-        ({"detached": True, "exclusive_dirs": ("/nfs/",)}, "detached", True, True),
+        ({"detached": True, "exclusive_dirs": ("/nfs",)}, "detached", True, True),
         ({"exclusive_dirs": ("/nfs",)}, "detached", True, False),
         ({"exclusive_dirs": ("/nfs",)}, "shared", True, True),
         ({"exclusive_dirs": ("/nf",)}, "shared", True, False),

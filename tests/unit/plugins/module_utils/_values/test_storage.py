@@ -13,7 +13,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage im
 def test_a_chain_counts_every_layer_and_sizes_that_are_known() -> None:
     top, base = ChainLayer("/b", "qcow2", 5, 10, "s"), ChainLayer("/a", "raw", None, None)
     result = DiskChain("vda", (top, base)).to_result()
-    assert (result["depth"], result["size"]) == (2, 5)
+    assert (result["depth"], result["size"], result["complete"]) == (2, 5, True)
+    assert DiskChain("vda", (top,), complete=False).to_result()["complete"] is False
     assert [layer["snapshot"] for layer in result["layers"]] == ["s", None]
 
 

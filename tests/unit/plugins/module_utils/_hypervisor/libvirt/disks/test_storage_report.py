@@ -15,7 +15,7 @@ pytest.importorskip("lxml")
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import parse
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks import storage_report
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mount
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Made, Record
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains import disk, domain
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import vm
 
@@ -71,6 +71,32 @@ def test_what_is_based_on_somebody_elses_image_is_no_orphan(monkeypatch: pytest.
     monkeypatch.setattr(storage_report.StorageReader, "_is_made_here", lambda _self, file, *_args: file != "/vm/web")
     reader = storage_report.StorageReader(None, Any, files)
     assert reader._orphans(["/vm/own.s1", "/vm/web.s1"], vm(), Record(), [chain]) == ("/vm/own.s1",)
+
+
+@pytest.mark.parametrize(
+    ("layers", "orphans"),
+    [
+        (["/vm/base"], ("/vm/gone.s1",)),  # created again, on the image of the one that is gone
+        (["/vm/again.s1", "/vm/base"], ("/vm/gone.s1",)),
+        (["/vm/clone", "/vm/base"], ()),  # the image is a template, and the one that is gone may run on another host
+        (["/vm/again.s1", "/vm/clone", "/vm/base"], ()),
+    ],
+)
+def test_what_a_vm_that_is_gone_was_on_is_an_orphan_only_on_what_this_one_wrote_to(
+    monkeypatch: pytest.MonkeyPatch, layers: list[str], orphans: tuple[str, ...]
+) -> None:
+    above = {"/vm/base": {"/vm/gone.s1", *layers} - {"/vm/base"}, "/vm/clone": {"/vm/again.s1"}.intersection(layers)}
+    chain = SimpleNamespace(images=[SimpleNamespace(file=file) for file in layers])
+    files = SimpleNamespace(
+        mounts=SimpleNamespace(of=lambda _file: Mount("/vm", "ext4", "1:1")),
+        all_above=lambda file: above.get(file, set()),
+        why_unknown=lambda _file: None,
+        users=lambda _connection: SimpleNamespace(why_unknown=lambda _file: None),
+    )
+    monkeypatch.setattr(storage_report, "made_for_gone", lambda *_args: True)
+    reader = storage_report.StorageReader(None, Any, files)
+    record = Record(made={"/vm/again.s1": Made("vda")})
+    assert reader._orphans(["/vm/gone.s1"], vm(), record, [chain]) == orphans
 
 
 def test_a_disk_that_the_next_start_finds_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
