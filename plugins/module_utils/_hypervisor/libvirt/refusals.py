@@ -87,6 +87,18 @@ def in_use(vm: str, file: str, why: str, remedy: str) -> KvmError:
     return KvmError("file_in_use", message, f"Nothing was changed. {remedy} Then run the task again.", file=file)
 
 
+def read_by(vm: str, file: str, pid: int, or_else: str = "") -> KvmError:
+    """Return the error of a file that is to be deleted, and that a process has open; ``or_else`` is another way."""
+    return KvmError(
+        "file_in_use",
+        f"{file} of {vm} would be deleted, and process {pid} has it open.",
+        f"Nothing was changed, and the VM was not stopped. Find out which process it is: ps -fp {pid}. Wait for its end, or end "
+        f"it.{or_else} Then run the task again.",
+        file=file,
+        pid=pid,
+    )
+
+
 def needed(vm: str, file: str, users: list[str]) -> KvmError:
     """Return the error of a file that was to be deleted, and that somebody needs."""
     return KvmError(

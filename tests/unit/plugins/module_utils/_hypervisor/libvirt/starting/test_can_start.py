@@ -12,13 +12,13 @@ from typing import Any, Optional
 
 import pytest
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt import can_start
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.can_start import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting import can_start
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting.can_start import (
     check_images,
     check_overlay_directory,
     check_ready,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.start_needs import (
     DEVICE,
     FILE,
