@@ -41,7 +41,7 @@ def test_a_device_that_was_made_read_only(make_vm: MakeVm, device: Device, plant
     planted.host.run(["blockdev", "--setro", path])
     try:
         said = refused(vm, "file_read_only", vm.remove, "s1")["msg"]
-        assert f"blockdev --setrw {path}" in said
+        assert "blockdev --setrw /dev/" in said
         assert vm.disk_reads("vda", 42)
     finally:
         planted.host.run(["blockdev", "--setrw", path])

@@ -133,6 +133,17 @@ def inside_another(vm: str, snapshot: str, image: str) -> KvmError:
     )
 
 
+def not_definable(vm: str, why: KvmError) -> KvmError:
+    """Return the error of a VM whose definition libvirt had taken once and takes no more: it could not be put on other images."""
+    return KvmError(
+        "libvirt_error",
+        f"libvirt does not accept the definition of {vm} any more: {why.details.get('libvirt_message')}.",
+        "Nothing was changed, and the VM was not stopped. Bring back what it misses, or correct the definition "
+        f"(virsh edit {vm}). Then run the task again.",
+        **why.details,
+    )
+
+
 def on_a_device(vm: str, target: str, file: str) -> KvmError:
     """Return the error of a snapshot whose disk is on a block device, and so is its overlay: a new one has no place."""
     return KvmError(

@@ -58,6 +58,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     refuse_read_only,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import check_idle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting.can_start import (
+    Starting,
+    check_definable,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.storage_findings import set_aside
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
@@ -102,6 +106,8 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
         if one.kind == "mixed":
             raise mixed_chain(handle.name, f"snapshot {one.name!r} is partly inside its images and partly not")
     check_removable_inside(handle, going)
+    if not vm.active:  # it is put on other images
+        check_definable(handle.name, Starting(handle.connection, handle.definition()))
     check_chains(handle)
     check_frozen(handle, every)
     record = noted(set_aside(handle, every), going, every)

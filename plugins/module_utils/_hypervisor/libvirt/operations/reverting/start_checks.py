@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     translated,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import parse_of
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import (
+    parse_of,
+    unresolved,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import read_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     QemuUser,
@@ -20,8 +24,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
     with_disks_of_now,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import named_by_memory
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
+    named_by_memory,
+    not_definable,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting.can_start import (
+    Starting,
+    check_definable,
     check_images,
     check_layers,
     check_overlay_directory,
@@ -44,6 +53,7 @@ def check_start(handle: VmHandle, target: Saved, final: str, overlays: tuple[Sna
     for overlay in overlays:
         check_overlay_directory(handle.name, os.path.dirname(str(overlay.file)), user)
     if final == _OFF:
+        check_definable(handle.name, _starting(handle, definition, user))
         return ()
     cold, going_on, on_others = target.memory_file is None, [], {overlay.target for overlay in overlays}
     if not cold:
@@ -52,7 +62,7 @@ def check_start(handle: VmHandle, target: Saved, final: str, overlays: tuple[Sna
             definition = parse_of(handle.native, text)
         going_on = list(with_disks_of_now(handle, target.name, definition, on_others))
     try:
-        check_ready(handle.name, handle.connection, definition, user, replaced=on_others, cold=cold)
+        check_ready(handle.name, _starting(handle, definition, user), replaced=on_others, cold=cold)
     except KvmError as error:
         error.remedy = error.remedy if cold else named_by_memory(target.name, error.remedy)
         raise
@@ -65,6 +75,21 @@ def check_start(handle: VmHandle, target: Saved, final: str, overlays: tuple[Sna
     return tuple(f"{disk.target} {why}" for disk in going_on)
 
 
+def rehearse_definition(handle: VmHandle) -> None:
+    """Define the VM as it is: what libvirt does not take now (something that it checks is gone) it would not take after the stop.
+
+    Raises ``libvirt_error``; the VM is as before.
+    """
+    definition = unresolved(handle.definition())
+    try:
+        with translated(handle.name, "defining it as it is"):
+            handle.connection.defineXML(definition)
+    except KvmError as error:
+        if error.error_code == "libvirt_error":
+            raise not_definable(handle.name, error) from error
+        raise
+
+
 def check_start_inside(handle: VmHandle, target: Saved, final: str) -> None:
     """Raise where a VM could not start with the definition of a snapshot inside its images, which libvirt takes for that."""
     domain = target.xml.find("domain")
@@ -72,5 +97,9 @@ def check_start_inside(handle: VmHandle, target: Saved, final: str) -> None:
         return
     with translated(handle.name, "asking which user QEMU runs as"):
         user = QemuUser.of(handle.connection, handle.xml())
-    check_ready(handle.name, handle.connection, domain, user, replaced=(), cold=target.memory != "internal")
+    check_ready(handle.name, _starting(handle, domain, user), replaced=(), cold=target.memory != "internal")
     check_layers(handle.name, image_disks(domain))
+
+
+def _starting(handle: VmHandle, domain: Any, user: QemuUser | None) -> Starting:
+    return Starting(handle.connection, domain, user, handle.xml() if handle.active() else None)

@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Optional
+from typing import Optional
 
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting import can_start
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting.can_start import (
+    Starting,
+    check_definable,
     check_images,
     check_overlay_directory,
     check_ready,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.start_needs import (
-    DEVICE,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting.libvirt_lacks import (
+    Lack,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.needed import (
     FILE,
+    FILTER,
     LINK,
     NETWORK,
+    PAGES,
+    SECRET,
+    TPM,
     VOLUME,
     Needed,
 )
@@ -32,76 +39,59 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 NOBODY = QemuUser(65534, frozenset({65534}))
 
 
-class LibvirtError(Exception):
-    """What libvirt raises, with its code."""
-
-    def get_error_code(self) -> int:
-        return int(self.args[0])
-
-
-class Connection:
-    """A libvirt with a network and a pool, active or not."""
-
-    def __init__(self, network: bool = True, pool: bool = True) -> None:
-        self._network, self._pool = network, pool
-
-    def networkLookupByName(self, name: str) -> Any:  # noqa: N802 - libvirt's name
-        if name != "default":
-            raise LibvirtError(43)
-        return SimpleNamespace(isActive=lambda: self._network)
-
-    def storagePoolLookupByName(self, name: str) -> Any:  # noqa: N802 - libvirt's name
-        if name != "pool":
-            raise LibvirtError(49)
-        return SimpleNamespace(
-            isActive=lambda: self._pool, refresh=lambda _flags: None, storageVolLookupByName=self._volume
-        )
-
-    def _volume(self, name: str) -> None:
-        if name != "volume":
-            raise LibvirtError(50 if name == "gone" else 38)
-
-
-@pytest.fixture(autouse=True)
-def errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(can_start, "libvirt", SimpleNamespace(libvirtError=LibvirtError))
-
-
-def lack(monkeypatch: pytest.MonkeyPatch, kind: str, what: str, **connection: bool) -> Optional[KvmError]:
-    """Return what is raised where the VM needs just this."""
-    monkeypatch.setattr(can_start, "needs", lambda *_parts: [Needed(kind, "disk vda", what, "Put it back.")])
-    try:
-        check_ready("web01", Connection(**connection), None, None, replaced=())
-    except KvmError as error:
-        return error
-    return None
+@pytest.fixture
+def lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that is asked for is there."""
+    monkeypatch.setattr(
+        can_start, "_lack", lambda _starting, need: Lack("" if need.what == "there" else "is not there")
+    )
 
 
 @pytest.mark.parametrize(
-    ("kind", "what", "connection", "reason"),
+    ("kind", "what", "code", "says"),
     [
-        (NETWORK, "default", {}, None),
-        (NETWORK, "default", {"network": False}, "network default, which is not active"),
-        (NETWORK, "other", {}, "network other, which is not there"),
-        (LINK, "lo", {}, None),
-        (LINK, "no-such-link", {}, "network device no-such-link, which is not there"),
-        (VOLUME, "pool/volume", {}, None),
-        (VOLUME, "pool/gone", {}, "pool/gone, which is not there"),
-        (VOLUME, "pool/unknown", {}, None),
-        (VOLUME, "pool/volume", {"pool": False}, "which is in a pool that is not active (virsh pool-start pool)"),
-        (VOLUME, "other/volume", {}, "other/volume, which is not there"),
-        (FILE, "/no/such/file", {}, "/no/such/file, which is not there"),
-        (FILE, "/dev/null", {}, None),
-        (DEVICE, "usb:ffff:ffff", {}, "which is not plugged in"),
+        (FILE, "there", None, ""),
+        (FILE, "/a", "file_missing", "disk vda needs /a, which is not there"),
+        (VOLUME, "p/v", "file_missing", "needs p/v"),
+        (NETWORK, "n", "device_missing", "needs network n"),
+        (LINK, "br0", "device_missing", "needs network device br0"),
+        (SECRET, "uuid", "device_missing", "needs secret uuid"),
+        (FILTER, "f", "device_missing", "needs network filter f"),
+        (PAGES, "2048:16384", "device_missing", "needs 8 huge pages of 2048 KiB"),
+        (TPM, "swtpm", "missing_library", "needs the program swtpm"),
     ],
 )
-def test_only_what_is_known_to_lack_is_told(
-    kind: str, what: str, connection: dict[str, bool], reason: Optional[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("lacking")
+def test_what_is_not_there_is_named(
+    kind: str, what: str, code: Optional[str], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    error = lack(monkeypatch, kind, what, **connection)
-    assert (error is None) is (reason is None)
-    assert error is None or (reason or "") in error.message
-    assert error is None or error.error_code == ("file_missing" if kind in (FILE, VOLUME) else "device_missing")
+    monkeypatch.setattr(can_start, "needs", lambda *_parts: [Needed(kind, "disk vda", what, "Put it back.")])
+    if code is None:
+        check_ready("web01", Starting(None, None), replaced=())
+        return
+    with pytest.raises(KvmError) as refused:
+        check_ready("web01", Starting(None, None), replaced=())
+    assert (refused.value.error_code, says in refused.value.message) == (code, True), refused.value.message
+    assert "the VM was not stopped" in refused.value.remedy
+
+
+def test_a_remedy_of_just_that_lack_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(can_start, "needs", lambda *_parts: [Needed(NETWORK, "an interface", "n", "Start it.")])
+    monkeypatch.setattr(can_start, "_lack", lambda _starting, _need: Lack("has no bridge", "Make the bridge."))
+    with pytest.raises(KvmError) as refused:
+        check_ready("web01", Starting(None, None), replaced=())
+    assert refused.value.remedy.endswith("Make the bridge.")
+
+
+@pytest.mark.usefixtures("lacking")
+def test_only_what_libvirt_defines_no_vm_without_is_asked_of_one_that_stays_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(can_start, "needs", lambda *_parts: [Needed(NETWORK, "an interface", "n", "Start it.")])
+    check_definable("web01", Starting(None, None))
+    monkeypatch.setattr(can_start, "needs", lambda *_parts: [Needed(TPM, "its TPM", "swtpm", "")])
+    with pytest.raises(KvmError, match="the program swtpm"):
+        check_definable("web01", Starting(None, None))
 
 
 def test_a_directory_that_qemu_may_not_pass_gets_no_overlay(tmp_path: Path) -> None:
