@@ -22,6 +22,7 @@ WITHOUT = {
     "_hypervisor/libvirt/merge/merge_layers.py": "puts live and offline merges in order on a VM: tests/contract, tests/soak",
     "_hypervisor/libvirt/operations/operation.py": "the shape of take, revert and remove: tests/contract",
     "_hypervisor/libvirt/operations/remove.py": "acts on a VM step by step: tests/contract, each step killed in tests/soak",
+    "_hypervisor/libvirt/operations/reverting/start_checks.py": "looks at the host: tests/system/test_field_start.py",
     "_hypervisor/libvirt/operations/revert.py": "acts on a VM step by step: tests/contract, each step killed in tests/soak",
     "_hypervisor/libvirt/operations/take_steps.py": "the steps of a take: tests/contract, each step killed in tests/soak",
     "_hypervisor/libvirt/storage_findings.py": "asks every other file about a VM: tests/system/test_field_*.py",

@@ -94,12 +94,13 @@ class Hypervisor(ABC):
         """
 
     @abstractmethod
-    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
+    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str, kept_now: bool = False) -> RevertPlan:
         """Decide a revert and check all that can be, without touching the VM.
 
+        With ``kept_now`` a snapshot will be taken first, of all that the VM has now: none of it is thrown away then.
         Raises ``disks_changed``, ``file_missing``, ``mixed_chain``, ``managed_save``, ``block_job_active``, ``busy``,
-        ``missing_library``, ``device_missing``, ``file_unreachable``, ``chain_mismatch``, ``transient_domain``,
-        ``overlay_dir_unusable`` or ``bad_state``.
+        ``missing_library``, ``device_missing``, ``file_unreachable``, ``file_in_use``, ``file_read_only``, ``chain_mismatch``,
+        ``transient_domain``, ``overlay_dir_unusable`` or ``bad_state``.
         """
 
     @abstractmethod
@@ -118,7 +119,7 @@ class Hypervisor(ABC):
 
         ``orphans`` are files that will have been deleted by then.
         Raises ``mixed_chain``, ``block_job_active``, ``busy``, ``managed_save``, ``chain_mismatch``, ``file_missing``,
-        ``missing_library``, ``transient_domain``, ``no_space`` or ``bad_state``.
+        ``missing_library``, ``transient_domain``, ``no_space``, ``file_in_use``, ``file_read_only`` or ``bad_state``.
         """
 
     @abstractmethod
@@ -153,6 +154,10 @@ class Hypervisor(ABC):
 
         The VM's lock is held. Raises ``busy`` where the snapshot is gone.
         """
+
+    def cannot_delete(self, vm: VirtualMachine, files: Sequence[str]) -> Optional[KvmError]:  # noqa: ARG002 -- as above
+        """Return why one of the files could not be deleted by `delete_orphans` as things are, None where nothing is known."""
+        return None
 
     @abstractmethod
     def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:

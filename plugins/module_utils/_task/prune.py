@@ -62,6 +62,9 @@ class Prune(Action[Choice, Pruning]):
         choice = wish
         orphans, given_up = self._unneeded(hypervisor.storage(vm)) if self._wish.of_files else ((), ())
         files = (*orphans, *given_up)
+        refused = hypervisor.cannot_delete(vm, files) if files else None
+        if refused:
+            raise refused
         if choice.removed:
             removal = hypervisor.plan_remove(vm, choice.removed, files)
             later = [one.file for one in removal.kept if self._wish.gives_up(replace(one, snapshot=None))]

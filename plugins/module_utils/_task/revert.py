@@ -52,16 +52,18 @@ class Reverted(Action[Snapshot, Revert]):
         return wish.current and not vm.active  # nothing may have been written since
 
     def plan(self, hypervisor: Hypervisor, vm: VirtualMachine, wish: Snapshot) -> Union[Revert, Nothing]:
-        snapshot, plan = wish, self._plan(hypervisor, vm, wish)
+        snapshot, plan = wish, self._plan(hypervisor, vm, wish, self._request.keep_current)
         if not plan.needed:
             return Nothing(vm, f"nothing was written since snapshot {snapshot.name!r}", snapshot, plan.notes)
         return Revert(plan, self._plan_keeping(hypervisor, vm, snapshot) if self._request.keep_current else None)
 
-    def _plan(self, hypervisor: Hypervisor, vm: VirtualMachine, snapshot: Snapshot) -> RevertPlan:
+    def _plan(
+        self, hypervisor: Hypervisor, vm: VirtualMachine, snapshot: Snapshot, kept_now: bool = False
+    ) -> RevertPlan:
         """Plan it. Raises ``snapshot_changed`` too."""
         if snapshot.told("past") == CHANGED and not self._request.accept_changed:
             raise snapshot_changed(vm.name, snapshot)
-        plan = hypervisor.plan_revert(vm, snapshot, self._request.power)
+        plan = hypervisor.plan_revert(vm, snapshot, self._request.power, kept_now)
         return replace(plan, notes=(*plan.notes, *_past_notes(snapshot)))
 
     def is_done_by(self, operation: Operation, vm: VirtualMachine) -> bool:

@@ -28,6 +28,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage_report import (
     StorageReader,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.files_in_use import undeletable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import filesystems
@@ -140,8 +141,8 @@ class LibvirtHypervisor(Hypervisor):
     def plan_take(self, vm: VirtualMachine, request: SnapshotRequest) -> SnapshotPlan:
         return self._of(Take, vm).plan(vm, request)
 
-    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
-        return self._of(Revert, vm).plan(vm, RevertWish(snapshot, power))
+    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str, kept_now: bool = False) -> RevertPlan:
+        return self._of(Revert, vm).plan(vm, RevertWish(snapshot, power, kept_now))
 
     def plan_remove(
         self, vm: VirtualMachine, snapshots: Sequence[Snapshot], orphans: Sequence[str] = ()
@@ -203,6 +204,9 @@ class LibvirtHypervisor(Hypervisor):
             instead_of=by_libvirt,
         )
         self._records.write(vm.id, replace(record, snapshots={**record.snapshots, key: note}))
+
+    def cannot_delete(self, vm: VirtualMachine, files: Sequence[str]) -> Optional[KvmError]:
+        return undeletable(self._handle(vm.id), files)
 
     def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
         native = self._lookup(vm.id)

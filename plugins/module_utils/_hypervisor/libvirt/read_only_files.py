@@ -1,7 +1,9 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether files can be written to and deleted, looked at before anything is: ``chattr +i`` and read-only mounts stop root too."""
+"""Whether files can be written to and deleted, looked at before anything is: ``chattr +i``, read-only mounts and read-only
+devices stop root too.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ import shlex
 from collections.abc import Iterable
 from typing import Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
+    is_append_only,
+    is_device,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.kernel_holders import (
+    is_read_only,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
@@ -28,13 +36,13 @@ def refuse_read_only(vm: str, written: Iterable[str], deleted: Iterable[str], mo
             raise _error(vm, file, why)
     for directory in sorted({os.path.dirname(file) for file in going if not is_device(file)}):
         # Of shared storage root may be told less than what QEMU may do.
-        if os.path.isdir(directory) and not mounts.of(directory).shared and not os.access(directory, os.W_OK | os.X_OK):
+        if os.path.isdir(directory) and not mounts.of(directory).shared and not _lets_delete(directory):
             raise _error(vm, directory, "nothing in it can be deleted")
 
 
 def _read_only(file: str) -> Optional[str]:
     if is_device(file):
-        return None  # to close it would tell udev that it was written to
+        return "the kernel has that device as read-only" if is_read_only(file) else None
     try:
         os.close(os.open(file, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
@@ -42,8 +50,20 @@ def _read_only(file: str) -> Optional[str]:
     return None
 
 
+def _lets_delete(directory: str) -> bool:
+    return os.access(directory, os.W_OK | os.X_OK) and not is_append_only(directory)
+
+
 def _error(vm: str, file: str, why: str) -> KvmError:
     quoted = shlex.quote(file)
+    if is_device(file):
+        return KvmError(
+            "file_read_only",
+            f"{file} of {vm} must be written to for this, and cannot be: {why}.",
+            f"Nothing was changed. Find out who made it read-only (lsblk -o NAME,RO,TYPE {quoted}). Make it writable: blockdev "
+            f"--setrw {quoted}, or, if it is a volume of LVM, lvchange -p rw {quoted}. Then run the task again.",
+            file=file,
+        )
     return KvmError(
         "file_read_only",
         f"{file} of {vm} must be changed for this, and cannot be: {why}.",

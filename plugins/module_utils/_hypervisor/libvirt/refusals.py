@@ -87,6 +87,18 @@ def in_use(vm: str, file: str, why: str, remedy: str) -> KvmError:
     return KvmError("file_in_use", message, f"Nothing was changed. {remedy} Then run the task again.", file=file)
 
 
+def read_by(vm: str, file: str, pid: int, or_else: str = "") -> KvmError:
+    """Return the error of a file that is to be deleted, and that a process has open; ``or_else`` is another way."""
+    return KvmError(
+        "file_in_use",
+        f"{file} of {vm} would be deleted, and process {pid} has it open.",
+        f"Nothing was changed, and the VM was not stopped. Find out which process it is: ps -fp {pid}. Wait for its end, or end "
+        f"it.{or_else} Then run the task again.",
+        file=file,
+        pid=pid,
+    )
+
+
 def needed(vm: str, file: str, users: list[str]) -> KvmError:
     """Return the error of a file that was to be deleted, and that somebody needs."""
     return KvmError(
@@ -118,6 +130,17 @@ def inside_another(vm: str, snapshot: str, image: str) -> KvmError:
         "bad_state",
         f"Snapshot {snapshot!r} is inside {image}, and {vm} runs on another image: libvirt cannot remove it now.",
         f"Nothing was changed. Shut {vm} down (virsh shutdown {vm}), then run the task again.",
+    )
+
+
+def not_definable(vm: str, why: KvmError) -> KvmError:
+    """Return the error of a VM whose definition libvirt had taken once and takes no more: it could not be put on other images."""
+    return KvmError(
+        "libvirt_error",
+        f"libvirt does not accept the definition of {vm} any more: {why.details.get('libvirt_message')}.",
+        "Nothing was changed, and the VM was not stopped. Bring back what it misses, or correct the definition "
+        f"(virsh edit {vm}). Then run the task again.",
+        **why.details,
     )
 
 

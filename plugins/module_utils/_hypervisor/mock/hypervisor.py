@@ -143,7 +143,7 @@ class MockHypervisor(Hypervisor):
             raise not_as_told(plan.vm.name, plan.request.name, "taken", remedy)
         return Done(notes, snapshot=snapshot)
 
-    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
+    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str, kept_now: bool = False) -> RevertPlan:  # noqa: ARG002
         plan = plan_revert(self._file.read(), vm, snapshot, power)
         for overlay in plan.overlays:
             self.room(os.path.dirname(str(overlay.file)))

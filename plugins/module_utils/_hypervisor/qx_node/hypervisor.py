@@ -122,7 +122,7 @@ class QxNodeHypervisor(Hypervisor):
     def take(self, plan: SnapshotPlan, deadline: Deadline, meeting: Optional[Meeting] = None) -> Done:
         return take(self._snapshots, plan, deadline)
 
-    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str) -> RevertPlan:
+    def plan_revert(self, vm: VirtualMachine, snapshot: Snapshot, power: str, kept_now: bool = False) -> RevertPlan:
         return RevertPlan(vm, snapshot, (), (), "", notes=(_REVERTS_AGAIN,))
 
     def revert(self, plan: RevertPlan, deadline: Deadline) -> Done:

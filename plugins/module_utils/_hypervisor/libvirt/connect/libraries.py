@@ -28,12 +28,27 @@ __all__ = ("etree", "libvirt", "missing", "parse", "require_libraries", "require
 
 # By ID or ID_LIKE of os-release: what installs, and the package of each library and of qemu-img.
 _DISTRIBUTIONS = {
-    "debian": ("apt-get install", {"libvirt": "python3-libvirt", "lxml": "python3-lxml", "qemu-img": "qemu-utils"}),
-    "fedora": ("dnf install", {"libvirt": "python3-libvirt", "lxml": "python3-lxml", "qemu-img": "qemu-img"}),
-    "rhel": ("dnf install", {"libvirt": "python3-libvirt", "lxml": "python3-lxml", "qemu-img": "qemu-img"}),
-    "suse": ("zypper install", {"libvirt": "python3-libvirt-python", "lxml": "python3-lxml", "qemu-img": "qemu-tools"}),
-    "alpine": ("apk add", {"libvirt": "py3-libvirt", "lxml": "py3-lxml", "qemu-img": "qemu-img"}),
-    "arch": ("pacman -S", {"libvirt": "libvirt-python", "lxml": "python-lxml", "qemu-img": "qemu-img"}),
+    "debian": (
+        "apt-get install",
+        {"libvirt": "python3-libvirt", "lxml": "python3-lxml", "qemu-img": "qemu-utils", "swtpm": "swtpm swtpm-tools"},
+    ),
+    "fedora": (
+        "dnf install",
+        {"libvirt": "python3-libvirt", "lxml": "python3-lxml", "qemu-img": "qemu-img", "swtpm": "swtpm swtpm-tools"},
+    ),
+    "rhel": (
+        "dnf install",
+        {"libvirt": "python3-libvirt", "lxml": "python3-lxml", "qemu-img": "qemu-img", "swtpm": "swtpm swtpm-tools"},
+    ),
+    "suse": (
+        "zypper install",
+        {"libvirt": "python3-libvirt-python", "lxml": "python3-lxml", "qemu-img": "qemu-tools", "swtpm": "swtpm"},
+    ),
+    "alpine": ("apk add", {"libvirt": "py3-libvirt", "lxml": "py3-lxml", "qemu-img": "qemu-img", "swtpm": "swtpm"}),
+    "arch": (
+        "pacman -S",
+        {"libvirt": "libvirt-python", "lxml": "python-lxml", "qemu-img": "qemu-img", "swtpm": "swtpm"},
+    ),
 }
 
 
@@ -68,6 +83,11 @@ def require_qemu_img(vm: str) -> None:
             f"{_install_hint(_os_release(), ['qemu-img'])} Nothing was changed.",
             missing=["qemu-img"],
         )
+
+
+def how_to_install(programs: Sequence[str]) -> str:
+    """Return how programs are installed on this host, as a sentence."""
+    return _install_hint(_os_release(), programs)
 
 
 def _install_hint(os_release: str, missing: Sequence[str]) -> str:

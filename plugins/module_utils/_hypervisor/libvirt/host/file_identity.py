@@ -16,7 +16,8 @@ from typing import Any, Optional
 
 _AT_FDCWD, _STATX_BTIME = -100, 0x800
 _BIRTH_AT = struct.Struct("=qI")
-_MASK, _SECONDS = 0, 80  # offsets in struct statx, see statx(2)
+_MASK, _ATTRIBUTES, _SECONDS = 0, 8, 80  # offsets in struct statx, see statx(2)
+_STATX_ATTR_APPEND = 0x20
 
 
 def identity(file: str) -> Optional[list[Any]]:
@@ -29,16 +30,27 @@ def identity(file: str) -> Optional[list[Any]]:
 
 def birth(file: str) -> Optional[int]:
     """Return when a file was made, in ns since the epoch; None where that is not kept."""
-    # Python has no st_birthtime on Linux. glibc has statx since 2.28, musl since 1.2.
+    # Python has no st_birthtime on Linux.
+    told = _statx(file)
+    if told is None:
+        return None
+    seconds, nanoseconds = _BIRTH_AT.unpack_from(told, _SECONDS)
+    return seconds * 10**9 + nanoseconds if struct.unpack_from("=I", told, _MASK)[0] & _STATX_BTIME else None
+
+
+def is_append_only(file: str) -> bool:
+    """Whether a file takes more and nothing else (``chattr +a``), or a directory more files: none can be deleted then."""
+    told = _statx(file)
+    return told is not None and bool(struct.unpack_from("=Q", told, _ATTRIBUTES)[0] & _STATX_ATTR_APPEND)
+
+
+def _statx(file: str) -> Optional[bytes]:
+    # glibc has statx since 2.28, musl since 1.2.
     statx = getattr(ctypes.CDLL(None), "statx", None)
-    if statx is None:
-        return None
     buffer = ctypes.create_string_buffer(256)
-    if statx(_AT_FDCWD, os.fsencode(file), 0, _STATX_BTIME, buffer):
+    if statx is None or statx(_AT_FDCWD, os.fsencode(file), 0, _STATX_BTIME, buffer):
         return None
-    mask = struct.unpack_from("=I", buffer, _MASK)[0]
-    seconds, nanoseconds = _BIRTH_AT.unpack_from(buffer, _SECONDS)
-    return seconds * 10**9 + nanoseconds if mask & _STATX_BTIME else None
+    return buffer.raw
 
 
 def is_same(noted: Optional[list[Any]], file: str) -> bool:

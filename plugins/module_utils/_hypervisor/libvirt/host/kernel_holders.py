@@ -1,7 +1,9 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel itself holds: loop devices on files, file systems mounted from block devices. No process shows these."""
+"""What the kernel itself holds: loop devices on files, file systems mounted from block devices, and devices that it lets
+nobody write to. No process shows these.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +27,18 @@ def loops() -> Iterator[tuple[str, str]]:
             path = file.read().rstrip("\n")
             if not path.endswith(_DELETED):
                 yield "/dev/" + found.split("/")[3], path
+
+
+def is_read_only(device: str) -> bool:
+    """Whether the kernel lets nobody write to a block device (``blockdev --setro``, a read-only loop device or volume).
+
+    It is not opened: to close it would tell udev that it was written to, and a dead one would block.
+    """
+    with suppress(OSError):
+        number = os.stat(device).st_rdev
+        with open(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/ro", encoding="ascii") as file:
+            return file.read().strip() == "1"
+    return False
 
 
 def mounted_from(device: str, mounts: Mounts) -> Optional[str]:

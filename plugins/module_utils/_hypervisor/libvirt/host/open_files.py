@@ -23,10 +23,12 @@ _GET_LOCK = 36  # F_OFD_GETLK, fcntl(2)
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64 bits: type, whence, start, length, process
 
 
-def still_open(files: Iterable[str]) -> dict[str, int]:
-    """Return those of the files that stay open, with the process that has them; what is being closed is waited for."""
+def still_open(files: Iterable[str], but: Optional[int] = None) -> dict[str, int]:
+    """Return those of the files that stay open, with the process other than ``but`` that has them; what is being closed is
+    waited for.
+    """
     wanted = list(files)
-    return _lasting(lambda: open_now(file for file in wanted if not _is_open_nowhere(file)))
+    return _lasting(lambda: open_now((file for file in wanted if not _is_open_nowhere(file)), but=but))
 
 
 def _is_open_nowhere(file: str) -> bool:

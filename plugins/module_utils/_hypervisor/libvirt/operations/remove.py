@@ -54,7 +54,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     PlannedRemoval,
     RemoveWish,
     plan_remove,
-    refuse_open,
+    refuse_held,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import changed_meanwhile
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import (
@@ -150,7 +150,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             refuse_writers(handle.name, handle.xml())
         going = self._going(journal)
         forest = handle.survey(without=going)
-        refuse_open(handle, steps(forest.copy().layers))
+        refuse_held(handle, steps(forest.copy().layers))
         self._go_on(journal, forest, going)
         return Recovery(f"Finished the interrupted removal of {named_snapshots(journal.names)}.")
 
@@ -161,7 +161,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
         if not merging:
-            refuse_open(handle, steps(handle.survey(without=self._going(journal)).layers))
+            refuse_held(handle, steps(handle.survey(without=self._going(journal)).layers))
 
     def _refuse_others(self, journal: RemoveJournal) -> dict[str, bool]:
         """Return the disks, by target, on which the merge of an earlier run may go on, and whether it has to be pivoted.

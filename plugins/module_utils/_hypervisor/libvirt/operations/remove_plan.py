@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
@@ -31,6 +31,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.file_deletion import memory_files
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.files_in_use import refuse_open
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
     is_ours,
     noted_copy,
@@ -42,18 +43,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_device,
     noted_as,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.kernel_holders import (
-    mounted_from,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
-    locked,
-    still_open,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.confinement import (
     below_the_tops,
     foresee,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import qemu_pid
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
     SavedDisk,
@@ -65,8 +58,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.read_only_files import (
     refuse_read_only,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import in_use
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import check_idle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting.can_start import (
+    Starting,
+    check_definable,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.storage_findings import set_aside
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
@@ -111,6 +107,8 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
         if one.kind == "mixed":
             raise mixed_chain(handle.name, f"snapshot {one.name!r} is partly inside its images and partly not")
     check_removable_inside(handle, going)
+    if not vm.active:  # it is put on other images
+        check_definable(handle.name, Starting(handle.connection, handle.definition()))
     check_chains(handle)
     check_frozen(handle, every)
     record = noted(set_aside(handle, every), going, every)
@@ -126,15 +124,13 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
         require_qemu_img(handle.name)
     refuse_spoiling(handle.name, forest.images, every, {file for step in found for file in _written(step)})
     require_room(handle.name, forest.images, found)
-    refuse_open(handle, found)
     memory, needed = memory_files(handle.around(), going)
     copies, told = _copies(handle.record(), going)
-    merged = {file for step in found if isinstance(step, Merge) for file in (*_written(step), *step.above)}
-    refuse_read_only(handle.name, merged, (*gone(found), *memory, *copies), handle.around().files.mounts)
+    refuse_held(handle, found, (*memory, *copies))
     adjusted = foresee(handle, below_the_tops(forest, found))
     files = tuple(forest.spelled.get(file, file) for file in gone(found) if not is_device(file))
-    kept = _kept(handle.name, after, every, names)
     states = states_of(every, [one.name for one in snapshots])
+    kept = _kept(handle.name, after, every, names, set().union(*states))
     groups = together(states, found)
     copied, needs = cost(merges(forest.images, in_turn(forest.layers, states, groups)))
     return PlannedRemoval(
@@ -169,13 +165,25 @@ def _copies(record: Record, going: Sequence[Saved]) -> tuple[list[str], list[str
     return ours, [f"{file} stays, {why}" for file in others]
 
 
-def _kept(vm: str, forest: Forest, every: list[Saved], names: Collection[str]) -> tuple[Leftover, ...]:
-    """Return the overlays that no snapshot that stays names, and that stay all the same."""
-    return tuple(one for one in leftovers(vm, forest, every) if one.snapshot is None or one.snapshot in names)
+def _kept(
+    vm: str, forest: Forest, every: list[Saved], names: Collection[str], states: Collection[str]
+) -> tuple[Leftover, ...]:
+    """Return the overlays that no snapshot that stays names, or needs any more, and that stay all the same."""
+    found = leftovers(vm, forest, every)
+    return tuple(one for one in found if one.snapshot is None or one.snapshot in names or one.file in states)
 
 
 def _written(step: Step) -> tuple[str, ...]:
     return (*step.gone, step.base) if isinstance(step, Merge) else ()
+
+
+def refuse_held(handle: VmHandle, found: Sequence[Step], going: Iterable[str] = ()) -> None:
+    """Raise ``file_in_use`` or ``file_read_only`` where a layer that is about to be merged or dropped, or another file that is
+    ``going``, is in use by others or cannot be written to.
+    """
+    refuse_open(handle, found, going)
+    merged = {file for step in found if isinstance(step, Merge) for file in (*_written(step), *step.above)}
+    refuse_read_only(handle.name, merged, (*gone(found), *going), handle.around().files.mounts)
 
 
 def noted(record: Record, going: list[Saved], every: list[Saved]) -> Record:
@@ -226,23 +234,3 @@ def _elsewhere(record: Record, going: list[Saved]) -> Iterator[str]:
     for one in going:
         for file in leads_elsewhere(record, one):
             yield f"{file} stays: snapshot {one.name!r} is in it, and names it by a path that leads to another file now"
-
-
-def refuse_open(handle: VmHandle, found: list[Step]) -> None:
-    """Raise ``file_in_use`` where a process or a mount beside the VM has a layer that is about to be merged."""
-    running = handle.active()
-    own = qemu_pid(handle.name) if running else None
-    files = {file for step in found for file in _written(step)}
-    users: dict[str, int] = {}
-    if own:
-        users = locked(files, but=own)
-    elif not running:  # who reads an image without QEMU's locks, to back it up, is to read one that stands still
-        users = still_open(files)
-    for file, pid in users.items():
-        raise in_use(handle.name, file, f"process {pid} has it open", f"Find out which process it is: ps -fp {pid}.")
-    for file in sorted(files):
-        point = mounted_from(file, handle.around().files.mounts)
-        if point:
-            raise in_use(
-                handle.name, file, f"it is mounted on this host at {point}", f"Unmount it first: umount {point}."
-            )

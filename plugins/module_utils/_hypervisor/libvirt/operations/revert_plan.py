@@ -9,13 +9,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.can_start import (
-    check_images,
-    check_layers,
-    check_overlay_directory,
-    check_ready,
-    check_writable,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.chain_checks import (
     check_chains,
     frozen_written,
@@ -25,39 +18,33 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
     require_qemu_img,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
-    translated,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import parse_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import read_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import (
-    left_whole,
-    leftovers,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import differs
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
     noted_copy,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
     holds_no_images,
-    is_device,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
-    QemuUser,
-    keeps_owner,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
     SavedDisk,
     named_by,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.reverting.dropped import (
+    what_goes,
+    what_stays,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.reverting.start_checks import (
+    check_start,
+    check_start_inside,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
     check_internal,
     check_same_disks,
     is_needed,
     resizes,
-    with_disks_of_now,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.start_or_go_back import (
     power_afterwards,
@@ -66,11 +53,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
     unused_path,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.read_only_files import (
-    refuse_read_only,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
-    named_by_memory,
     on_a_device,
     unreadable,
 )
@@ -78,6 +61,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     backup_notes,
     check_idle,
     refuse_checkpoints,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting.can_start import (
+    check_writable,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.storage_findings import set_aside
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
@@ -93,21 +79,23 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals im
     mixed_chain,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.snapshot_names import file_name
-from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RevertPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
-_SAVE_SECURE = 1  # virDomainSaveImageXMLFlags
 _OFF = "shutoff"
 
 
 @dataclass(frozen=True)
 class RevertWish:
-    """The snapshot to go back to, and the power that the VM is to have then (or ``restore``)."""
+    """The snapshot to go back to, and the power that the VM is to have then (or ``restore``).
+
+    With ``kept_now`` a snapshot of what the VM has now is taken first.
+    """
 
     snapshot: Snapshot
     power: str
+    kept_now: bool = False
 
 
 def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> RevertPlan:
@@ -130,7 +118,7 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
         check_same_disks(vm.name, target, now_on, made)
     if target.kind == "internal":
         check_internal(handle, target, disks)
-        _check_inside_ready(handle, target, final)
+        check_start_inside(handle, target, final)
         return RevertPlan(vm, snapshot, (), (), final)
     require_qemu_img(vm.name)
     states = _check_states(handle, target)
@@ -145,18 +133,10 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     changes = bool(resized) or differs(variables, noted_copy(handle.record(), target.name, target.created_at))
     if not changes and not is_needed(vm, snapshot, forest, target, final):
         return RevertPlan(vm, snapshot, (), (), final, False, notes)
-    going = forest.go_back({part.target: os.path.realpath(part.frozen) for part in target.disks}, record)
-    dropped = tuple(file for file in going if not is_device(file))
-    refuse_read_only(vm.name, (), dropped, handle.around().files.mounts)
-    kept = (
-        *left_whole(vm.name, forest, record, overlays),
-        *(
-            one
-            for one in leftovers(vm.name, forest, every, {part.target: str(part.file) for part in overlays})
-            if one.snapshot is None or one.why == "detached" or one.file in record.kept
-        ),
-    )
-    notes = (*notes, *_check_ready(handle, target, final, overlays), *map(str, kept))
+    before = forest.copy()
+    dropped = what_goes(handle, forest, record, target.disks, wish.kept_now)
+    kept = what_stays(vm.name, before, forest, record, every=every, overlays=overlays)
+    notes = (*notes, *check_start(handle, target, final, overlays), *map(str, kept))
     return RevertPlan(vm, snapshot, overlays, dropped, final, True, notes, kept, resized)
 
 
@@ -175,46 +155,6 @@ def keeping(handle: VmHandle, every: Sequence[Saved], snapshot: Snapshot) -> Rec
         return record
     aside = handle.survey().unneeded()
     return replace(record, kept=tuple(sorted({*record.kept, *aside})))
-
-
-def _check_ready(handle: VmHandle, target: Saved, final: str, overlays: tuple[SnapshotDisk, ...]) -> tuple[str, ...]:
-    """Return what is to be told of its start on the snapshot; raise where it could not: it is asked before it is stopped."""
-    definition = handle.definition()
-    with translated(handle.name, "asking which user QEMU runs as"):
-        user = QemuUser.of(handle.connection, handle.xml())
-    for overlay in overlays:
-        check_overlay_directory(handle.name, os.path.dirname(str(overlay.file)), user)
-    if final == _OFF:
-        return ()
-    cold, going_on, on_others = target.memory_file is None, [], {overlay.target for overlay in overlays}
-    if not cold:
-        with translated(handle.name, "reading the saved memory"):
-            text = handle.connection.saveImageGetXMLDesc(target.memory_file, _SAVE_SECURE)
-            definition = parse_of(handle.native, text)
-        going_on = list(with_disks_of_now(handle, target.name, definition, on_others))
-    try:
-        check_ready(handle.name, handle.connection, definition, user, replaced=on_others, cold=cold)
-    except KvmError as error:
-        error.remedy = error.remedy if cold else named_by_memory(target.name, error.remedy)
-        raise
-    stay = [disk for disk in image_disks(definition) if disk.target not in on_others] if cold else going_on
-    check_layers(handle.name, stay)
-    for part in target.disks:
-        states = [image.file for image in read_chain(part.frozen, part.format)]
-        check_images(handle.name, part.target, states, user, relabelled=not keeps_owner(definition, part.target))
-    why = "is not in the snapshot and stays as it is, so that the memory may be older than what is on it"
-    return tuple(f"{disk.target} {why}" for disk in going_on)
-
-
-def _check_inside_ready(handle: VmHandle, target: Saved, final: str) -> None:
-    """Raise where a VM could not start with the definition of a snapshot inside its images, which libvirt takes for that."""
-    domain = target.xml.find("domain")
-    if final == _OFF or domain is None:
-        return
-    with translated(handle.name, "asking which user QEMU runs as"):
-        user = QemuUser.of(handle.connection, handle.xml())
-    check_ready(handle.name, handle.connection, domain, user, replaced=(), cold=target.memory != "internal")
-    check_layers(handle.name, image_disks(domain))
 
 
 def _check_states(handle: VmHandle, target: Saved) -> dict[str, list[Image]]:

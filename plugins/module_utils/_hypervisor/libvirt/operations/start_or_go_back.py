@@ -41,6 +41,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Saved,
     point_to,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.reverting.start_checks import (
+    rehearse_definition,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
     is_on,
     with_disks_of_now,
@@ -95,7 +98,8 @@ def put_variables_back(handle: VmHandle, journal: RevertJournal) -> KvmError | N
 
 
 def make_overlays(handle: VmHandle, target: Saved, overlays: Mapping[str, str]) -> None:
-    """Make what a VM is to start on, by disk: an empty overlay on each state of a snapshot."""
+    """Make what a VM is to start on, by disk: an empty overlay on each state of a snapshot. It is to be defined on these."""
+    rehearse_definition(handle)
     with translated(handle.name, "asking which user QEMU runs as"):
         users = of_unlabelled(handle.connection, handle.definition())
     for part in target.disks:

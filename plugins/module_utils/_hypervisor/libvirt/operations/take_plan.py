@@ -11,9 +11,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Callable
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.can_start import (
-    check_overlay_directory,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.chain_checks import (
     check_frozen,
     check_written,
@@ -47,6 +44,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import (
     refuse_checkpoints,
     refuse_jobs,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting.can_start import (
+    check_overlay_directory,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import Choice, Retention
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Nothing
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.prune import Prune, Pruning
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover, Storage
 
 LEFT = Leftover("/vm/left", "detached", "it was vda of web", "vda")
@@ -28,11 +29,21 @@ def test_what_a_disk_has_left_goes_where_nothing_speaks_for_it(
     undecided: tuple[str, ...], snapshot: Optional[str], gone: list[str]
 ) -> None:
     left = Leftover(LEFT.file, LEFT.why, LEFT.reason, LEFT.target, snapshot=snapshot)
-    hypervisor = Mock(**{"storage.return_value": Storage((), leftovers=(left,), definition_changed=undecided)})
+    storage = Storage((), leftovers=(left,), definition_changed=undecided)
+    hypervisor = Mock(**{"storage.return_value": storage, "cannot_delete.return_value": None})
     prune = Prune(Retention(detached=True), datetime.now(timezone.utc))
     plan = prune.plan(hypervisor, Mock(snapshots=()), Choice((), {}))
     assert isinstance(plan, Pruning if gone else Nothing)
     assert list(getattr(plan, "orphans", ())) == gone
+
+
+def test_a_file_that_cannot_be_deleted_is_told_before_anything() -> None:
+    error = KvmError("file_in_use", "Process 42 has it open.")
+    storage = Storage((), orphans=("/vm/a",))
+    hypervisor = Mock(**{"storage.return_value": storage, "cannot_delete.return_value": error})
+    prune = Prune(Retention(orphans=True), datetime.now(timezone.utc))
+    with pytest.raises(KvmError, match="has it open"):
+        prune.plan(hypervisor, Mock(snapshots=()), Choice((), {}))
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,23 @@ def test_what_root_alone_may_not_write_is_left_to_qemu(file: str, monkeypatch: p
     refuse_read_only("web01", [file], [file], mounts())
 
 
+def test_a_device_that_the_kernel_has_as_read_only_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_only_files, "is_device", lambda path: path.startswith("/dev/"))
+    monkeypatch.setattr(read_only_files, "is_read_only", lambda path: path == "/dev/vg/ro")
+    refuse_read_only("web01", ["/dev/vg/rw"], [], mounts())
+    with pytest.raises(KvmError) as refused:
+        refuse_read_only("web01", ["/dev/vg/ro"], [], mounts())
+    assert (refused.value.error_code, refused.value.details["file"]) == ("file_read_only", "/dev/vg/ro")
+    assert "blockdev --setrw /dev/vg/ro" in refused.value.remedy
+
+
+def test_a_directory_that_takes_files_only_is_refused(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_only_files, "is_append_only", lambda path: path == os.path.dirname(file))
+    refuse_read_only("web01", [file], [], mounts())
+    with pytest.raises(KvmError, match="nothing in it can be deleted"):
+        refuse_read_only("web01", [], [file], mounts())
+
+
 def test_a_directory_that_nothing_can_be_deleted_in_is_refused(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_only_files.os, "access", lambda *_words: False)
     with pytest.raises(KvmError, match="nothing in it can be deleted"):

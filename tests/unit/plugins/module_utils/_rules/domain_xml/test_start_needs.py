@@ -40,33 +40,27 @@ def disk(more: str = "", device: str = "cdrom", target: str = "sda", kind: str =
         ("<disk type='file' device='cdrom'><target dev='sda'/></disk>", []),
         ("<disk type='network' device='disk'><source name='rbd/a'/><target dev='sda'/></disk>", []),
         ("<disk type='volume'><source pool='p' volume='v'/><target dev='sda'/></disk>", ["volume:p/v"]),
-        ("<interface type='network'><source network='{n}'/></interface>", ["network:{n}"]),
-        ("<interface type='bridge'><source bridge='br0'/></interface>", ["link:br0"]),
-        ("<interface type='bridge'><source bridge='br0'/><virtualport type='openvswitch'/></interface>", []),
-        ("<interface type='direct'><source dev='eth0'/></interface>", ["link:eth0"]),
-        ("<interface type='user'/>", []),
-        ("<interface type='user'><rom file='/srv/rom'/></interface>", ["file:/srv/rom"]),
+        ("<disk type='vhostuser'><source type='unix' path='/run/a'/><target dev='vda'/></disk>", ["file:/run/a"]),
         (
-            "<hostdev mode='subsystem' type='pci'><source><address domain='0x0' bus='0x3b' slot='0x00' function='0x1'/>"
-            "</source></hostdev>",
-            ["device:/sys/bus/pci/devices/0000:3b:00.1"],
+            "<disk type='nvme'><source><address domain='0x0' bus='0x3b' slot='0x0' function='0x0'/></source>"
+            "<target dev='vda'/></disk>",
+            ["device:/sys/bus/pci/devices/0000:3b:00.0"],
         ),
         (
-            "<hostdev mode='subsystem' type='usb'><source><vendor id='0x1234'/><product id='0xbeef'/></source></hostdev>",
-            ["device:usb:1234:beef"],
+            "<disk type='network'><source protocol='nbd'><host transport='unix' socket='/run/n'/></source>"
+            "<target dev='vda'/></disk>",
+            ["file:/run/n"],
         ),
         (
-            "<hostdev mode='subsystem' type='usb'><source startupPolicy='optional'><vendor id='0x1'/><product id='0x2'/>"
-            "</source></hostdev>",
-            [],
+            "<disk type='network'><auth><secret type='ceph' usage='a'/></auth><source protocol='rbd'/><target dev='vda'/></disk>",
+            ["secret:ceph:a"],
         ),
-        ("<serial type='dev'><source path='/dev/ttyS9'/></serial>", ["file:/dev/ttyS9"]),
-        ("<serial type='pty'><source path='/dev/pts/3'/></serial>", []),
-        ("<channel type='unix'><source mode='bind' path='/run/a'/></channel>", []),
-        ("<channel type='unix'><source mode='connect' path='/run/a'/></channel>", ["file:/run/a"]),
-        ("<filesystem type='mount'><source dir='/srv/x'/></filesystem>", ["file:/srv/x"]),
-        ("<memory model='nvdimm'><source><path>/srv/n</path></source></memory>", ["file:/srv/n"]),
-        ("<rng model='virtio'><backend model='random'>/dev/hwrng</backend></rng>", ["file:/dev/hwrng"]),
+        (
+            "<disk type='block'><source dev='/dev/a'><encryption format='luks'><secret uuid='u'/></encryption>"
+            "<reservations managed='no'><source path='/run/r'/></reservations></source><target dev='vda'/></disk>",
+            ["secret:u", "file:/dev/a", "file:/run/r"],
+        ),
+        ("<interface type='ethernet'><target dev='tap0' managed='no'/></interface>", ["link:tap0"]),
         ("<emulator>/usr/bin/qemu</emulator>", ["file:/usr/bin/qemu"]),
     ],
 )
@@ -74,9 +68,29 @@ def test_each_device_needs_its_files_and_links(devices: str, expected: list[str]
     assert found(devices) == expected
 
 
+def test_a_secret_of_a_disk_that_will_be_on_another_image_is_not_needed() -> None:
+    disk_with = (
+        "<disk type='file'><source file='/a'/><encryption><secret uuid='u'/></encryption><target dev='vda'/></disk>"
+    )
+    assert found(disk_with, replaced=("vda",)) == []
+
+
+@pytest.mark.parametrize(
+    ("backing", "expected"),
+    [
+        ("<hugepages/>", ["pages:0:16384"]),
+        ("<hugepages><page size='2' unit='MiB'/></hugepages>", ["pages:2048:16384"]),
+        ("<hugepages><page size='1' unit='G' nodeset='1'/></hugepages>", []),
+        ("<locked/>", []),
+    ],
+)
+def test_memory_needs_its_huge_pages(backing: str, expected: list[str]) -> None:
+    assert found(rest=f"<memory unit='MiB'>16</memory><memoryBacking>{backing}</memoryBacking>") == expected
+
+
 def test_booting_needs_kernel_initrd_and_template() -> None:
     boot = "<kernel>/k</kernel><initrd>/i</initrd><loader>bios.bin</loader><nvram template='/t'>/not/there</nvram>"
-    assert found(boot=boot) == ["file:/k", "file:/i", "file:/t"]
+    assert found(boot=boot) == ["file:/k", "file:/i", "file:/t", "file:/not"]
     assert found(boot=f"<nvram template='/t'>{__file__}</nvram>") == []
 
 

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
     file_key,
     identity,
+    is_append_only,
     is_device,
     is_same,
     known_as,
@@ -65,3 +66,8 @@ def test_only_a_block_device_is_a_device(tmp_path: Path) -> None:
     assert not is_device(str(tmp_path))
     assert not is_device("/dev/null")
     assert not is_device(str(tmp_path / "gone"))
+
+
+def test_only_what_has_that_attribute_is_append_only(tmp_path: Path) -> None:
+    assert not is_append_only(str(tmp_path))
+    assert not is_append_only(str(tmp_path / "gone"))

@@ -7,48 +7,92 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
-from typing import Any
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, Callable
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
+    how_to_install,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import read_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     QemuUser,
     closed_directory,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting.host_lacks import (
+    file_or_device,
+    huge_pages,
+    is_link,
+    named_pages,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting.libvirt_lacks import (
+    Lack,
+    emulated_tpm,
+    guest_number,
+    network,
+    network_filter,
+    secret,
+    volume,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.start_needs import (
-    DEVICE,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.needed import (
+    CID,
     FILE,
+    FILTER,
     LINK,
     NETWORK,
+    PAGES,
+    SECRET,
+    TPM,
     VOLUME,
     Needed,
-    needs,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.start_needs import needs
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
-_NO_NETWORK, _NO_POOL, _NO_VOLUME = 43, 49, 50  # virterror.h
-_USB = "/sys/bus/usb/devices"
+_CALLED = {
+    NETWORK: "network ",
+    LINK: "network device ",
+    SECRET: "secret ",
+    FILTER: "network filter ",
+    CID: "number ",
+    TPM: "the program ",
+}
 
 
-def check_ready(
-    vm: str, connection: Any, domain: Any, user: QemuUser | None, *, replaced: Collection[str], cold: bool = True
-) -> None:
-    """Raise ``file_missing``, ``file_unreachable`` or ``device_missing`` where a VM of this XML could not be started.
+@dataclass(frozen=True)
+class Starting:
+    """A VM that is to be started: its ``domain`` (the XML it starts with), how it is ``running`` now, if it is, and as which
+    ``user`` QEMU runs.
+    """
+
+    connection: Any
+    domain: Any
+    user: QemuUser | None = None
+    running: Any = None
+
+
+def check_ready(vm: str, starting: Starting, *, replaced: Collection[str], cold: bool = True) -> None:
+    """Raise ``file_missing``, ``file_unreachable``, ``device_missing`` or ``missing_library`` where it could not be started.
 
     ``replaced`` are targets of disks that will be on other images then; a start that is not ``cold`` loads memory.
     """
-    for need in needs(vm, domain, replaced, cold):
-        reason = _lack(connection, need)
-        if reason:
-            raise _missing(vm, need, reason)
+    user = starting.user
+    for need in needs(vm, starting.domain, replaced, cold):
+        lack = _lack(starting, need)
+        if lack.reason:
+            raise _missing(vm, need, lack)
         if need.opened and user is not None:
             closed = closed_directory(need.what, user)
             if closed:
                 raise _unreachable(vm, need, closed, user)
+
+
+def check_definable(vm: str, starting: Starting) -> None:
+    """Raise ``missing_library`` where libvirt would not even define it: it asks the program that emulates a TPM what it can."""
+    for need in needs(vm, starting.domain, ()):
+        if need.kind == TPM and (lack := _lack(starting, need)).reason:
+            raise _missing(vm, need, lack)
 
 
 def check_overlay_directory(vm: str, directory: str, user: QemuUser | None, or_else: str = "") -> None:
@@ -96,74 +140,34 @@ def check_layers(vm: str, stay: Iterable[Disk]) -> None:
                     f"image: virsh blockpull {vm} {disk.target} --wait."
                 )
                 need = Needed(FILE, f"disk {disk.target}", str(error.filename), remedy)
-                raise _missing(vm, need, "is not there") from error
+                raise _missing(vm, need, Lack("is not there")) from error
         except (OSError, ValueError):
             continue  # not ours to look at, and perhaps QEMU's
 
 
-def _lack(connection: Any, need: Needed) -> str:
-    """Return what is wrong with something needed; "" where nothing is, or where that is not known."""
+def _lack(vm: Starting, need: Needed) -> Lack:
+    """Return what is wrong with something needed; nothing where nothing is, or where that is not known."""
     if need.kind == NETWORK:
-        return _network(connection, need.what)
-    if need.kind == LINK:
-        return _link(need.what)
-    if need.kind == VOLUME:
-        return _volume(connection, need.what)
-    if need.kind == DEVICE and need.what.startswith("usb:"):
-        return "" if need.what[len("usb:") :] in set(_usb_ids()) else "is not plugged in"
-    try:
-        os.stat(need.what)
-    except (FileNotFoundError, NotADirectoryError):
-        return "is not there"
-    except OSError:
-        return ""  # not ours to look at, and perhaps QEMU's
-    return ""
+        return network(vm.connection, need.what)
+    ask: dict[str, Callable[[], str]] = {
+        LINK: lambda: "" if is_link(need.what) else "is not there",
+        VOLUME: lambda: volume(vm.connection, need.what),
+        SECRET: lambda: secret(vm.connection, need.what),
+        FILTER: lambda: network_filter(vm.connection, need.what),
+        TPM: lambda: emulated_tpm(vm.connection, vm.domain),
+        CID: lambda: guest_number(vm.connection, need.what, vm.domain.findtext("uuid") or ""),
+        PAGES: lambda: huge_pages(need.what, vm.running),
+    }
+    return Lack(ask.get(need.kind, lambda: file_or_device(need.what))())
 
 
-def _network(connection: Any, name: str) -> str:
-    try:
-        return "" if connection.networkLookupByName(name).isActive() else "is not active"
-    except libvirt.libvirtError as error:
-        return "is not there" if error.get_error_code() == _NO_NETWORK else ""
-
-
-def _link(name: str) -> str:
-    # Not by /sys/class/net: in a container that may show another network's.
-    try:
-        socket.if_nametoindex(name)
-    except OSError:
-        return "is not there"
-    return ""
-
-
-def _volume(connection: Any, what: str) -> str:
-    pool_name, _slash, volume = what.partition("/")
-    try:
-        pool = connection.storagePoolLookupByName(pool_name)
-        if not pool.isActive():
-            return f"is in a pool that is not active (virsh pool-start {pool_name})"
-        with suppress(libvirt.libvirtError):
-            pool.refresh(0)
-        pool.storageVolLookupByName(volume)
-    except libvirt.libvirtError as error:
-        return "is not there" if error.get_error_code() in (_NO_POOL, _NO_VOLUME) else ""
-    return ""
-
-
-def _usb_ids() -> Iterator[str]:
-    for name in os.listdir(_USB) if os.path.isdir(_USB) else ():
-        with suppress(OSError):
-            ids = []
-            for part in ("idVendor", "idProduct"):
-                with open(os.path.join(_USB, name, part), encoding="ascii") as file:
-                    ids.append(file.read().strip())
-            yield ":".join(ids)
-
-
-def _missing(vm: str, need: Needed, reason: str) -> KvmError:
-    what = {NETWORK: "network ", LINK: "network device "}.get(need.kind, "") + need.what
-    message = f"{vm} could not start again: {need.whose} needs {what}, which {reason}."
-    remedy = f"Nothing was changed, and the VM was not stopped. {need.remedy}"
+def _missing(vm: str, need: Needed, lack: Lack) -> KvmError:
+    what = named_pages(need.what) if need.kind == PAGES else f"{_CALLED.get(need.kind, '')}{need.what}"
+    message = f"{vm} could not start again: {need.whose} needs {what}, which {lack.reason}."
+    stands = "Nothing was changed, and the VM was not stopped."
+    if need.kind == TPM:
+        return KvmError("missing_library", message, f"{stands} {how_to_install([need.what])}", missing=[need.what])
+    remedy = f"{stands} {lack.remedy or need.remedy}"
     if need.kind in (FILE, VOLUME):
         return KvmError("file_missing", message, remedy, missing=need.what, files=[need.what])
     return KvmError("device_missing", message, remedy, missing=need.what)
