@@ -31,9 +31,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.file_deletion import memory_files
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
-    is_ours,
-    noted_copy,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import (
+    going_copies,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
@@ -127,7 +126,7 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
     require_room(handle.name, forest.images, found)
     refuse_open(handle, found)
     memory, needed = memory_files(handle.around(), going)
-    copies, told = _copies(handle.record(), going)
+    copies, told = going_copies(handle.record(), [(one.name, one.created_at) for one in going])
     merged = {file for step in found if isinstance(step, Merge) for file in (*_written(step), *step.above)}
     refuse_read_only(handle.name, merged, (*gone(found), *memory, *copies), handle.around().files.mounts)
     adjusted = foresee(handle, below_the_tops(forest, found))
@@ -154,15 +153,6 @@ def _emptied(forest: Forest, going: Sequence[Saved]) -> set[str]:
     inside = Counter(os.path.realpath(part.frozen) for one in going if one.kind == "internal" for part in one.disks)
     on = forest.layers.active.intersection(forest.images).difference(forest.why)
     return {file for file in on if file in inside and inside[file] == forest.images[file].snapshots}
-
-
-def _copies(record: Record, going: Sequence[Saved]) -> tuple[list[str], list[str]]:
-    """Return the copies of UEFI variables that go with their snapshots, and what is told of others of their names."""
-    noted = [copy for one in going if (copy := noted_copy(record, one.name, one.created_at))]
-    ours = [copy.file for copy in noted if is_ours(copy)]
-    others = [copy.file for copy in noted if copy.file not in ours and os.path.lexists(copy.file)]
-    why = "because somebody put it in place of the copy of the UEFI variables that this collection had made there"
-    return ours, [f"{file} stays, {why}" for file in others]
 
 
 def _states(snapshots: Sequence[Snapshot], every: Sequence[Saved]) -> list[set[str]]:
