@@ -74,7 +74,7 @@ def main(directory: str, number: str = "") -> None:
             print(tpm.read())
         finally:
             tpm.socket.close()
-            emulator.terminate()
+            emulator.kill()  # each answer came after its state was on the disk
             emulator.wait()
 
 

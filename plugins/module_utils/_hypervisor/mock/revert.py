@@ -17,6 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.i
     layers_of,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.json_file import find_vm
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.json_format import DEFAULT_SIZE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.refusals import (
     refuse_busy,
     refuse_changed_disks,
@@ -50,7 +51,11 @@ def plan_revert(state: Mapping[str, Any], vm: VirtualMachine, snapshot: Snapshot
         overlays=overlays,
         dropped=(),
         power=afterwards,
-        needed=not (afterwards == vm.power == "shutoff" and _untouched(state, native, snapshot)),
+        needed=not (
+            afterwards == vm.power == "shutoff"
+            and _untouched(state, native, snapshot)
+            and not _firmware_differs(state["files"], native, snapshot)
+        ),
         notes=(*_notes(vm, snapshot, afterwards), *_told_of_firmware(native, snapshot, afterwards)),
     )
     return _rehearsed(plan, deepcopy(dict(state)))
@@ -114,6 +119,15 @@ def _untouched(state: Mapping[str, Any], native: Mapping[str, Any], snapshot: Sn
         sources[disk.target].get("backing_file") == disk.base and sources[disk.target].get("size") == NEW_OVERLAY_SIZE
         for disk in snapshot.disks
     )
+
+
+def _firmware_differs(files: Mapping[str, Any], native: Mapping[str, Any], snapshot: Snapshot) -> bool:
+    """Whether a copy is not what the VM has, as far as the size tells."""
+    kept = firmware_states(vm_element(native))
+    pairs = [
+        (files.get(copy), files.get(kept[part].file)) for part, copy in snapshot.firmware_copies.items() if part in kept
+    ]
+    return any(copy and (there or {}).get("size", DEFAULT_SIZE) != copy.get("size") for copy, there in pairs)
 
 
 def _told_of_firmware(native: Mapping[str, Any], snapshot: Snapshot, power: str) -> tuple[str, ...]:
