@@ -125,8 +125,8 @@ options:
     default: false
   orphans:
     description:
-      - Whether to delete overlays that nothing uses, and copies of UEFI variables whose snapshots others removed. C(orphans) of
-        M(limiquantix.kvm.vm_snapshot_info) lists them.
+      - Whether to delete overlays that nothing uses, and copies of UEFI variables and of TPMs whose snapshots others removed.
+        C(orphans) of M(limiquantix.kvm.vm_snapshot_info) lists them.
       - This collection made them, for this VM or for one that is undefined by now. They are based on an image of the VM, and
         no VM, snapshot or other image of the host names them. Their data is lost, so look at them in check mode first.
       - If no option says which snapshots go, such as O(keep_last), O(older_than) or O(names), no snapshot is removed.
