@@ -25,6 +25,7 @@ PACKAGES = (
     "procps",
     "ca-certificates",
 )
+SWTPM_PACKAGES = ("swtpm", "swtpm-tools")  # what libvirt runs as a VM's TPM; Debian 11 has none
 METAL_PACKAGES = ("linux-image-cloud-amd64", "initramfs-tools", "lz4", "apparmor", "udev", "kmod")
 CUSTOMIZE = SOURCES / "image" / "customize.sh"
 CUSTOMIZE_METAL = SOURCES / "image" / "machine.sh"
@@ -34,7 +35,8 @@ METAL_GIB = 8  # sparse
 
 def host_image(spec: HostSpec) -> Path:
     """The folder with a host's root tree, or of one that is a machine with its disk, `vmlinuz` and `initrd.img`."""
-    include = ",".join([*spec.init, *PACKAGES, *(METAL_PACKAGES if spec.metal else ())])
+    swtpm = () if spec.suite == "bullseye" else SWTPM_PACKAGES
+    include = ",".join([*spec.init, *PACKAGES, *swtpm, *(METAL_PACKAGES if spec.metal else ())])
     hooks = [CUSTOMIZE, *([CUSTOMIZE_METAL] if spec.metal else [])]
 
     def build(folder: Path) -> None:

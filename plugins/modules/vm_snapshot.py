@@ -17,9 +17,9 @@ description:
     Of such a VM you can take a disk-only snapshot - leave O(include_memory) out, or set O(on_memory_blocked=disk_only).
   - All disks of a VM switch to their overlays in one transaction. Where a guest agent answers, it freezes the guest's file
     systems meanwhile.
-  - A snapshot without memory has a copy of the VM's UEFI variables (its nvram file), and a revert puts it back. A running VM
-    that has UEFI variables is suspended for a fraction of a second while they are copied and the disks are switched. Other VMs
-    are not suspended.
+  - A snapshot without memory has copies of the VM's UEFI variables (its nvram file) and of the state of its emulated TPM, and a
+    revert puts them back. A running VM that has any of these is suspended for a fraction of a second while they are copied and
+    the disks are switched. Other VMs are not suspended.
   - Reverting and removing work alike on every libvirt from 7.0 on, also where libvirt itself cannot do it.
   - Each run records on the host what it is about to change, before its first step. If a run is killed, the next run on that
     VM finishes or undoes its work first, whatever its O(state), and says so in RV(vms[].recovered).
@@ -190,7 +190,7 @@ options:
     description:
       - With O(state=reverted), revert also if others have written to an image or a memory file of the snapshot, so that nobody
         knows what it holds now. Otherwise the task fails with C(error_code=snapshot_changed).
-      - A copy of UEFI variables that others changed is never put back. The VM keeps those that it has.
+      - A copy of UEFI variables or of a TPM's state that others changed is never put back. The VM keeps what it has.
       - To remove such a snapshot, this is not needed. What the VM and the other snapshots read stays as it is.
     type: bool
     default: false
@@ -279,7 +279,7 @@ options:
 notes:
   - With O(uri=qemu:///system) the module needs C(become=true), for libvirt, the images and its records.
   - After a snapshot the guest writes to overlay files beside its disks. They grow until the snapshot is removed.
-  - No snapshot holds the state of a TPM. What a snapshot does not hold is listed under C(left_out) of the result.
+  - What a snapshot does not hold is listed under C(left_out) of the result, such as a TPM that is a device of the host.
   - As long as a VM has snapshots, libvirt refuses its live migration, and C(virsh undefine) without C(--snapshots-metadata).
   - A revert changes disks, memory and power, and never the VM's definition - what was configured since the snapshot stays.
     Only a guest that goes on from saved memory has the devices of that moment, until it is powered off.
@@ -618,6 +618,13 @@ vms:
               copied, as C(left_out) says then.
           type: str
           sample: /var/lib/libvirt/qemu/nvram/web01.nvram.pre-patch.vars
+        tpm:
+          description:
+            - The copy of the state of the VM's TPM that belongs to the snapshot. A revert puts it back.
+            - V(null) for a VM without a TPM, for a snapshot with memory, which has it in it, and if it could not be copied, as
+              C(left_out) says then.
+          type: str
+          sample: /var/lib/libvirt/swtpm/web01.tpm.pre-patch.permall
         missing_files:
           description: Files of the snapshot that are gone. You cannot revert to it until they are back.
           type: list
@@ -639,7 +646,7 @@ vms:
           sample: "2026-12-07T13:05:42+00:00"
         past:
           description:
-            - Whether the snapshot's images, memory file and copy of the UEFI variables are as they were when it was taken.
+            - Whether its images, its memory file and its copies of UEFI variables and a TPM are as they were when it was taken.
             - V(unchanged) - each has the size and the time of its last write that were recorded on the host. V(changed) - others
               wrote to one of them, so nobody knows what the snapshot holds now. V(unproven) - there is no such record, or there
               cannot be one, as for a block device.

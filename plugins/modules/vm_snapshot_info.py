@@ -365,6 +365,13 @@ vms:
               copied, as C(left_out) says then.
           type: str
           sample: /var/lib/libvirt/qemu/nvram/web01.nvram.pre-patch.vars
+        tpm:
+          description:
+            - The copy of the state of the VM's TPM that belongs to the snapshot. A revert puts it back.
+            - V(null) for a VM without a TPM, for a snapshot with memory, which has it in it, and if it could not be copied, as
+              C(left_out) says then.
+          type: str
+          sample: /var/lib/libvirt/swtpm/web01.tpm.pre-patch.permall
         missing_files:
           description: Files of the snapshot that are gone.
           type: list
@@ -384,7 +391,7 @@ vms:
           sample: "2026-12-07T13:05:42+00:00"
         past:
           description:
-            - Whether the snapshot's images, memory file and copy of the UEFI variables are as they were when it was taken.
+            - Whether its images, its memory file and its copies of UEFI variables and a TPM are as they were when it was taken.
             - V(unchanged) - each has the size and the time of its last write that were recorded on the host. V(changed) - others
               wrote to one of them, so nobody knows what the snapshot holds now. V(unproven) - there is no such record, or there
               cannot be one, as for a block device.
@@ -470,7 +477,7 @@ vms:
     orphans:
       description:
         - Those of C(unknown_overlays) that this collection made and that nothing uses - no VM, snapshot or other image of the
-          host names them. Also copies of UEFI variables whose snapshots others removed.
+          host names them. Also copies of UEFI variables and of TPMs whose snapshots others removed.
         - M(limiquantix.kvm.vm_snapshot_prune) with O(limiquantix.kvm.vm_snapshot_prune#module:orphans=true) deletes them.
       type: list
       elements: str

@@ -126,8 +126,8 @@ options:
     default: false
   orphans:
     description:
-      - Whether to delete overlays that nothing uses, and copies of UEFI variables whose snapshots others removed. C(orphans) of
-        M(limiquantix.kvm.vm_snapshot_info) lists them.
+      - Whether to delete overlays that nothing uses, and copies of UEFI variables and of TPMs whose snapshots others removed.
+        C(orphans) of M(limiquantix.kvm.vm_snapshot_info) lists them.
       - This collection made them, for this VM or for one that is undefined by now. They are based on an image of the VM, and
         no VM, snapshot or other image of the host names them. Their data is lost, so look at them in check mode first.
       - What was made for a VM that is undefined by now is one of them only if this VM has written to its base. If the base is a

@@ -17,13 +17,13 @@ from datetime import datetime, timezone
 from typing import Any, Callable, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.directories import (
+    record_directory,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meeting import boot_id, boot_time
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.open import open_hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import from_json, now
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
-    Records,
-    record_directory,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.retention import Retention
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.action import Action
 from ansible_collections.limiquantix.kvm.plugins.module_utils._task.group.steps import group_step

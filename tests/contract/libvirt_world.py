@@ -25,6 +25,7 @@ class LibvirtWorld(World):
         super().__init__()
         self.name = host.name
         self.invtsc = host.invtsc
+        self.tpm = host.run("command -v swtpm_setup", check=False).returncode == 0
         self.host = host
         self.home = host.run("mktemp -d /run/limiquantix-kvm.XXXXXX").stdout.strip()
         host.run(["chmod", "755", self.home])
@@ -101,6 +102,23 @@ class LibvirtWorld(World):
 
     def detach_disk(self, vm: str, target: str) -> None:
         self.host.virsh("detach-disk", vm, target, "--config")
+
+    def add_tpm(self, vm: str) -> str:
+        tpm = "<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm></devices>"
+        self.host.put("/run/with-tpm.xml", self.host.virsh("dumpxml", vm, "--inactive").replace("</devices>", tpm))
+        self.host.virsh("define", "/run/with-tpm.xml")
+        path = f"/var/lib/libvirt/swtpm/{self.host.virsh('domuuid', vm).strip()}/tpm2/tpm2-00.permall"
+        self.host.run(f"mkdir -p $(dirname {path})")
+        self._fill_tpm(path, "one")
+        return path
+
+    def use_tpm(self, path: str) -> None:
+        self._fill_tpm(path, "another")
+
+    def _fill_tpm(self, path: str, content: str) -> None:
+        """Write what swtpm's own files begin with, a header with the length of all; no VM is started with it."""
+        header = f"struct.pack('>BBHHI', 2, 1, 10, 0, {10 + len(content)})"
+        self.host.run(["python3", "-c", f"import struct; open({path!r}, 'wb').write({header} + {content.encode()!r})"])
 
     def save_memory(self, vm: str) -> None:
         self.host.virsh("managedsave", vm)

@@ -130,6 +130,18 @@ class MockWorld(World):
         with self.edit_vm(vm) as native:
             native["disks"] = [disk for disk in native["disks"] if disk["target"] != target]
 
+    def add_tpm(self, vm: str) -> str:
+        with self.edit_vm(vm) as native:
+            native["tpm"] = True
+        path = f"/var/lib/libvirt/swtpm/{self.info(vm)['uuid']}/tpm2/tpm2-00.permall"
+        with self.edit() as state:
+            state["files"][path] = {"format": "raw", "size": 10 << 10}
+        return path
+
+    def use_tpm(self, path: str) -> None:
+        self.write(path)
+        self.spoil(path)
+
     def save_memory(self, vm: str) -> None:
         with self.edit_vm(vm) as native:
             native.update(state="shutoff", managed_save=True)

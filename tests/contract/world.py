@@ -51,6 +51,7 @@ class World(ABC):
 
     name: str
     invtsc = True  # whether tsc01 is there
+    tpm = True  # whether a VM can have an emulated TPM
 
     def __init__(self) -> None:
         self._driver: Optional[Driver] = None
@@ -162,6 +163,14 @@ class World(ABC):
     @abstractmethod
     def detach_disk(self, vm: str, target: str) -> None:
         """Take a disk away from a shut-off VM."""
+
+    @abstractmethod
+    def add_tpm(self, vm: str) -> str:
+        """Give a shut-off VM a TPM that holds something, and return its file; `reset` takes it away."""
+
+    @abstractmethod
+    def use_tpm(self, path: str) -> None:
+        """Have the TPM with this file hold something else."""
 
     @abstractmethod
     def save_memory(self, vm: str) -> None:

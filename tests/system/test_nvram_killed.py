@@ -17,8 +17,8 @@ __all__ = ("home", "make_vm", "planted")
 
 
 _TAKE = (
-    pytest.param("take_copy.VariablesCopy, 'begin'", marks=slow),
-    pytest.param("take_copy.VariablesCopy, 'make'", marks=slow),
+    pytest.param("take_copy.FirmwareCopies, 'begin'", marks=slow),
+    pytest.param("take_copy.FirmwareCopies, 'make'", marks=slow),
     pytest.param("take_copy, 'write'", marks=slow),
     "take_steps.Taking, '_switch'",
     pytest.param("take_steps.Taking, '_write_record'", marks=slow),
@@ -43,9 +43,9 @@ def test_a_take_that_is_killed_leaves_the_vm_running_and_nothing_behind(make_vm:
 
 
 _REVERT = (
-    pytest.param("revert, 'put_variables_back'", marks=slow),
+    pytest.param("revert, 'put_firmware_back'", marks=slow),
     pytest.param("put_back, '_keep'", marks=slow),
-    pytest.param("put_back, '_make_like'", marks=slow),
+    pytest.param("put_back, 'make_like'", marks=slow),
     "put_back.os, 'rename'",
     pytest.param("revert, 'start'", marks=slow),
     pytest.param("revert, 'close'", marks=slow),

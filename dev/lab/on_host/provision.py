@@ -35,8 +35,9 @@ UNDEFINE = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
     | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM  # what a TPM keeps goes by itself
 )
+TPMS = Path("/var/lib/libvirt/swtpm")  # copies of what the TPMs of VMs keep, beside the VMs' directories
 RECORDS = Path("/var/lib/limiquantix-kvm")  # of the collection under test, files named by a VM's UUID
 # There once every guest of this host has been seen ready: later, only what was started just now is waited for, as a test
 # may have stopped the agent, or the whole guest, on purpose.
@@ -99,7 +100,7 @@ def remove(connection: Any, name: str) -> None:
 def clear(connection: Any) -> None:
     for domain in connection.listAllDomains():
         remove(connection, domain.name())
-    for path in [*IMAGES.iterdir(), RECORDS]:
+    for path in [*IMAGES.iterdir(), *TPMS.glob("*.tpm.*"), RECORDS]:
         delete(path)
 
 
@@ -115,7 +116,8 @@ def named_files(domain: Any) -> set[Path]:
 
 def remove_files(name: str, files: set[Path]) -> None:
     """Also those nobody names any more: overlays left by a test lie beside the disk, named after it."""
-    beside = {path for path in IMAGES.iterdir() if re.match(rf"{re.escape(name)}[.-]", path.name)}
+    lying = (*IMAGES.iterdir(), *TPMS.glob("*.tpm.*"))
+    beside = {path for path in lying if re.match(rf"{re.escape(name)}[.-]", path.name)}
     for path in files | beside:
         delete(path)
 

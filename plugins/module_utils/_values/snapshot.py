@@ -54,7 +54,7 @@ class Snapshot:
 
     ``owned`` is one that this collection took; ``protected``, ``labels`` and ``expires`` (None: never) are what it was told to
     note of it.
-    ``nvram`` is the copy of the UEFI variables that it has.
+    ``nvram`` is the copy of the UEFI variables that it has, ``tpm`` that of the state of the TPM.
     ``past`` tells whether what it holds is as it was, unchanged, changed or unproven, and ``past_reasons`` why it is not.
     ``untold`` names the keys that the hypervisor does not tell: their values here mean nothing, and are null in results.
     """
@@ -72,6 +72,7 @@ class Snapshot:
     left_out: tuple[LeftOut, ...] = ()
     memory_file: Optional[str] = None
     nvram: Optional[str] = None
+    tpm: Optional[str] = None
     missing_files: tuple[str, ...] = ()
     owned: bool = False
     protected: bool = False
@@ -80,6 +81,11 @@ class Snapshot:
     past: str = "unchanged"
     past_reasons: tuple[str, ...] = ()
     untold: tuple[str, ...] = ()
+
+    @property
+    def firmware_copies(self) -> dict[str, str]:
+        """The copies that it has of what the VM's firmware keeps, by what results call that."""
+        return {part: file for part, file in (("nvram", self.nvram), ("tpm", self.tpm)) if file}
 
     def told(self, key: str) -> Any:
         """Return a value, None where the hypervisor does not tell it."""

@@ -16,6 +16,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contra
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.connection import (
     open_connection,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.directories import (
+    record_directory,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
     require_libraries,
 )
@@ -64,7 +67,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meetin
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
     Records,
     SnapshotRecord,
-    record_directory,
     snapshot_key,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import overlay_dir_unusable

@@ -40,7 +40,7 @@ def with_neighbours(handle: VmHandle, found: Storage) -> Storage:
         errors = [] if handle.records.held(handle.id, by_others=True) else list(frozen_written(handle, handle.saved()))
     in_doubt = tuple(one.details["disk"] for one in errors if one.error_code == "definition_changed")
     if in_doubt:  # any overlay may be the newest image then
-        copies = {note.nvram.file for note in handle.record().snapshots.values() if note.nvram}
+        copies = {copy.file for note in handle.record().snapshots.values() for copy in note.copies.values()}
         found = replace(found, orphans=tuple(file for file in found.orphans if file in copies))
     return replace(
         found,

@@ -17,7 +17,7 @@ Only ``vms`` must be there, and of a VM its name and its disks (`LEAST`). All th
                                       # Windows does after ten seconds; stuck: it freezes and never answers again
           "cpu": {"mode": "host-passthrough", "invtsc": true, "migratable": false, "tsc_frequency": 2400000000},
           "firmware": "efi",          # bios by default
-          "tpm": true,
+          "tpm": true,                # what it keeps is in /var/lib/libvirt/swtpm/UUID/tpm2/tpm2-00.permall
           "host_devices": ["pci"],    # the types of assigned host devices
           "filesystems": [{"type": "virtiofs", "target": "share"}],   # or 9p
           "disks": [                  # required

@@ -9,10 +9,13 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, Union
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.firmware_states import SWTPM_HOME
+
 STATES = ("running", "paused", "shutoff", "crashed", "pmsuspended")
 AGENTS = ("none", "running", "silent", "thaws_early", "stuck")
 OPERATIONS = ("take", "revert", "remove")
 DEFAULT_SIZE, DEFAULT_VIRTUAL_SIZE = 1 << 30, 20 << 30  # of a disk's image that the file does not describe
+_TPM_SIZE = 10 << 10
 
 _Types = Union[type, tuple[type, ...]]
 _NUMBER, _TEXT_OR_NULL = (int, float), (str, type(None))
@@ -67,6 +70,7 @@ _SNAPSHOT: dict[str, _Types] = {
     "left_out": list,
     "memory_file": _TEXT_OR_NULL,
     "nvram": _TEXT_OR_NULL,
+    "tpm": _TEXT_OR_NULL,
     "owned": bool,
     "protected": bool,
     "labels": dict,
@@ -133,6 +137,7 @@ def _complete_vm(vm: Any, place: str, files: dict[str, Any], where: str) -> None
         if disk.get("source") and disk.get("type", "file") in ("file", "block"):
             files.setdefault(disk["source"], {"format": disk["format"]})
     roots = {disk["target"]: _root(files, disk.get("source")) for disk in vm["disks"]}
+    _complete_tpm(vm, files)
     for snapshot in vm["snapshots"]:
         _complete_snapshot(snapshot, place, files, roots)
     names = [snapshot["name"] for snapshot in vm["snapshots"]]
@@ -141,6 +146,12 @@ def _complete_vm(vm: Any, place: str, files: dict[str, Any], where: str) -> None
     for name in (vm["current"], *(snapshot.get("parent") for snapshot in vm["snapshots"])):
         if name is not None and name not in names:
             raise ValueError(f"{place} has no snapshot {name!r}, which its current or a parent names")
+
+
+def _complete_tpm(vm: Mapping[str, Any], files: dict[str, Any]) -> None:
+    """Have what a TPM keeps be there, as if the VM was started once, unless its file is said to be gone."""
+    if vm.get("tpm"):
+        files.setdefault(f"{SWTPM_HOME}/{vm['uuid']}/tpm2/tpm2-00.permall", {"format": "raw", "size": _TPM_SIZE})
 
 
 def _complete_operation(vm: dict[str, Any], place: str) -> None:

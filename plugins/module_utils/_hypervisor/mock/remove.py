@@ -80,7 +80,7 @@ def forget(state: dict[str, Any], vm: VirtualMachine, name: str) -> Removed:
     merged = {step: merged_bytes(state, step) for step in found if isinstance(step, Merge)}
     apply(state, native, found)
     files = gone(found)
-    for beside in filter(None, (entry.get("memory_file"), entry.get("nvram"))):
+    for beside in filter(None, (entry.get("memory_file"), entry.get("nvram"), entry.get("tpm"))):
         delete_file(state, beside)
         files += (beside,)
     return Removed(files, merged)

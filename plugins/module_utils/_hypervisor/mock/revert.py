@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.images import (
@@ -17,6 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.i
     layers_of,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.json_file import find_vm
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.json_format import DEFAULT_SIZE
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.refusals import (
     refuse_busy,
     refuse_changed_disks,
@@ -24,10 +25,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.r
     refuse_mixed,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.take_plan import unused
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.vm_xml import vm_element
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.firmware_states import firmware_states
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.guest_clock import clock_foreseen
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Step, gone, steps
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.snapshot_names import file_name
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.uefi_copy import no_variables
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.firmware_copies import firmware_stays
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RevertPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot, SnapshotDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -48,10 +51,14 @@ def plan_revert(state: Mapping[str, Any], vm: VirtualMachine, snapshot: Snapshot
         overlays=overlays,
         dropped=(),
         power=afterwards,
-        needed=not (afterwards == vm.power == "shutoff" and _untouched(state, native, snapshot)),
-        notes=(*_notes(vm, snapshot, afterwards), *_told_of_variables(native, snapshot, afterwards)),
+        needed=not (
+            afterwards == vm.power == "shutoff"
+            and _untouched(state, native, snapshot)
+            and not _firmware_differs(state["files"], native, snapshot)
+        ),
+        notes=(*_notes(vm, snapshot, afterwards), *_told_of_firmware(native, snapshot, afterwards)),
     )
-    return _rehearsed(plan, copy.deepcopy(dict(state)))
+    return _rehearsed(plan, deepcopy(dict(state)))
 
 
 def go_back(state: dict[str, Any], plan: RevertPlan) -> list[Step]:
@@ -70,8 +77,10 @@ def go_back(state: dict[str, Any], plan: RevertPlan) -> list[Step]:
             noted.update(file=overlay.file, format="qcow2")
         else:
             native["overlays"].append(overlay.file)
-    if plan.snapshot.nvram and state["files"].get(plan.snapshot.nvram):
-        state["files"][native["nvram"]] = dict(state["files"][plan.snapshot.nvram])
+    for part, kept in firmware_states(vm_element(native)).items():
+        copy = state["files"].get(plan.snapshot.firmware_copies.get(part))
+        if copy and kept.file:
+            state["files"][kept.file] = dict(copy)
     native.update(current=plan.snapshot.name, state=plan.power)
     found = steps(layers_of(state, native), merging=False)
     apply(state, native, found)
@@ -112,10 +121,20 @@ def _untouched(state: Mapping[str, Any], native: Mapping[str, Any], snapshot: Sn
     )
 
 
-def _told_of_variables(native: Mapping[str, Any], snapshot: Snapshot, power: str) -> tuple[str, ...]:
-    if native.get("firmware") != "efi" or snapshot.nvram or (snapshot.include_memory and power != "shutoff"):
+def _firmware_differs(files: Mapping[str, Any], native: Mapping[str, Any], snapshot: Snapshot) -> bool:
+    """Whether a copy is not what the VM has, as far as the size tells."""
+    kept = firmware_states(vm_element(native))
+    pairs = [
+        (files.get(copy), files.get(kept[part].file)) for part, copy in snapshot.firmware_copies.items() if part in kept
+    ]
+    return any(copy and (there or {}).get("size", DEFAULT_SIZE) != copy.get("size") for copy, there in pairs)
+
+
+def _told_of_firmware(native: Mapping[str, Any], snapshot: Snapshot, power: str) -> tuple[str, ...]:
+    if snapshot.include_memory and power != "shutoff":
         return ()
-    return (no_variables(),)
+    missing = [part for part in firmware_states(vm_element(native)) if part not in snapshot.firmware_copies]
+    return tuple(map(firmware_stays, missing))
 
 
 def _notes(vm: VirtualMachine, snapshot: Snapshot, power: str) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def past_of(entry: Mapping[str, Any], files: Files) -> Past:
     bases = [str(disk["base"]) for disk in entry.get("disks", ()) if disk.get("base")]
     if entry.get("kind") == "internal":
         return together((base, inside()) for base in bases)
-    beside = [file for file in (entry.get("memory_file"), entry.get("nvram")) if file]
+    beside = [file for file in (entry.get("memory_file"), entry.get("nvram"), entry.get("tpm")) if file]
     held = dict.fromkeys([*beside, *(file for base in bases for file in _readable_chain(files, base))])
     changed = {file: (files.get(file) or {}).get("changed", "") for file in held}
     taken = entry.get("created_at") or ""

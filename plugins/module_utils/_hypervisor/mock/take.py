@@ -15,6 +15,8 @@ from typing import Any, Optional
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meeting import Meeting, boot_time
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.images import add_file, add_overlay
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.json_format import DEFAULT_SIZE
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.vm_xml import vm_element
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.firmware_states import firmware_states
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.expiry import expiry
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import libvirt_error
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import (
@@ -92,8 +94,9 @@ def switch_disks(plan: SnapshotPlan, state: dict[str, Any], native: dict[str, An
             disk.update(source=overlay, format="qcow2", type="file")
     if plan.snapshot.memory_file:
         add_file(state, plan.snapshot.memory_file, {"format": "raw", "size": plan.vm.memory_bytes})
-    if plan.snapshot.nvram:
-        add_file(state, plan.snapshot.nvram, {"format": "raw", "size": DEFAULT_SIZE, **state["files"][native["nvram"]]})
+    firmware = firmware_states(vm_element(native))
+    for part, copy in plan.snapshot.firmware_copies.items():
+        add_file(state, copy, {"format": "raw", "size": DEFAULT_SIZE, **state["files"][firmware[part].file]})
     snapshot = {key: value for key, value in asdict(plan.snapshot).items() if key not in _FOUND_OUT}
     snapshot["disks"] = [{key: disk[key] for key in ("target", "file", "format", "base")} for disk in snapshot["disks"]]
     taken = datetime.now(timezone.utc).replace(microsecond=0)

@@ -16,7 +16,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.r
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.storage_report import Files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.vm_xml import vm_element
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.uefi_variables import Variables
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.firmware_states import (
+    FirmwareState,
+    firmware_states,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.coverage import cover
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.files_plan import (
@@ -24,7 +27,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.file
     files_plan,
     overlay_directory,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.uefi_copy import uefi_copy
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.firmware_copies import firmware_copies
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -41,14 +44,15 @@ def plan_snapshot(
         check_depth(vm.name, disk, len(chain), MOST_LAYERS)
     directories = [(disk, overlay_directory(vm.name, disk, str(disk.source), request.overlay_dir)) for disk in covered]
     free = partial(unused, files)
-    nvram, left_out = uefi_copy(
-        vm.name, vm_element(native), request, left_out, obstacle=partial(_obstacle, files), unused=free
+    firmware = firmware_states(vm_element(native))
+    copies, left_out = firmware_copies(
+        vm.name, firmware, request, left_out, obstacle=partial(_obstacle, files), unused=free
     )
-    return files_plan(vm, request, directories, left_out, free, nvram=nvram)
+    return files_plan(vm, request, directories, left_out, free, copies=copies)
 
 
-def _obstacle(files: Files, found: Variables) -> str:
-    """Return why UEFI variables cannot be copied, "" where they can."""
+def _obstacle(files: Files, found: FirmwareState) -> str:
+    """Return why a part of what the firmware keeps cannot be copied, "" where it can."""
     return "" if files.get(found.file) else f"{found.file} is not there: libvirt makes it when the VM is started"
 
 

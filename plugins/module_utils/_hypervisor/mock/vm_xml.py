@@ -15,6 +15,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.
 def vm_element(vm: Mapping[str, Any]) -> Any:
     """Return the ``<domain>`` of a VM of the state file; only what decides about snapshots is in it."""
     root = Element("domain")
+    SubElement(root, "uuid").text = vm.get("uuid")
     operating_system = SubElement(root, "os")
     if vm.get("firmware") == "efi":
         SubElement(operating_system, "loader", type="pflash")

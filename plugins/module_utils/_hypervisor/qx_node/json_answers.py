@@ -31,6 +31,7 @@ _NEVER_TOLD = (
     "left_out",
     "memory_file",
     "nvram",
+    "tpm",
     "missing_files",
     "owned",
     "protected",

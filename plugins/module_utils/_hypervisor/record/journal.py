@@ -14,9 +14,10 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, ClassVar, Optional, Union
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.uefi_notes import (
-    UefiCopying,
-    UefiReturn,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.firmware_notes import (
+    FirmwareCopying,
+    FirmwareReturn,
+    by_part,
     noted,
 )
 
@@ -52,7 +53,7 @@ class TakeJournal(_Begun):
     """A snapshot is being taken. It has one phase: until libvirt lists the snapshot, its ``files`` are of no use.
 
     Of a member of a group ``group_labels`` are those it shall carry, whoever finishes the taking; ``held`` tells that the VM is
-    suspended for it. ``nvram`` says what is copied of it, where its UEFI variables are; that file is among the others.
+    suspended for it. ``nvram`` and ``tpm`` say what is copied of its firmware, and to which of the files.
     """
 
     kind: ClassVar[str] = "take"
@@ -60,12 +61,18 @@ class TakeJournal(_Begun):
     files: tuple[str, ...] = ()
     group_labels: dict[str, str] = field(default_factory=dict)
     held: bool = False
-    nvram: Optional[UefiCopying] = None
+    nvram: Optional[FirmwareCopying] = None
+    tpm: Optional[FirmwareCopying] = None
 
     @property
     def making(self) -> tuple[str, ...]:
-        """The overlays, the memory file and the copy of the UEFI variables."""
+        """The overlays, the memory file and the copies of what its firmware keeps."""
         return self.files
+
+    @property
+    def copying(self) -> dict[str, FirmwareCopying]:
+        """What is copied of the firmware, by part."""
+        return by_part(nvram=self.nvram, tpm=self.tpm)
 
 
 class RevertPhase(Enum):
@@ -83,9 +90,9 @@ class RevertJournal(_Begun):
     """A VM is going back to a snapshot.
 
     ``overlays`` has the new overlay of each target, ``power`` what the VM shall be in the end. ``was`` has each target's image
-    and its format before it, and ``was_power`` what the VM was: where it does not start it goes back there. ``nvram`` says
-    how its UEFI variables come back, where they do. ``stopping_at`` is when its stop began, ``left`` has the time of the last
-    write (ns) to each of those images when it had been stopped.
+    and its format before it, and ``was_power`` what the VM was: where it does not start it goes back there. ``nvram`` and
+    ``tpm`` say how its UEFI variables and its TPM come back, where they do. ``stopping_at`` is when its stop began, ``left``
+    has the time of the last write (ns) to each of those images when it had been stopped.
     """
 
     kind: ClassVar[str] = "revert"
@@ -95,14 +102,20 @@ class RevertJournal(_Begun):
     was: dict[str, tuple[str, str]] = field(default_factory=dict)
     was_power: str = ""
     phase: RevertPhase = RevertPhase.PREPARING
-    nvram: Optional[UefiReturn] = None
+    nvram: Optional[FirmwareReturn] = None
     stopping_at: str = ""
     left: dict[str, int] = field(default_factory=dict)
+    tpm: Optional[FirmwareReturn] = None
 
     @property
     def making(self) -> tuple[str, ...]:
         """The new overlays."""
         return tuple(self.overlays.values())
+
+    @property
+    def returning(self) -> dict[str, FirmwareReturn]:
+        """What comes back of the firmware, by part."""
+        return by_part(nvram=self.nvram, tpm=self.tpm)
 
 
 @dataclass(frozen=True)
@@ -159,6 +172,7 @@ def to_json(journal: Journal) -> dict[str, Any]:
         "group_labels": {},
         "held": False,
         "nvram": None,
+        "tpm": None,
         "stopping_at": "",
         "left": {},
         "bandwidth": 0,
@@ -166,8 +180,9 @@ def to_json(journal: Journal) -> dict[str, Any]:
         "also": [],
     }
     if isinstance(journal, TakeJournal):
-        group = {"group_labels": journal.group_labels, "held": journal.held, "nvram": noted(journal.nvram)}
-        return {**values, "files": list(journal.files), **group}
+        group = {"group_labels": journal.group_labels, "held": journal.held}
+        copying = {part: noted(one) for part, one in journal.copying.items()}
+        return {**values, "files": list(journal.files), **group, **copying}
     if isinstance(journal, RemoveJournal):
         files, merging = list(journal.memory_files), list(journal.merging)
         how = {"may_adjust": journal.may_adjust, "was": journal.was, "bandwidth": journal.bandwidth}
@@ -181,9 +196,9 @@ def to_json(journal: Journal) -> dict[str, Any]:
         "was": {target: list(image) for target, image in journal.was.items()},
         "was_power": journal.was_power,
         "settling": journal.phase is RevertPhase.DROPPING,
-        "nvram": noted(journal.nvram),
         "stopping_at": journal.stopping_at,
         "left": journal.left,
+        **{part: noted(one) for part, one in journal.returning.items()},
     }
 
 
@@ -193,8 +208,8 @@ def from_json(values: Mapping[str, Any]) -> Journal:
     files = tuple(values.get("files", ()))
     if kind == TakeJournal.kind:
         labels, held = dict(values.get("group_labels", {})), bool(values.get("held"))
-        nvram = UefiCopying.of(values.get("nvram"))
-        return TakeJournal(*begun, files=files, group_labels=labels, held=held, nvram=nvram)
+        nvram, tpm = (FirmwareCopying.of(values.get(part)) for part in ("nvram", "tpm"))
+        return TakeJournal(*begun, files=files, group_labels=labels, held=held, nvram=nvram, tpm=tpm)
     if kind == RemoveJournal.kind:
         merging = tuple(values.get("merging", ()))
         was = {target: str(image) for target, image in values.get("was", {}).items()}
@@ -211,7 +226,8 @@ def from_json(values: Mapping[str, Any]) -> Journal:
         was={target: (image[0], image[1]) for target, image in values.get("was", {}).items()},
         was_power=values.get("was_power", ""),
         phase=_phase(values),
-        nvram=UefiReturn.of(values.get("nvram")),
+        nvram=FirmwareReturn.of(values.get("nvram")),
+        tpm=FirmwareReturn.of(values.get("tpm")),
         stopping_at=values.get("stopping_at", begun[2]),  # earlier releases did not note it
         left={target: int(time) for target, time in values.get("left", {}).items()},
     )

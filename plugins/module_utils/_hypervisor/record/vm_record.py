@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record import journal as journals
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.firmware_notes import (
+    FirmwareCopy,
+    by_part,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.first_format import upgraded
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.progress_notes import (
     Progress,
     ProgressNotes,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.uefi_notes import UefiCopy
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_lock import held, lock
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import Fingerprint, Identity
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import record_newer, record_unusable
@@ -31,20 +34,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.version import VERSION
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import Operation, VmId
 
-_ROOT_DIRECTORY = "/var/lib/limiquantix-kvm"
 # A record without a number is of before there were any. It is raised when a release that does not know what is new would
-# do harm by losing it: unknown keys are read over, and not written again.
-_SCHEMA = 3
-# What releases that do not know of removals of several snapshots at once can read: they would finish half of one.
-_MOSTLY = 2
-
-
-def record_directory(uri: str) -> str:
-    """Return where the records of a hypervisor lie."""
-    if uri.endswith("/session"):
-        base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-        return os.path.join(base, "limiquantix-kvm")
-    return _ROOT_DIRECTORY
+# do harm by losing it: unknown keys are read over, and not written again. What an older one does no harm to keeps its number:
+# 3 has the state of a TPM, copied or being put back, or a removal of several snapshots at once, of which it would finish half.
+_SCHEMA, _MOSTLY = 3, 2
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ class SnapshotRecord:
     ``serial`` counts those whose images were noted (see `_rules/image_changes.py`); 0: they were not. ``expires`` None: never.
     ``description`` is one that was given later, ``instead_of`` the one that libvirt keeps: where libvirt has another by now,
     somebody has changed that since, and it holds. ``nvram`` is the copy of the UEFI variables. A release that loses these four
-    does no harm: what expires stays then, and a revert leaves the variables as they are.
+    does no harm: what expires stays then, and a revert leaves the variables as they are. ``tpm`` is the copy of a TPM's state.
     """
 
     quiesced: Optional[bool] = None
@@ -65,7 +58,16 @@ class SnapshotRecord:
     expires: Optional[str] = None
     description: Optional[str] = None
     instead_of: str = ""
-    nvram: Optional[UefiCopy] = None
+    nvram: Optional[FirmwareCopy] = None
+    tpm: Optional[FirmwareCopy] = None
+
+    @property
+    def copies(self) -> dict[str, FirmwareCopy]:
+        """The copies that it has of what the firmware keeps, by part."""
+        return by_part(nvram=self.nvram, tpm=self.tpm)
+
+    def with_copies(self, copies: Mapping[str, FirmwareCopy]) -> SnapshotRecord:
+        return replace(self, nvram=copies.get("nvram"), tpm=copies.get("tpm"))
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,7 @@ class Record:
 
 def _from_json(values: dict[str, Any]) -> Record:
     return Record(
-        snapshots={
-            key: SnapshotRecord(**{**_known(SnapshotRecord, note), "nvram": UefiCopy.of(note.get("nvram"))})
-            for key, note in values.get("snapshots", {}).items()
-        },
+        snapshots={key: _snapshot(note) for key, note in values.get("snapshots", {}).items()},
         overlays=tuple(values.get("overlays", ())),
         former=tuple(values.get("former", ())),
         made={path: Made(**_known(Made, made)) for path, made in values.get("made", {}).items()},
@@ -122,10 +121,15 @@ def _from_json(values: dict[str, Any]) -> Record:
     )
 
 
+def _snapshot(values: dict[str, Any]) -> SnapshotRecord:
+    copies = {part: FirmwareCopy.of(values.get(part)) for part in ("nvram", "tpm")}
+    return SnapshotRecord(**{**_known(SnapshotRecord, values), **copies})
+
+
 def _to_json(record: Record) -> dict[str, Any]:
     journal = journals.to_json(record.journal) if record.journal else None
-    schema = _SCHEMA if record.journal and len(record.journal.all) > 1 else _MOSTLY
-    return {"schema": schema, "written_by": VERSION, **vars(record), "journal": journal}
+    newer = (journal and (journal["tpm"] or journal["also"])) or any(note.tpm for note in record.snapshots.values())
+    return {"schema": _SCHEMA if newer else _MOSTLY, "written_by": VERSION, **vars(record), "journal": journal}
 
 
 def _fingerprint(values: dict[str, Any]) -> Fingerprint:

@@ -125,8 +125,3 @@ def has_nvram(domain: Any) -> bool:
     loader = domain.find("os/loader")
     pflash = loader is not None and loader.get("type") == "pflash"
     return pflash or domain.find("os/nvram") is not None or domain.find("os[@firmware='efi']") is not None
-
-
-def has_tpm(domain: Any) -> bool:
-    """Whether the VM has a TPM with a state of its own."""
-    return domain.find("devices/tpm/backend[@type='emulator']") is not None

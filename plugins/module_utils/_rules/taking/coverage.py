@@ -8,13 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
-    Disk,
-    disks,
-    has_tpm,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.uefi_variables import uefi_variables
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.uefi_copy import nvram_left_out
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.firmware_states import firmware_states
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.firmware_copies import firmware_left_out
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import LeftOut
 
@@ -126,15 +122,8 @@ def _as_reason(obstacle: str) -> str:
 
 def beside_disks(domain: Any) -> tuple[LeftOut, ...]:
     """Return the state beside the disks that no external snapshot holds, in any libvirt; copies of ours are not counted."""
-    return (*_firmware(domain), *_folders(domain), *_host_devices(domain), *_memory_devices(domain), *_drives(domain))
-
-
-def _firmware(domain: Any) -> Iterator[LeftOut]:
-    variables = uefi_variables(domain)
-    if variables:
-        yield nvram_left_out(variables.why or "this snapshot has no copy of them")
-    if has_tpm(domain):
-        yield LeftOut("tpm", "no external snapshot holds the state of a TPM; a revert leaves it as it is")
+    firmware = (firmware_left_out(part, state.why) for part, state in firmware_states(domain).items())
+    return (*firmware, *_folders(domain), *_host_devices(domain), *_memory_devices(domain), *_drives(domain))
 
 
 def _folders(domain: Any) -> Iterator[LeftOut]:

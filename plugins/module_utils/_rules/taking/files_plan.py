@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Callable, Optional
+from collections.abc import Mapping, Sequence
+from typing import Callable
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.firmware_states import NVRAM, TPM
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.snapshot_names import file_name
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Need, SnapshotPlan
@@ -28,12 +29,12 @@ def files_plan(
     left_out: tuple[LeftOut, ...],
     unused: Callable[[str, str, str], str],
     *,
-    nvram: Optional[str] = None,
+    copies: Mapping[str, str],
 ) -> SnapshotPlan:
     """Return the plan for disks, each with the directory of its overlay.
 
-    ``unused`` finds a path that nothing has, from a directory, a file name's stem and its suffix. ``nvram`` is where the
-    UEFI variables are copied to. Without disks there is nothing to take, and no snapshot comes of the plan.
+    ``unused`` finds a path that nothing has, from a directory, a file name's stem and its suffix. ``copies`` is where
+    UEFI variables and the state of a TPM are copied to. Without disks no snapshot comes of the plan.
     """
     overlays = tuple(
         SnapshotDisk(
@@ -61,12 +62,13 @@ def files_plan(
         disks=overlays,
         left_out=left_out,
         memory_file=memory_file,
-        nvram=nvram if directories else None,
+        nvram=copies.get(NVRAM) if directories else None,
+        tpm=copies.get(TPM) if directories else None,
         owned=True,
         protected=bool(request.protected),
         labels=request.labels or {},
     )
-    firmware = tuple(f"{part.target}: {part.reason}" for part in left_out if part.target in ("nvram", "tpm"))
+    firmware = tuple(f"{part.target}: {part.reason}" for part in left_out if part.target in (NVRAM, TPM))
     return SnapshotPlan(vm=vm, request=request, snapshot=snapshot, needs=tuple(needs), notes=firmware)
 
 

@@ -24,7 +24,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.qcow2_metadata import (
     read_inside,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import past_of
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import past_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
 )
@@ -79,8 +79,8 @@ class Frozen:
         if left:
             return Past(CHANGED, tuple(f"the path of its image {file} leads to another file now" for file in left))
         pasts = [(file, self._file(file, form, serial, one.created_at)) for file, form in self.files(one)]
-        if note and note.nvram:
-            pasts.append((note.nvram.file, past_of(note.nvram)))
+        copies = note.copies if note else {}
+        pasts += [(copy.file, past_of(part, copy)) for part, copy in copies.items()]
         return together(pasts)
 
     def files(self, one: Saved) -> Iterator[tuple[str, str]]:

@@ -29,7 +29,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     to_chain,
     unknown_layers,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import is_ours
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import is_ours
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_same
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.gone_vms import made_for_gone
@@ -177,12 +177,12 @@ def _written(chains: Iterable[Chain], vm: VirtualMachine, record: Record) -> Ite
 
 
 def _copies_left(record: Record, vm: VirtualMachine) -> tuple[str, ...]:
-    """Return the copies of UEFI variables whose snapshots others removed."""
+    """Return the copies of UEFI variables and TPMs whose snapshots others removed."""
     if record.journal:
         return ()
     keys = {snapshot_key(one.name, one.created_at) for one in vm.snapshots}
-    copies = (note.nvram for key, note in record.snapshots.items() if key not in keys)
-    return tuple(copy.file for copy in copies if copy and is_ours(copy))
+    copies = (copy for key, note in record.snapshots.items() if key not in keys for copy in note.copies.values())
+    return tuple(copy.file for copy in copies if is_ours(copy))
 
 
 def _reverted(native: Any) -> Iterator[str]:

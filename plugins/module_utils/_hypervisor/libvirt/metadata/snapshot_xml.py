@@ -23,7 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.cove
     beside_disks,
     why_left_out,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.uefi_copy import without_nvram
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.firmware_copies import without_copied
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import LeftOut, Snapshot, SnapshotDisk
 
@@ -69,6 +69,7 @@ def from_saved(one: Saved, notes: Mapping[str, SnapshotRecord], past: Past) -> S
         left_out=_left_out(one, note),
         memory_file=one.memory_file,
         nvram=note.nvram.file if note.nvram else None,
+        tpm=note.tpm.file if note.tpm else None,
         missing_files=tuple(file for file in needed if not os.path.exists(file)),
         owned=note.owned,
         protected=note.protected,
@@ -101,4 +102,4 @@ def _left_out(one: Saved, note: SnapshotRecord) -> tuple[LeftOut, ...]:
             left_out.append(LeftOut(target, reason or NOT_CHOSEN))
     domain = one.xml.find("domain")
     beside = () if domain is None else beside_disks(domain)
-    return (*left_out, *(without_nvram(beside) if note.nvram or one.memory == "external" else beside))
+    return (*left_out, *(without_copied(beside) if one.memory == "external" else without_copied(beside, note.copies)))

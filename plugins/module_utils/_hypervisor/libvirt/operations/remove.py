@@ -26,9 +26,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     looked_at,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.file_deletion import others_of
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import (
     is_ours,
-    noted_copy,
+    noted_copies,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     is_based_on,
@@ -188,8 +188,8 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         with handle.seen_once() as seen:
             handle.agree(forest, {})
             handle.unlink(file for file in journal.memory_files if not self._is_named(file))
-            copies = [noted_copy(handle.record(), *one) for one in journal.all]
-            handle.unlink(copy.file for copy in copies if copy and is_ours(copy))
+            copies = [copy for one in journal.all for copy in noted_copies(handle.record(), *one).values()]
+            handle.unlink(copy.file for copy in copies if is_ours(copy))
             check_chains(handle)
             close_record(handle)
             return inspected(handle, seen)
@@ -223,7 +223,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
 def close_record(handle: VmHandle) -> None:
     """End the operation under way, and forget of layers and snapshots what is of no use any more.
 
-    A snapshot that others removed is noted as long as there is its copy of the UEFI variables: that is an orphan now.
+    A snapshot that others removed is noted as long as there is a copy of its UEFI variables or its TPM: that is an orphan now.
     """
     forest, record = handle.survey(), handle.record()
     known = forest.layers.backing
@@ -247,4 +247,4 @@ def close_record(handle: VmHandle) -> None:
 
 
 def _has_copy(note: SnapshotRecord) -> bool:
-    return note.nvram is not None and is_ours(note.nvram)
+    return any(map(is_ours, note.copies.values()))

@@ -32,9 +32,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.file_deletion import memory_files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.files_in_use import refuse_open
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
-    is_ours,
-    noted_copy,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import (
+    going_copies,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
@@ -125,7 +124,7 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
     refuse_spoiling(handle.name, forest.images, every, {file for step in found for file in _written(step)})
     require_room(handle.name, forest.images, found)
     memory, needed = memory_files(handle.around(), going)
-    copies, told = _copies(handle.record(), going)
+    copies, told = going_copies(handle.record(), [(one.name, one.created_at) for one in going])
     refuse_held(handle, found, (*memory, *copies))
     adjusted = foresee(handle, below_the_tops(forest, found))
     files = tuple(forest.spelled.get(file, file) for file in gone(found) if not is_device(file))
@@ -154,15 +153,6 @@ def _emptied(forest: Forest, going: Sequence[Saved]) -> set[str]:
     inside = Counter(os.path.realpath(part.frozen) for one in going if one.kind == "internal" for part in one.disks)
     on = forest.layers.active.intersection(forest.images).difference(forest.why)
     return {file for file in on if file in inside and inside[file] == forest.images[file].snapshots}
-
-
-def _copies(record: Record, going: Sequence[Saved]) -> tuple[list[str], list[str]]:
-    """Return the copies of UEFI variables that go with their snapshots, and what is told of others of their names."""
-    noted = [copy for one in going if (copy := noted_copy(record, one.name, one.created_at))]
-    ours = [copy.file for copy in noted if is_ours(copy)]
-    others = [copy.file for copy in noted if copy.file not in ours and os.path.lexists(copy.file)]
-    why = "because somebody put it in place of the copy of the UEFI variables that this collection had made there"
-    return ours, [f"{file} stays, {why}" for file in others]
 
 
 def _kept(

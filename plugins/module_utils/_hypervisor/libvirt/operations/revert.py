@@ -17,9 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
-    etree,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import etree
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.note_frozen_images import (
     made_of,
 )
@@ -27,9 +25,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.clock import clock_set
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.merge_layers import carry_out
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
-    Saved,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import (
     Operation,
     remove_unused,
@@ -47,19 +43,19 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_used_since,
     keep_where_others_decide,
     last_writes,
-    leave_variables,
+    leave_firmware,
     may_lack,
     was_used,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.start_or_go_back import (
+    firmware_back,
     go_back,
     make_overlays,
-    put_variables_back,
+    put_firmware_back,
     revert_internal,
     start,
     start_failed,
     stop,
-    variables_back,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
     not_on_new,
@@ -70,16 +66,17 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     RevertPhase,
     now,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
-    image_disks,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.firmware_states import NVRAM, TPM
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery, RevertPlan
 
 _OFF = "shutoff"
 _FINISHED = "Finished the interrupted revert to snapshot {!r}."
 _USED = " Somebody has used the VM since, so it stays as it is."
-_RAN = " The VM ran by then. If somebody started it by hand, it runs without the snapshot's memory or UEFI variables."
+_RAN = (
+    " The VM ran by then. If somebody started it by hand, it runs without the snapshot's memory, UEFI variables or TPM."
+)
 
 
 class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
@@ -121,6 +118,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         overlays = {part.target: str(part.file) for part in plan.overlays}
         definition = self._handle.definition()
         before = {disk.target: (str(disk.source), disk.format) for disk in image_disks(definition)}
+        firmware, _told = firmware_back(self._handle, definition, target, plan.power)
         return RevertJournal(
             plan.snapshot.name,
             plan.snapshot.created_at,
@@ -129,7 +127,8 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             power=plan.power,
             was={target: before[target] for target in overlays if target in before},
             was_power=plan.vm.power if plan.vm.active else _OFF,
-            nvram=variables_back(self._handle, definition, target, plan.power)[0],
+            nvram=firmware.get(NVRAM),
+            tpm=firmware.get(TPM),
         )
 
     def _begin(self, journal: RevertJournal, target: Saved, kept: tuple[str, ...]) -> None:
@@ -174,7 +173,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         if target is None or phase is RevertPhase.PREPARING or (stays and not on_new):
             # Not stopped yet, or somebody has used it since, or deleted what it was to go to: what it is on is what counts.
             keep_where_others_decide(handle, journal)
-            told = leave_variables(handle, journal)
+            told = leave_firmware(handle, journal)
             self._drop()
             return Recovery(f"Undid the interrupted revert to snapshot {name!r}.{told}", finished=False)
         active = handle.active()
@@ -195,8 +194,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
 
     def _end(self, journal: RevertJournal) -> None:
         self._note(replace(journal, phase=RevertPhase.DROPPING))
-        if journal.nvram:
-            close(journal.nvram)
+        close(journal.returning)
         self._drop()
 
     def _drop(self) -> None:
@@ -217,7 +215,7 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
             self._note(journal)
             self._define(journal)
         self._verify(journal)
-        failed = put_variables_back(handle, journal)
+        failed = put_firmware_back(handle, journal)
         if not (failed or handle.active() or journal.power == _OFF):
             failed = start(handle, journal, target)
         if failed and journal.was:

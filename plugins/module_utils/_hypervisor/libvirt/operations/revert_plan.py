@@ -21,8 +21,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import read_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import differs
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
-    noted_copy,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import (
+    noted_copies,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
     holds_no_images,
@@ -47,8 +47,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     resizes,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.start_or_go_back import (
+    firmware_back,
     power_afterwards,
-    variables_back,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_plan import (
     unused_path,
@@ -128,9 +128,9 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     refuse_spoiling(vm.name, forest.images, every, under)
     overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
     resized = tuple(resizes(forest, states))
-    variables, told = variables_back(handle, handle.definition(), target, final)
+    firmware, told = firmware_back(handle, handle.definition(), target, final)
     notes = (*_memory_notes(handle, target, final), *told, *map(str, resized), *backup_notes(handle))
-    changes = bool(resized) or differs(variables, noted_copy(handle.record(), target.name, target.created_at))
+    changes = bool(resized) or differs(firmware, noted_copies(handle.record(), target.name, target.created_at))
     if not changes and not is_needed(vm, snapshot, forest, target, final):
         return RevertPlan(vm, snapshot, (), (), final, False, notes)
     before = forest.copy()

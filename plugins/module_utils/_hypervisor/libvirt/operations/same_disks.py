@@ -20,17 +20,21 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import differs, undo
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
-    noted_copy,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import (
+    Copies,
+    Returns,
+    differs,
+    lacks,
+    undo,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import (
+    noted_copies,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.moved_disks import keep_left
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
-    Saved,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
     inside_another,
     memory_of_other_disk,
@@ -47,6 +51,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals im
     disks_changed,
     mixed_chain,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.firmware_copies import called
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -145,8 +150,8 @@ def is_on(handle: VmHandle, journal: RevertJournal) -> bool:
 
 def may_lack(handle: VmHandle, journal: RevertJournal, target: Saved) -> bool:
     """Whether a VM that runs on the new overlays may lack what else is in the snapshot: nobody knows who has started it."""
-    copy = noted_copy(handle.record(), journal.snapshot, journal.created_at)
-    return (target.memory_file is not None and journal.power != "shutoff") or differs(journal.nvram, copy)
+    copies = noted_copies(handle.record(), journal.snapshot, journal.created_at)
+    return (target.memory_file is not None and journal.power != "shutoff") or lacks(journal.returning, copies)
 
 
 def is_elsewhere(handle: VmHandle, journal: RevertJournal) -> bool:
@@ -182,16 +187,19 @@ def is_stopping(handle: VmHandle) -> bool:
     return isinstance(journal, RevertJournal) and bool(journal.stopping_at) and handle.active()
 
 
-def leave_variables(handle: VmHandle, journal: RevertJournal) -> str:
-    """Give a VM that stays where it is the UEFI variables that it had; return what to say where they cannot be given back."""
-    back, copy = journal.nvram, noted_copy(handle.record(), journal.snapshot, journal.created_at)
-    if back is None:
-        return ""
+def leave_firmware(handle: VmHandle, journal: RevertJournal) -> str:
+    """Give a VM that stays where it is the UEFI variables and the TPM that it had; return what to say where that cannot be."""
+    copies = noted_copies(handle.record(), journal.snapshot, journal.created_at)
+    return "".join(_leave(handle, {part: back}, copies) for part, back in journal.returning.items())
+
+
+def _leave(handle: VmHandle, one: Returns, copies: Copies) -> str:
+    ((part, back),) = one.items()
     with suppress(OSError):
-        if not (handle.active() or differs(back, copy)) or not os.path.lexists(back.was or back.new):
-            undo(back, copy)
+        if not (handle.active() or differs(one, copies)) or not os.path.lexists(back.was or back.new):
+            undo(one, copies)
             return ""
-    kept = f" It has the snapshot's UEFI variables now; its own are in {back.was}: copy them to {back.file} while it is off."
+    kept = f" It has {called(part)} of the snapshot now; what it had is in {back.was}: copy that to {back.file} while it is off."
     return kept if back.was else ""
 
 

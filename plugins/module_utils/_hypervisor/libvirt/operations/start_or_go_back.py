@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
-    libvirt,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     from_libvirt,
     translated,
@@ -28,14 +26,17 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage_report import (
     paused_by_disks,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.plan_return import (
+    plan_returns,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import (
-    plan_return,
     put_back,
     undo,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
-    noted_copy,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import (
+    noted_copies,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.swtpm import firmware_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import of_unlabelled
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
@@ -53,8 +54,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import unreadable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.firmware_notes import FirmwareReturn
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RevertJournal, now
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.uefi_notes import UefiReturn
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import source_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -75,26 +76,27 @@ def power_afterwards(handle: VmHandle, vm: VirtualMachine, power: str) -> str:
     return meant if meant in (_RUNNING, _PAUSED) else _OFF
 
 
-def variables_back(
+def firmware_back(
     handle: VmHandle, definition: Any, target: Saved, power: str
-) -> tuple[UefiReturn | None, tuple[str, ...]]:
-    """Return how a VM of this definition gets the UEFI variables of a snapshot back, where it does, and what is told of that."""
-    return plan_return(
-        definition,
-        noted_copy(handle.record(), target.name, target.created_at),
+) -> tuple[dict[str, FirmwareReturn], tuple[str, ...]]:
+    """Return how a VM of this definition gets the UEFI variables and the TPM of a snapshot back, and what is told of that."""
+    with translated(handle.name, "asking where its firmware keeps its state"):
+        states = firmware_of(handle.connection, definition)
+    users = handle.around().users
+    return plan_returns(
+        states,
+        noted_copies(handle.record(), target.name, target.created_at),
         loads_memory=target.memory_file is not None and power != _OFF,
         unused=lambda directory, name: unused_path((), directory, name, ""),
-        used_by=lambda file: " and ".join(
-            sorted({user.name for user in handle.around().users.of(file) if user.uuid != handle.id.uuid})
-        ),
+        used_by=lambda file: " and ".join(sorted({one.name for one in users.of(file) if one.uuid != handle.id.uuid})),
     )
 
 
-def put_variables_back(handle: VmHandle, journal: RevertJournal) -> KvmError | None:
-    """Give a VM that is off the UEFI variables of its snapshot; return why that fails."""
-    if journal.nvram is None or handle.active():
+def put_firmware_back(handle: VmHandle, journal: RevertJournal) -> KvmError | None:
+    """Give a VM that is off the UEFI variables and the TPM of its snapshot; return why that fails."""
+    if not journal.returning or handle.active():
         return None
-    return put_back(handle.name, journal.nvram, noted_copy(handle.record(), journal.snapshot, journal.created_at))
+    return put_back(handle.name, journal.returning, noted_copies(handle.record(), journal.snapshot, journal.created_at))
 
 
 def make_overlays(handle: VmHandle, target: Saved, overlays: Mapping[str, str]) -> None:
@@ -179,7 +181,7 @@ def go_back(handle: VmHandle, journal: RevertJournal, failed: KvmError, definiti
     ``definition`` is the one it had, "" where another run had put it on the new overlays. Whoever is killed in here is
     followed by one who begins with the start anew, or finds the VM running as it was.
     """
-    _variables_as_before(handle, journal, failed)
+    _firmware_as_before(handle, journal, failed)
     if definition:
         with translated(handle.name, "defining it as it was"):
             handle.connection.defineXML(definition)
@@ -194,14 +196,15 @@ def go_back(handle: VmHandle, journal: RevertJournal, failed: KvmError, definiti
     return _went_back(handle.name, journal, failed, again)
 
 
-def _variables_as_before(handle: VmHandle, journal: RevertJournal, failed: KvmError) -> None:
-    """Give a VM the UEFI variables that it had, before it is where it was. Raises ``start_failed``: the next run tries again."""
-    back = journal.nvram
+def _firmware_as_before(handle: VmHandle, journal: RevertJournal, failed: KvmError) -> None:
+    """Give a VM the UEFI variables and the TPM that it had, before it is where it was.
+
+    Raises ``start_failed``: the next run tries again.
+    """
     try:
-        if back:
-            undo(back, noted_copy(handle.record(), journal.snapshot, journal.created_at))
+        undo(journal.returning, noted_copies(handle.record(), journal.snapshot, journal.created_at))
     except OSError as error:
-        why = f"{failed.message} The UEFI variables that it had cannot be put back either: {error}."
+        why = f"{failed.message} The UEFI variables and the TPM that it had cannot be put back either: {error}."
         message = f"{handle.name} does not start on snapshot {journal.snapshot!r}: {why}"
         remedy = "It is off. Remove the cause and run the task again: it tries once more, and goes back if it has to."
         raise KvmError("start_failed", message, remedy, **failed.details) from error

@@ -23,7 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     with_taken,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.file_deletion import check_closed
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.take_copy import late_note
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.take_copy import late_notes
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.hold import resume
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import PAUSED
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import open_now
@@ -49,8 +49,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take_steps import Taking
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meeting import Meeting
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.firmware_notes import FirmwareCopy
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import TakeJournal
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.uefi_notes import UefiCopy
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
     Record,
     SnapshotRecord,
@@ -100,11 +100,10 @@ class Take(Operation[SnapshotRequest, SnapshotPlan, TakeJournal]):
             ]
             return Recovery(" ".join((said, *stays, *paused)), False)
         follow(handle, taken)
-        nvram = late_note(journal)
-        noted = _with_late_note(handle.record(), taken, handle.saved(), journal.group_labels, nvram)
+        copies = late_notes(journal)
+        noted = _with_late_note(handle.record(), taken, handle.saved(), journal.group_labels, copies)
         handle.write(replace(noted, journal=journal))
-        if journal.nvram and not nvram:
-            remove_unused(handle, [journal.nvram.file])
+        remove_unused(handle, [one.file for part, one in journal.copying.items() if part not in copies])
         handle.write(replace(noted, journal=None))
         said = f"An interrupted run had taken snapshot {journal.snapshot!r}, and it is complete."
         return Recovery(" ".join((said, *paused)))
@@ -133,7 +132,7 @@ def _let_go_on(handle: VmHandle, journal: TakeJournal) -> tuple[str, ...]:
 
 
 def _with_late_note(
-    record: Record, taken: Saved, every: Iterable[Saved], labels: dict[str, str], nvram: Optional[UefiCopy]
+    record: Record, taken: Saved, every: Iterable[Saved], labels: dict[str, str], copies: dict[str, FirmwareCopy]
 ) -> Record:
     """Return the record with a note of a snapshot that a killed run took; whether the guest was frozen is not known."""
     key = snapshot_key(taken.name, taken.created_at)
@@ -145,7 +144,7 @@ def _with_late_note(
     record = replace(record, made=made, active=active, kept=kept)
     soon = is_soon(taken)  # else somebody may have written to its images meanwhile
     record = with_taken(record, taken, states_of(every)) if soon else record
-    note = SnapshotRecord(serial=record.serial if soon else 0, labels=labels, nvram=nvram)
+    note = SnapshotRecord(serial=record.serial if soon else 0, labels=labels).with_copies(copies)
     return replace(record, snapshots={**record.snapshots, key: note})
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Callable
@@ -29,9 +29,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage_report import (
     StorageReader,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import (
     obstacle,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.swtpm import firmware_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.confinement import foresee
@@ -50,6 +51,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.firmware_states import FirmwareState
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.coverage import cover
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.files_plan import (
@@ -58,8 +60,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.file
     files_plan,
     overlay_directory,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.firmware_copies import firmware_copies
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import decide_freeze
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.uefi_copy import uefi_copy
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.request import SnapshotRequest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
@@ -80,9 +82,11 @@ def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> Snap
     if vm.snapshots or handle.record().active:
         check_frozen(handle, handle.saved())
     unused = partial(unused_path, handle.record().making, named=named_by(handle.saved()))
-    plan = _plan(vm, vm.xml, request, handle.version, unused)
+    with translated(vm.name, "asking where its firmware keeps its state"):
+        firmware = firmware_of(handle.connection, vm.xml)
+    plan = _plan(vm, vm.xml, request, libvirt_version=handle.version, unused=unused, firmware=firmware)
     _check_alone(handle, plan)
-    if plan.snapshot.nvram:
+    if plan.snapshot.firmware_copies:
         require_qemu_img(vm.name)  # its overlays are there before it is suspended
     _check_directories(handle, vm.xml, plan)
     if request.undoable and vm.active:
@@ -116,7 +120,13 @@ def _left_by_others(handle: VmHandle, vm: Inspected) -> tuple[str, ...]:
 
 
 def _plan(
-    vm: VirtualMachine, domain: Any, request: SnapshotRequest, libvirt_version: int, unused: Callable[..., str]
+    vm: VirtualMachine,
+    domain: Any,
+    request: SnapshotRequest,
+    *,
+    libvirt_version: int,
+    unused: Callable[..., str],
+    firmware: Mapping[str, FirmwareState],
 ) -> SnapshotPlan:
     """Return the plan; ``unused`` finds a path that nothing has, from a directory, a stem and a suffix."""
     check_vm(vm)
@@ -132,8 +142,8 @@ def _plan(
         for disk in covered
     ]
     active = partial(obstacle, active=vm.active)
-    nvram, left_out = uefi_copy(vm.name, domain, request, left_out, obstacle=active, unused=unused)
-    plan = files_plan(vm, request, directories, left_out, unused, nvram=nvram)
+    copies, left_out = firmware_copies(vm.name, firmware, request, left_out, obstacle=active, unused=unused)
+    plan = files_plan(vm, request, directories, left_out, unused, copies=copies)
     past = foreseen(files, os.path.dirname(plan.snapshot.memory_file or ""))
     return replace(plan, snapshot=replace(plan.snapshot, past=past.past, past_reasons=past.reasons))
 

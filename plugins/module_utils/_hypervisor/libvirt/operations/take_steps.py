@@ -33,8 +33,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     with_left,
     with_taken,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.swtpm import firmware_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.take_copy import (
-    VariablesCopy,
+    FirmwareCopies,
     planned_copying,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.freeze import (
@@ -42,10 +43,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     guest_still_frozen,
     with_frozen_guest,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.hold import (
-    appointed,
-    suspended,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.hold import appointed, suspended
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import of_libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
@@ -77,6 +75,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     snapshot_key,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.firmware_states import NVRAM, TPM
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.expiry import expiry
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.times import recorded
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.freeze import (
@@ -112,21 +111,22 @@ class Taking:
         self._users = users
         self._meeting = meeting
         self._made = False  # whether the overlays are there before libvirt is asked
-        self._variables = VariablesCopy(planned_copying(plan.snapshot.nvram, of_libvirt(plan.vm).xml))
+        copies = plan.snapshot.firmware_copies
+        with translated(handle.name, "asking where its firmware keeps its state"):
+            states = firmware_of(handle.connection, of_libvirt(plan.vm).xml) if copies else {}
+        self._firmware = FirmwareCopies(planned_copying(copies, states))
 
     def run(self, deadline: Deadline) -> Done:
         handle, plan, name = self._handle, self._plan, self._handle.name
         files, kept = _files(plan), handle.keep_record()
         group = dict(plan.snapshot.labels) if self._meeting else {}
-        journal = TakeJournal(plan.snapshot.name, None, now(), files, group, self._held(), self._variables.copying)
+        journal = self._noted(TakeJournal(plan.snapshot.name, None, now(), files, group))
         handle.write(replace(handle.record(), journal=journal))
         freeze, snapshot = Freeze(), None
         try:
-            if not self._variables.begin():
-                files = files[:-1]  # what is there already is somebody else's
-                handle.write(
-                    replace(handle.record(), journal=replace(journal, files=files, held=self._held(), nvram=None))
-                )
+            if others := self._firmware.begin():
+                files = tuple(file for file in files if file not in others)
+                handle.write(replace(handle.record(), journal=self._noted(replace(journal, files=files))))
             self._make_overlays()
             if plan.vm.active:
                 with translated(name, "asking for its jobs"):
@@ -134,7 +134,7 @@ class Taking:
             with self._appointed() as hold, self._frozen(deadline) as freeze:
                 require_frozen(plan, freeze)
                 with hold:
-                    self._variables.make()
+                    self._firmware.make()
                     snapshot = self._switch(deadline)
         except KvmError as error:
             if snapshot is None:  # else libvirt has failed since: the next run on this VM finishes it by the journal
@@ -153,7 +153,11 @@ class Taking:
         self._verify()
         if freeze.still_frozen:
             raise guest_still_frozen(name)
-        return Done((*notes_on(plan, freeze), *self._variables.notes), snapshot=taken)
+        return Done((*notes_on(plan, freeze), *self._firmware.notes), snapshot=taken)
+
+    def _noted(self, journal: TakeJournal) -> TakeJournal:
+        copying = self._firmware.copying
+        return replace(journal, held=self._held(), nvram=copying.get(NVRAM), tpm=copying.get(TPM))
 
     def _take_root(self) -> None:
         """Undo that libvirt based the snapshot on one that it only called current, for want of a true one."""
@@ -166,12 +170,10 @@ class Taking:
         states = {**states_before(self._plan.vm), **states_of([found])}
         record = with_taken(handle.record(), found, states)
         expires = expiry(self._plan.request.expires, recorded(found.created_at))
-        nvram = self._variables.note()
-        note = SnapshotRecord(
-            freeze.held, True, planned.protected, dict(planned.labels), record.serial, expires, nvram=nvram
-        )
+        copies = self._firmware.notes_of()
+        note = SnapshotRecord(freeze.held, True, planned.protected, dict(planned.labels), record.serial, expires)
         overlays = {one.target: os.path.realpath(str(one.file)) for one in planned.disks}
-        noted = {**record.snapshots, snapshot_key(found.name, found.created_at): note}
+        noted = {**record.snapshots, snapshot_key(found.name, found.created_at): note.with_copies(copies)}
         record = replace(
             record,
             snapshots=noted,
@@ -184,10 +186,10 @@ class Taking:
         past = Frozen(record, states).past(found)
         # Why a disk is left out is known best to whoever left it out.
         taken = from_saved(found, record.snapshots, past)
-        return replace(taken, parent=planned.parent, current=True, left_out=self._variables.told(planned))
+        return replace(taken, parent=planned.parent, current=True, left_out=self._firmware.told(planned))
 
     def _make_overlays(self) -> None:
-        # Asked once: a VM whose UEFI variables cannot be copied is not held in the end, and they are there all the same.
+        # Asked once: a VM of whose firmware nothing can be copied is not held in the end, and they are there all the same.
         self._made = self._made_by_us()
         for overlay in self._plan.snapshot.disks if self._made else ():
             disk = self._before[overlay.target]
@@ -206,7 +208,7 @@ class Taking:
 
     def _held(self) -> bool:
         """Whether the VM is suspended while its disks are switched."""
-        return self._plan.vm.power == "running" and bool(self._meeting or self._variables.copying)
+        return self._plan.vm.power == "running" and bool(self._meeting or self._firmware.copying)
 
     def _appointed(self) -> AbstractContextManager[AbstractContextManager[None]]:
         if self._meeting is None:
@@ -214,7 +216,7 @@ class Taking:
         return appointed(self._domain, self._handle.name, self._tools.guard, self._meeting)
 
     def _suspended(self) -> AbstractContextManager[None]:
-        return suspended(self._domain, self._handle.name, self._tools.guard, self._variables.give_up)
+        return suspended(self._domain, self._handle.name, self._tools.guard, self._firmware.give_up)
 
     def _frozen(self, deadline: Deadline) -> AbstractContextManager[Freeze]:
         if not self._plan.freeze:
@@ -243,5 +245,4 @@ class Taking:
 
 def _files(plan: SnapshotPlan) -> tuple[str, ...]:
     memory = (plan.snapshot.memory_file,) if plan.snapshot.memory_file else ()
-    nvram = (plan.snapshot.nvram,) if plan.snapshot.nvram else ()
-    return (*(str(disk.file) for disk in plan.snapshot.disks), *memory, *nvram)
+    return (*(str(disk.file) for disk in plan.snapshot.disks), *memory, *plan.snapshot.firmware_copies.values())

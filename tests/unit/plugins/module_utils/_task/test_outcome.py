@@ -96,7 +96,7 @@ def test_a_result_sums_up_every_vm(check: bool, memory: bool, line: str) -> None
     }  # fmt: skip
     assert set(result["vms"][0]["snapshot"]) == {
         "name", "description", "created_at", "parent", "current", "state", "kind", "include_memory", "quiesced", "disks",
-        "left_out", "memory_file", "nvram", "missing_files", "owned", "protected", "labels", "expires", "past",
+        "left_out", "memory_file", "nvram", "tpm", "missing_files", "owned", "protected", "labels", "expires", "past",
         "past_reasons",
     }  # fmt: skip
 

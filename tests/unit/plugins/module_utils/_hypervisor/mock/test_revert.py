@@ -49,3 +49,26 @@ def test_uefi_variables_are_copied_and_come_back(tmp_path: Path) -> None:
     assert json.loads(Path(path).read_text())["files"]["/nv/a.fd"]["size"] == 7
     assert "/nv/a.nvram.s1.vars" in remove(path).files_removed
     assert "/nv/a.nvram.s1.vars" not in json.loads(Path(path).read_text())["files"]
+
+
+def test_the_state_of_a_tpm_is_copied_and_comes_back(tmp_path: Path) -> None:
+    path = state_file(tmp_path, machine("a", tpm=True, uuid="4b1d"))
+    outcome = take(path, "s1")
+    copy = "/var/lib/libvirt/swtpm/a.tpm.s1.permall"
+    assert outcome.snapshot is not None
+    assert (outcome.snapshot.tpm, outcome.snapshot.left_out) == (copy, ())
+    state = json.loads(Path(path).read_text())
+    kept = state["files"]["/var/lib/libvirt/swtpm/4b1d/tpm2/tpm2-00.permall"]
+    before = dict(kept)
+    kept["size"] += 1
+    Path(path).write_text(json.dumps(state))
+    revert(path)
+    assert json.loads(Path(path).read_text())["files"]["/var/lib/libvirt/swtpm/4b1d/tpm2/tpm2-00.permall"] == before
+    assert copy in remove(path).files_removed
+
+
+def test_a_snapshot_without_a_copy_leaves_the_tpm(tmp_path: Path) -> None:
+    state = "/var/lib/libvirt/swtpm/4b1d/tpm2/tpm2-00.permall"
+    path = state_file(tmp_path, machine("a", tpm=True, uuid="4b1d"), files={state: None})
+    take(path, "s1")
+    assert "the state of the TPM stays as it is now, because the snapshot has no copy of it" in revert(path).notes

@@ -86,7 +86,8 @@ def test_what_blocks_saving_memory_is_told_and_refused(tmp_path: Path, values: d
 
 
 def test_firmware_state_is_told(tmp_path: Path) -> None:
-    outcome = take(state_file(tmp_path, machine("a", firmware="efi", tpm=True)))
+    vm = machine("a", firmware="efi", tpm=True, uuid="4b1d")
+    outcome = take(state_file(tmp_path, vm, files={"/var/lib/libvirt/swtpm/4b1d/tpm2/tpm2-00.permall": None}))
     assert outcome.snapshot is not None
     assert [part.target for part in outcome.snapshot.left_out] == ["nvram", "tpm"]
     assert [note.split(":")[0] for note in outcome.notes[:2]] == ["not quiesced", "nvram"]

@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.firmware_notes import (
+    FirmwareCopying,
+    FirmwareReturn,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import (
     Journal,
     RemoveJournal,
@@ -17,10 +21,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     TakeJournal,
     from_json,
     to_json,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.uefi_notes import (
-    UefiCopying,
-    UefiReturn,
 )
 
 BEGUN = ("s1", "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00")
@@ -31,8 +31,10 @@ REVERT = {"overlays": {"vda": "/vm/new"}, "power": "paused", "was": {"vda": ("/v
     "journal",
     [
         TakeJournal(*BEGUN, files=("/vm/a", "/vm/b")),
-        TakeJournal(*BEGUN, files=("/vm/a", "/vm/c"), nvram=UefiCopying("/vm/n", "/vm/c", "raw")),
-        RevertJournal(*BEGUN, nvram=UefiReturn("/vm/n", "/vm/n.new", "/vm/n.was")),
+        TakeJournal(*BEGUN, files=("/vm/a", "/vm/c"), nvram=FirmwareCopying("/vm/n", "/vm/c", "raw")),
+        TakeJournal(*BEGUN, files=("/vm/a", "/vm/c"), tpm=FirmwareCopying("/vm/t", "/vm/c", "permall")),
+        RevertJournal(*BEGUN, tpm=FirmwareReturn("/vm/t", "/vm/t.new", "/vm/t.was", {"/vm/v": "/vm/v.was"})),
+        RevertJournal(*BEGUN, nvram=FirmwareReturn("/vm/n", "/vm/n.new", "/vm/n.was")),
         RemoveJournal(*BEGUN, memory_files=("/vm/m",), merging=("/vm/top", "/vm/base"), bandwidth=20, boot_id="b"),
         *(RevertJournal(*BEGUN, **REVERT, phase=phase) for phase in RevertPhase),
     ],

@@ -11,17 +11,22 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.firmware_notes import (
+    FirmwareCopy,
+    FirmwareCopying,
+    FirmwareReturn,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import (
     RemoveJournal,
     RevertJournal,
     RevertPhase,
+    TakeJournal,
     now,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
     Record,
     Records,
     SnapshotRecord,
-    record_directory,
     snapshot_key,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import Fingerprint, Identity
@@ -105,6 +110,29 @@ def test_what_a_release_in_between_has_added(records: Records, tmp_path: Path) -
     assert records.read(DOMAIN) == Record({"s1 x": SnapshotRecord(serial=1)}, journal=JOURNAL, images=IMAGES, serial=1)
 
 
+COPY = FirmwareCopy("/swtpm/web01.tpm.s1.permall", "permall", 10, 17, "d1ge5t", [42, 1.5])
+RETURN = FirmwareReturn("/swtpm/4b1d/tpm2/tpm2-00.permall", "/new", "/was", {"/volatile": "/kept"})
+
+
+@pytest.mark.parametrize(
+    ("record", "schema"),
+    [
+        (Record(snapshots={"s1 x": SnapshotRecord(nvram=COPY)}), 2),
+        (Record(snapshots={"s1 x": SnapshotRecord(), "s2 x": SnapshotRecord(tpm=COPY)}), 3),
+        (Record(journal=TakeJournal("s1", tpm=FirmwareCopying("/a", "/b", "permall"))), 3),
+        (Record(journal=RevertJournal("s1", tpm=RETURN)), 3),
+        (Record(journal=RemoveJournal("s1")), 2),
+    ],
+)
+def test_a_release_that_knows_no_tpm_refuses_a_record_with_one(
+    records: Records, tmp_path: Path, record: Record, schema: int
+) -> None:
+    """It would lose the copy, or end a revert whose TPM is half put back; all other records it goes on reading."""
+    records.write(DOMAIN, record)
+    assert json.loads((tmp_path / "records" / f"{DOMAIN.uuid}.json").read_text())["schema"] == schema
+    assert records.read(DOMAIN) == record
+
+
 def test_what_a_later_release_wrote(records: Records, tmp_path: Path) -> None:
     path = tmp_path / "records" / f"{DOMAIN.uuid}.json"
     path.write_text('{"schema": 4, "written_by": "7.0.0", "snapshots": "another kind of thing"}')
@@ -173,9 +201,3 @@ def test_whether_it_is_held_is_asked_without_holding(records: Records) -> None:
             pass
         assert (caught.value.error_code, caught.value.details["pid"]) == ("locked", str(os.getpid()))
     assert not records.held(DOMAIN)
-
-
-def test_where_records_lie(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert record_directory("qemu:///system") == "/var/lib/limiquantix-kvm"
-    monkeypatch.setenv("XDG_STATE_HOME", "/state")
-    assert record_directory("qemu:///session") == "/state/limiquantix-kvm"

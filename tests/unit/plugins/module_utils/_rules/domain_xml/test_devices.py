@@ -16,7 +16,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.
     agent_connected,
     disks,
     has_nvram,
-    has_tpm,
 )
 
 CHAIN = """
@@ -120,12 +119,3 @@ def test_only_the_channel_of_the_guest_agent_tells_of_it(devices: str, connected
 )
 def test_firmware_with_nvram_is_seen(os: str, nvram: bool) -> None:
     assert has_nvram(parse(domain(around=os))) is nvram
-
-
-@pytest.mark.parametrize(
-    ("backend", "tpm"),
-    [("<backend type='emulator' version='2.0'/>", True), ("<backend type='passthrough'/>", False)],
-)
-def test_an_emulated_tpm_is_seen(backend: str, tpm: bool) -> None:
-    assert has_tpm(parse(domain(f"<tpm model='tpm-crb'>{backend}</tpm>"))) is tpm
-    assert has_tpm(parse(domain())) is False

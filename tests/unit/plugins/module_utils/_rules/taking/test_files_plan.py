@@ -23,6 +23,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot i
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.values import snapshot, vm
 
+COPIES = {"nvram": "/vm/vars", "tpm": "/vm/permall"}
+
 
 def disk(target: str = "vda", kind: str = "file") -> Disk:
     return Disk(target, "disk", kind, f"/vm/{target}.qcow2", "qcow2", False, False, False, True, None)
@@ -30,7 +32,8 @@ def disk(target: str = "vda", kind: str = "file") -> Disk:
 
 def planned(machine: VirtualMachine, *disks: Disk, left_out: tuple[LeftOut, ...] = (), **wish: bool) -> SnapshotPlan:
     request = SnapshotRequest("s", **wish)
-    return files_plan(machine, request, [(one, "/vm") for one in disks], left_out, lambda *parts: "/".join(parts))
+    directories = [(one, "/vm") for one in disks]
+    return files_plan(machine, request, directories, left_out, lambda *parts: "/".join(parts), copies=COPIES)
 
 
 def test_each_disk_gets_an_overlay_and_the_room_for_it() -> None:
@@ -41,6 +44,7 @@ def test_each_disk_gets_an_overlay_and_the_room_for_it() -> None:
     ]
     assert plan.needs == (Need("/vm", NEW_OVERLAY),) * 2
     assert (plan.snapshot.state, plan.snapshot.memory_file) == ("disk-snapshot", None)
+    assert plan.snapshot.firmware_copies == COPIES
 
 
 def test_memory_goes_beside_the_first_overlay_and_needs_its_room() -> None:
@@ -54,6 +58,7 @@ def test_memory_goes_beside_the_first_overlay_and_needs_its_room() -> None:
 def test_without_a_disk_no_memory_is_planned_either() -> None:
     plan = planned(vm(), include_memory=True)
     assert (plan.snapshot.disks, plan.snapshot.memory_file, plan.needs) == ((), None, ())
+    assert plan.snapshot.firmware_copies == {}
 
 
 def test_the_parent_is_the_current_snapshot_wherever_it_stands() -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copies of UEFI variables as they are made, also by a run that was killed."""
+"""Copies of what a VM's firmware keeps as they are made, also by a run that was killed."""
 
 from __future__ import annotations
 
@@ -12,55 +12,77 @@ import pytest
 
 pytest.importorskip("lxml")
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.take_copy import (
-    VariablesCopy,
-    late_note,
-    planned_copying,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.variables_file import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import (
     is_ours,
     past_of,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.take_copy import (
+    FirmwareCopies,
+    late_notes,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.firmware_notes import FirmwareCopying
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import TakeJournal
-from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils._hypervisor.libvirt.firmware.uefi_files import (
+from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils._hypervisor.libvirt.firmware.firmware_files import (
     THEN,
     copied,
+    copy_of,
+    copying,
     file,
-    xml,
+    part_of,
 )
 
 __all__ = ("file",)
 
 
 def test_a_copy_is_for_root_alone_and_has_every_byte(file: Path) -> None:
-    copy = copied(file)
+    ((part, copy),) = copied(file).items()
     assert Path(copy.file).read_bytes() == THEN
     assert os.stat(copy.file).st_mode & 0o777 == 0o600
-    assert (past_of(copy).past, is_ours(copy)) == ("unchanged", True)
+    assert (past_of(part, copy).past, is_ours(copy)) == ("unchanged", True)
 
 
 def test_a_file_that_is_there_already_is_left_alone(file: Path) -> None:
-    file.with_suffix(".vars").write_bytes(b"theirs")
-    taking = VariablesCopy(planned_copying(str(file.with_suffix(".vars")), xml(file)))
-    assert not taking.begin()
+    copy_of(file).write_bytes(b"theirs")
+    taking = FirmwareCopies(copying(file))
+    assert taking.begin() == {str(copy_of(file))}
     taking.make()
-    assert taking.note() is None
+    assert taking.notes_of() == {}
     assert "File exists" in taking.notes[0]
-    assert file.with_suffix(".vars").read_bytes() == b"theirs"
+    assert copy_of(file).read_bytes() == b"theirs"
 
 
 def test_a_copy_that_fails_is_told_and_leaves_nothing(file: Path) -> None:
-    taking = VariablesCopy(planned_copying(str(file.with_suffix(".vars")), xml(file)))
-    assert taking.begin()
+    taking = FirmwareCopies(copying(file))
+    assert taking.begin() == set()
     file.unlink()
     taking.make()
-    assert taking.note() is None
-    assert "No such file" in taking.failed
-    assert not file.with_suffix(".vars").exists()
+    assert taking.notes_of() == {}
+    assert "No such file" in taking.failed[part_of(file)]
+    assert not copy_of(file).exists()
+
+
+def test_one_part_that_fails_leaves_the_other_one(tmp_path: Path, file: Path) -> None:
+    other = "nvram" if part_of(file) == "tpm" else "tpm"
+    missing = FirmwareCopying(str(tmp_path / "gone"), str(tmp_path / "other"), "raw")
+    taking = FirmwareCopies({other: missing, **copying(file)})
+    assert taking.begin() == set()
+    taking.make()
+    assert (list(taking.notes_of()), list(taking.failed)) == ([part_of(file)], [other])
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_vm_that_cannot_be_held_gets_no_copy(file: Path) -> None:
+    taking = FirmwareCopies(copying(file))
+    taking.begin()
+    taking.give_up("nobody would resume it")
+    taking.make()
+    assert (taking.notes_of(), copy_of(file).exists()) == ({}, False)
+    assert "nobody would resume it" in taking.notes[0]
 
 
 @pytest.mark.parametrize(("content", "whole"), [(THEN, True), (b"", False), (THEN[:-1], False)])
 def test_what_a_killed_run_copied_is_noted_where_it_is_whole(file: Path, content: bytes, whole: bool) -> None:
-    copying = planned_copying(str(file.with_suffix(".vars")), xml(file))
-    file.with_suffix(".vars").write_bytes(content)
-    assert (late_note(TakeJournal("s1", nvram=copying)) is not None) == whole
+    planned = copying(file)
+    copy_of(file).write_bytes(content)
+    journal = TakeJournal("s1", nvram=planned.get("nvram"), tpm=planned.get("tpm"))
+    assert list(late_notes(journal)) == ([part_of(file)] if whole else [])

@@ -58,5 +58,12 @@ def test_some_libvirts_start_no_vm_with_a_deep_chain(
     xml: Any = etree.fromstring(domain(disk("vda")))
     expected = pytest.raises(KvmError) if refused else nullcontext()
     with expected as error:
-        take_plan._plan(vm(), xml, SnapshotRequest("s"), version, partial(unused_path, ()))
+        take_plan._plan(
+            vm(),
+            xml,
+            SnapshotRequest("s"),
+            libvirt_version=version,
+            unused=partial(unused_path, ()),
+            firmware={},
+        )
     assert not refused or error.value.error_code == "chain_too_deep"

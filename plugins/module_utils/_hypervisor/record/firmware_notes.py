@@ -1,12 +1,12 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands in a VM's record of its UEFI variables: the copy that a snapshot has, and what is under way with one."""
+"""What stands in a VM's record of its UEFI variables and its TPM: the copies of a snapshot, and what is under way with some."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Optional, TypeVar
 
 _Note = TypeVar("_Note", bound="_Notes")
@@ -24,8 +24,8 @@ class _Notes:
 
 
 @dataclass(frozen=True)
-class UefiCopy(_Notes):
-    """The copy of a VM's UEFI variables that belongs to a snapshot.
+class FirmwareCopy(_Notes):
+    """A copy of a VM's UEFI variables, or of the state of its TPM, that belongs to a snapshot.
 
     ``form`` is the format of the file that it was made of. ``digest`` tells what is in it, and ``identity`` (inode and birth)
     the file from a later one of its name.
@@ -40,7 +40,7 @@ class UefiCopy(_Notes):
 
 
 @dataclass(frozen=True)
-class UefiCopying(_Notes):
+class FirmwareCopying(_Notes):
     """A copy that is being made: of which file, and to which."""
 
     source: str
@@ -49,17 +49,24 @@ class UefiCopying(_Notes):
 
 
 @dataclass(frozen=True)
-class UefiReturn(_Notes):
-    """UEFI variables that are being put back: into which ``file`` of the VM, by way of the file ``new``.
+class FirmwareReturn(_Notes):
+    """A copy that is being put back: into which ``file`` of the VM, by way of the file ``new``.
 
-    What the VM had lies in ``was`` until the revert cannot be undone any more; "" where it had none.
+    What the VM had lies in ``was`` until the revert cannot be undone any more; "" where it had none. ``aside`` has files that
+    must not be beside the copy, and where each lies as long.
     """
 
     file: str
     new: str
     was: str
+    aside: dict[str, str] = field(default_factory=dict)
 
 
 def noted(note: Optional[_Notes]) -> Optional[dict[str, Any]]:
     """Return what stands in a file."""
     return None if note is None else asdict(note)
+
+
+def by_part(**notes: Optional[_Note]) -> dict[str, _Note]:
+    """Return the notes that there are, each by the part of the firmware that it is about."""
+    return {part: note for part, note in notes.items() if note}
