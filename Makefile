@@ -68,7 +68,7 @@ group: env ## groups of VMs on the lab that is up, killed at each step and lost 
 
 .PHONY: uefi
 uefi: env ## UEFI variables and TPMs in snapshots, on the lab that is up, killed at each step
-	@source .cache/env.sh && LIMIQUANTIX_KVM_UEFI=all pytest -o cache_dir=.cache/pytest-uefi tests/system/test_nvram.py tests/system/test_nvram_killed.py tests/system/test_tpm.py tests/system/test_tpm_killed.py
+	@source .cache/env.sh && LIMIQUANTIX_KVM_UEFI=all pytest -o cache_dir=.cache/pytest-uefi tests/system/test_nvram.py tests/system/test_nvram_killed.py tests/system/test_tpm*.py
 
 .PHONY: walk
 walk: env ## as a stranger does it, on the lab that is up: bare Debians, the artifact, README; and an upgrade with 50 snapshots

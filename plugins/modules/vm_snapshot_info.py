@@ -391,7 +391,7 @@ vms:
           sample: "2026-12-07T13:05:42+00:00"
         past:
           description:
-            - Whether its images, its memory file and its copies of UEFI variables and a TPM are as they were when it was taken.
+            - Whether the snapshot's images, its memory file and its copies (C(nvram), C(tpm)) are as they were when it was taken.
             - V(unchanged) - each has the size and the time of its last write that were recorded on the host. V(changed) - others
               wrote to one of them, so nobody knows what the snapshot holds now. V(unproven) - there is no such record, or there
               cannot be one, as for a block device.

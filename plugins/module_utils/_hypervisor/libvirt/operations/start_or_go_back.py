@@ -57,6 +57,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.firmware_notes import FirmwareReturn
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RevertJournal, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import source_path
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.firmware_copies import called
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine
 
@@ -204,7 +205,8 @@ def _firmware_as_before(handle: VmHandle, journal: RevertJournal, failed: KvmErr
     try:
         undo(journal.returning, noted_copies(handle.record(), journal.snapshot, journal.created_at))
     except OSError as error:
-        why = f"{failed.message} The UEFI variables and the TPM that it had cannot be put back either: {error}."
+        had = " and ".join(map(called, journal.returning))
+        why = f"{failed.message} Nor can {had} be put back as before: {error}."
         message = f"{handle.name} does not start on snapshot {journal.snapshot!r}: {why}"
         remedy = "It is off. Remove the cause and run the task again: it tries once more, and goes back if it has to."
         raise KvmError("start_failed", message, remedy, **failed.details) from error
