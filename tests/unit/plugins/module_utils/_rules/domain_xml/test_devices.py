@@ -17,6 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.
     disks,
     has_nvram,
     has_tpm,
+    stays_on,
 )
 
 CHAIN = """
@@ -129,3 +130,11 @@ def test_firmware_with_nvram_is_seen(os: str, nvram: bool) -> None:
 def test_an_emulated_tpm_is_seen(backend: str, tpm: bool) -> None:
     assert has_tpm(parse(domain(f"<tpm model='tpm-crb'>{backend}</tpm>"))) is tpm
     assert has_tpm(parse(domain())) is False
+
+
+def test_a_transient_disk_stays_on_what_is_under_libvirts_overlay() -> None:
+    xml = "<disk type='file'><source file='/a.TRANSIENT'/>{}<target dev='vda'/><transient/></disk>"
+    below = "<backingStore type='file'><source file='/a'/><backingStore/></backingStore>"
+    (running,) = disks(parse(f"<domain><devices>{xml.format(below)}</devices></domain>"))
+    (off,) = disks(parse(f"<domain><devices>{xml.format('')}</devices></domain>"))
+    assert (stays_on(running), stays_on(off)) == ("/a", "/a.TRANSIENT")
