@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.kernel_holders import (
     mounted_from,
@@ -19,8 +20,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.read_only_files import (
     refuse_read_only,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import in_use, read_by
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
+    in_use,
+    read_by,
+    under_transient,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Drop, Merge, Step
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
@@ -47,6 +53,23 @@ def refuse_open(handle: VmHandle, found: Sequence[Step], going: Iterable[str] = 
             )
     # Of what is off the chain the VM's own QEMU has nothing open, unless libvirt was killed while it switched disks.
     refuse_readers(handle.name, (*(step.file for step in found if isinstance(step, Drop)), *going))
+
+
+def passing(handle: VmHandle) -> list[str]:
+    """Return the transient disks, by target, of a VM that runs: each is on an overlay of libvirt's that goes when it stops."""
+    return (
+        [disk.target for disk in image_disks(handle.xml()) if disk.transient and disk.backing]
+        if handle.active()
+        else []
+    )
+
+
+def refuse_under_passing(handle: VmHandle, forest: Forest, found: Sequence[Step]) -> None:
+    """Raise ``bad_state`` where a layer under a transient disk of a running VM is about to be merged: libvirt does not."""
+    for target in passing(handle):
+        chain = forest.chain(forest.tops[target])
+        if any(isinstance(step, Merge) and step.top in chain for step in found):
+            raise under_transient(handle.name, target)
 
 
 def refuse_thrown_away(handle: VmHandle, files: Iterable[str]) -> None:

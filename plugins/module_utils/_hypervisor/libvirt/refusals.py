@@ -144,6 +144,15 @@ def not_definable(vm: str, why: KvmError) -> KvmError:
     )
 
 
+def under_transient(vm: str, target: str) -> KvmError:
+    """Return the error of layers under a transient disk: libvirt merges none while the VM runs."""
+    return KvmError(
+        "bad_state",
+        f"Disk {target} of {vm} is transient, and {vm} runs: libvirt merges no layer under such a disk now.",
+        f"Nothing was changed. Shut {vm} down (virsh shutdown {vm}), then run the task again.",
+    )
+
+
 def on_a_device(vm: str, target: str, file: str) -> KvmError:
     """Return the error of a snapshot whose disk is on a block device, and so is its overlay: a new one has no place."""
     return KvmError(

@@ -52,6 +52,11 @@ def image_disks(domain: Any) -> list[Disk]:
     return [disk for disk in disks(domain) if disk.source and disk.device in ("disk", "lun")]
 
 
+def stays_on(disk: Disk) -> str | None:
+    """Return the image that a disk of a running VM is on when that stops: of a transient one, what is under libvirt's overlay."""
+    return disk.backing[0] if disk.transient and disk.backing else disk.source
+
+
 def source_path(element: Any) -> str | None:
     """Return the path in the ``<source>`` of a disk or of a layer; None where there is none."""
     source = element.find("source")

@@ -74,7 +74,8 @@ def _writes(element: Any) -> bool:
     disk = element.getparent() if element.tag == "source" else None
     if disk is None or not _is_disk(disk):
         return False
-    return disk.find("target") is not None and disk.find("readonly") is None
+    # A transient disk writes to an overlay of libvirt's, which goes when the VM stops.
+    return disk.find("target") is not None and disk.find("readonly") is None and disk.find("transient") is None
 
 
 def _paths(text: str) -> Iterator[str]:

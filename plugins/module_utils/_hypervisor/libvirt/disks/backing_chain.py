@@ -140,7 +140,7 @@ def unknown_layers(vm: str, chains: Iterable[Chain], overlays: Set[str]) -> list
         files = [os.path.realpath(image.file) for image in chain.images]
         lowest = max((depth for depth, file in enumerate(files) if file in overlays), default=-1)
         for depth, (file, image) in enumerate(zip(files, chain.images)):
-            if image.backing_file is None or file in overlays:
+            if image.backing_file is None or file in overlays or (depth == 0 and chain.disk.transient):
                 continue
             if depth < lowest or _named_as_overlay(vm, chain.disk.target, image.file, image.backing_file):
                 unknown.append(file)

@@ -158,6 +158,16 @@ class Forest:
             if not current.intersection(self.chain(file)):
                 self._detach(file, record)
 
+    def stop_passing(self, targets: Iterable[str]) -> None:
+        """Take off the overlays of transient disks, by target, which libvirt deletes when the VM stops."""
+        for target in targets:
+            passing = self.tops[target]
+            below = self.layers.backing.pop(passing, None)
+            self.layers.active.discard(passing)
+            if below:
+                self.layers.active.add(below)
+                self.tops[target] = below
+
     def go_back(self, states: Mapping[str, str], record: Record) -> list[str]:
         """Put disks, by target, on new overlays on ``states``; return the files that go with that."""
         self.layers.active -= {self.tops[target] for target in states if target in self.tops}

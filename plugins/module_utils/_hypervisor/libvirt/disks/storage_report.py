@@ -38,7 +38,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     Records,
     snapshot_key,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
+    disks,
+    image_disks,
+    stays_on,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.named_files import named_files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import spoilt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Storage
@@ -225,5 +229,5 @@ def _differences(running: Any, native: Any) -> list[str]:
         f"disk {disk.target}: it runs on {disk.source}, but its definition has {other} for the next start; put the right one "
         f"there before you stop the VM: virsh edit {running.findtext('name')}"
         for disk in image_disks(running)
-        if (other := defined.get(disk.target)) and os.path.realpath(other) != os.path.realpath(str(disk.source))
+        if (other := defined.get(disk.target)) and os.path.realpath(other) != os.path.realpath(str(stays_on(disk)))
     ]

@@ -31,7 +31,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.file_deletion import memory_files
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.files_in_use import refuse_open
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.files_in_use import (
+    refuse_open,
+    refuse_under_passing,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import (
     going_copies,
 )
@@ -125,6 +128,7 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
     require_room(handle.name, forest.images, found)
     memory, needed = memory_files(handle.around(), going)
     copies, told = going_copies(handle.record(), [(one.name, one.created_at) for one in going])
+    refuse_under_passing(handle, forest, found)
     refuse_held(handle, found, (*memory, *copies))
     adjusted = foresee(handle, below_the_tops(forest, found))
     files = tuple(forest.spelled.get(file, file) for file in gone(found) if not is_device(file))

@@ -45,7 +45,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     RevertJournal,
     RevertPhase,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
+    Disk,
+    image_disks,
+    stays_on,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     disk_replaced,
     disks_changed,
@@ -144,7 +148,8 @@ def _chain(file: str, image_format: str) -> list[str]:
 
 def is_on(handle: VmHandle, journal: RevertJournal) -> bool:
     """Whether the VM is on the new overlays of a revert, with those of its disks that it still has."""
-    now_on = {disk.target: str(disk.source) for disk in image_disks(handle.xml())}
+    runs = handle.active()
+    now_on = {disk.target: str(stays_on(disk) if runs else disk.source) for disk in image_disks(handle.xml())}
     return all(now_on.get(disk, overlay) == overlay for disk, overlay in journal.overlays.items())
 
 

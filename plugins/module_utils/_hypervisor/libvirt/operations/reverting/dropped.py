@@ -14,6 +14,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     leftovers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.files_in_use import (
+    passing,
     refuse_thrown_away,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
@@ -38,6 +39,7 @@ def what_goes(
     With ``kept_now`` a snapshot is taken first that holds what the VM has now, so that this stays.
     Raises ``file_read_only`` or ``file_in_use`` where one of them could not be deleted: the VM would be stopped by then.
     """
+    forest.stop_passing(passing(handle))
     states = {part.target: os.path.realpath(part.frozen) for part in disks}
     if kept_now:
         forest.layers.frozen |= {forest.tops[target] for target in states if target in forest.tops}

@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 pytest.importorskip("lxml")
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt import files_in_use
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.files_in_use import (
     refuse_open,
     refuse_thrown_away,
+    refuse_under_passing,
     undeletable,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Drop, Merge
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Drop, Layers, Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 QEMU = 7
@@ -73,6 +76,28 @@ def test_who_has_a_layer_open_is_named(readers: dict[str, int], running: bool, s
         refuse_open(Handle(running), [step])  # type: ignore[arg-type]
     assert (refused.value.error_code, refused.value.details["file"]) == ("file_in_use", file)
     assert "ps -fp 42" in refused.value.remedy
+
+
+LIVE = """<domain><devices><disk type='file'><source file='/a.TRANSIENT'/><target dev='vda'/><transient/>
+  <backingStore type='file'><source file='/a'/><backingStore type='file'><source file='/b'/><backingStore/></backingStore>
+  </backingStore></disk></devices></domain>"""
+
+
+@pytest.mark.parametrize(
+    ("running", "step", "refused"),
+    [(True, Merge("/a", "/b", ()), True), (True, Merge("/x", "/y", ()), False), (False, Merge("/a", "/b", ()), False)],
+)
+def test_no_layer_is_merged_under_a_transient_disk_that_runs(running: bool, step: Merge, refused: bool) -> None:
+    layers = Layers({"/a.TRANSIENT": "/a", "/a": "/b", "/b": None}, set(), {"/a.TRANSIENT"}, set(), set())
+    handle: Any = Handle(running)
+    handle.xml = lambda: ElementTree.fromstring(LIVE)  # noqa: S314 - ours
+    forest = Forest(layers, {"vda": "/a.TRANSIENT"}, running=running)
+    if not refused:
+        refuse_under_passing(handle, forest, [step])
+        return
+    with pytest.raises(KvmError, match="vda of web01 is transient") as error:
+        refuse_under_passing(handle, forest, [step])
+    assert error.value.error_code == "bad_state"
 
 
 def test_another_file_that_goes_is_looked_at_too(readers: dict[str, int]) -> None:

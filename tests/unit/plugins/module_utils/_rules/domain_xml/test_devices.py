@@ -16,6 +16,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.
     agent_connected,
     disks,
     has_nvram,
+    stays_on,
 )
 
 CHAIN = """
@@ -119,3 +120,11 @@ def test_only_the_channel_of_the_guest_agent_tells_of_it(devices: str, connected
 )
 def test_firmware_with_nvram_is_seen(os: str, nvram: bool) -> None:
     assert has_nvram(parse(domain(around=os))) is nvram
+
+
+def test_a_transient_disk_stays_on_what_is_under_libvirts_overlay() -> None:
+    xml = "<disk type='file'><source file='/a.TRANSIENT'/>{}<target dev='vda'/><transient/></disk>"
+    below = "<backingStore type='file'><source file='/a'/><backingStore/></backingStore>"
+    (running,) = disks(parse(f"<domain><devices>{xml.format(below)}</devices></domain>"))
+    (off,) = disks(parse(f"<domain><devices>{xml.format('')}</devices></domain>"))
+    assert (stays_on(running), stays_on(off)) == ("/a", "/a.TRANSIENT")

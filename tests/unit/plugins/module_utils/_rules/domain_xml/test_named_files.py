@@ -47,6 +47,7 @@ def test_a_file_that_is_named_anywhere(xml: str, path: str) -> None:
         ("disk", "", True),
         ("lun", "", True),
         ("disk", "<readonly/>", False),
+        ("disk", "<transient/>", False),
         ("disk", "<shareable/>", True),
         ("cdrom", "<readonly/>", False),
         ("cdrom", "", False),

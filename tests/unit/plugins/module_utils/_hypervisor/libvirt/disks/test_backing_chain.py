@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,12 @@ def test_layers_whose_snapshot_is_forgotten(folder: Folder) -> None:
     assert unknown(folder, "vm.two", "vm.two") == ["vm.one"]
     assert unknown(folder, "vm.two") == ["vm.two", "vm.one"]
     assert unknown(folder, "backup.qcow2", "vm.one", "vm.two") == ["backup.qcow2"]
+
+
+def test_the_overlay_of_a_transient_disk_is_libvirts(folder: Folder) -> None:
+    folder.chain("template.qcow2", "vm.qcow2", "vm.one", "vm.one.TRANSIENT-vm")
+    disk = replace(folder.disk("vm.one.TRANSIENT-vm"), transient=True)
+    assert unknown_layers("vm", [read(disk)], {folder.file("vm.one")}) == []
 
 
 def test_an_overlay_of_this_collection_whose_snapshot_is_forgotten(folder: Folder) -> None:

@@ -37,6 +37,7 @@ def forest() -> Forest:
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were looked at, since they are about to be deleted."""
     found: list[str] = []
+    monkeypatch.setattr(dropped, "passing", lambda _handle: [])
     monkeypatch.setattr(dropped, "refuse_thrown_away", lambda _handle, files: found.extend(files))
     monkeypatch.setattr(dropped, "refuse_read_only", lambda *_words: None)
     return found
@@ -56,6 +57,17 @@ class Handle:
 
 def test_what_is_thrown_away_is_looked_at(looked_at: list[str]) -> None:
     assert what_goes(Handle(), forest(), Record(), STATE, kept_now=False) == ("/top",)  # type: ignore[arg-type]
+    assert looked_at == ["/top"]
+
+
+def test_what_is_under_an_overlay_that_libvirt_deletes_goes_too(
+    looked_at: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dropped, "passing", lambda _handle: ["vda"])
+    now = forest()
+    now.layers.backing["/top.TRANSIENT"], now.tops["vda"] = "/top", "/top.TRANSIENT"
+    now.layers.active = {"/top.TRANSIENT"}
+    assert what_goes(Handle(), now, Record(), STATE, kept_now=False) == ("/top",)  # type: ignore[arg-type]
     assert looked_at == ["/top"]
 
 
