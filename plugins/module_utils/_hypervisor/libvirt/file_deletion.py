@@ -18,7 +18,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import still_open
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import needed
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
+    needed,
+    unneeded_open,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
@@ -53,15 +56,7 @@ def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str],
 def check_closed(vm: str, files: Iterable[str]) -> None:
     """Raise ``file_in_use`` where a process has one of the files open that nothing needs any more."""
     for file, pid in still_open(files).items():
-        raise KvmError(
-            "file_in_use",
-            f"Process {pid} has {file} of {vm} open, although neither libvirt nor another image needs it.",
-            f"No file was deleted. See what the process has open: ls -l /proc/{pid}/fd. If it is the VM's "
-            "QEMU, libvirt was killed while it switched disks: do not start or stop the VM before you "
-            "know which file it writes to.",
-            file=file,
-            pid=pid,
-        )
+        raise unneeded_open(vm, file, pid)
 
 
 def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     UNREADABLE,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import still_written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import block_job_active, managed_save
@@ -146,15 +147,7 @@ def refuse_writers(vm: str, xml: Any) -> None:
             with suppress(*UNREADABLE):  # told where chains are checked
                 files += [image.file for image in walk_chain(str(disk.source), disk.format)]
     for file, pid in writers(files).items():
-        raise KvmError(
-            "file_in_use",
-            f"libvirt says that {vm} is off, but process {pid} writes to {file}.",
-            f"Nothing was changed. Find out which process it is: ps -fp {pid}. If it is the VM's own "
-            "QEMU, libvirt has lost it: do not start the VM. Shut the guest down from inside or end that "
-            "process, then run the task again.",
-            file=file,
-            pid=pid,
-        )
+        raise still_written(vm, file, pid)
 
 
 def _refuse_on_disks(vm: str, native: Any, xml: Any, but: Collection[str]) -> None:

@@ -52,7 +52,7 @@ class Forest:
 
     ``why`` says of a layer why it stays as it is or is not deleted; ``detached`` are overlays of disks that the VM no longer
     has, with the disk's target; ``pulled`` are such into which others took all that was below; ``shared`` lie where other
-    hosts may use them, ``others`` have users beside the VM.
+    hosts may use them, ``others`` have users beside the VM, and ``late`` says why it stays of one that was to be merged.
     """
 
     layers: Layers
@@ -65,6 +65,7 @@ class Forest:
     pulled: set[str] = field(default_factory=set)
     shared: set[str] = field(default_factory=set)
     others: set[str] = field(default_factory=set)
+    late: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> Forest:
         """Return the same once more, to see what steps would make of it."""
@@ -113,9 +114,24 @@ class Forest:
     def leave_to_newcomers(self, now: Forest, merged: str) -> None:
         """Fix what somebody has begun to use, or built upon, since this was read; ``now`` is the same, read after a merge."""
         fresh = (now.layers.backing.keys() - self.layers.backing.keys() - {merged}) | (now.others - self.others)
-        for file in fresh:
+        for file in sorted(fresh):
             for layer in now.chain(file):
-                self._fix(layer, f"{file} has come meanwhile")
+                self.leave(layer, now.why.get(layer, f"{file} has come meanwhile"))
+
+    def leave(self, file: str, why: str) -> None:
+        """Fix a layer that was to be merged, or merged into, for a reason that came up only now."""
+        if file not in self.layers.fixed:
+            self.late[file] = why
+            self._fix(file, why)
+
+    def late_notes(self) -> tuple[str, ...]:
+        """Return what to tell of layers that stay though nothing spoke against it when all was planned."""
+        layers = self.layers
+        stay = layers.released.intersection(self.late, layers.backing) - layers.frozen - layers.active
+        return tuple(
+            f"{self.spelled.get(file, file)} stays a layer of its own, because {self.late[file]}"
+            for file in sorted(stay)
+        )
 
     def keep_sizes(self, in_part: Collection[str]) -> None:
         """Fix every image that is larger than one based on it: merged, the disk would grow by what was there before.

@@ -29,6 +29,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     reads_the_same,
     rebase_unsafe,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.open_layers import (
+    open_by_others,
+    refuse_locked,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import (
     is_on,
     written,
@@ -43,9 +47,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 def carry_out(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, started: Callable[[], None]) -> None:
     """Do all that is to do. ``started`` is called, perhaps often, when an image is about to become another one.
 
-    A merge may take an hour: who uses the layers, or has built upon them, is looked at again after it.
-    Raises as `Hypervisor.remove` says.
+    A merge may take an hour: who uses the layers, or has built upon them, is looked at again after it, and who has them open
+    before the next. What came up by then stays as it is (`Forest.late_notes`). Raises as `Hypervisor.remove` says.
     """
+    merges = 0
     try:
         while (step := forest.layers.next_step(merging)) is not None:
             if isinstance(step, Drop):
@@ -53,8 +58,11 @@ def carry_out(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, start
                 handle.forget_layers(step.file)
                 handle.unlink([forest.spelled.get(step.file, step.file)])
                 forest.layers.done(step)
+            elif merges and (others := next(open_by_others(handle, (step.top, step.base)), None)):
+                forest.leave(step.base, f"it was to be merged with {step.top}, and {others.why}")
             else:
                 _merge(handle, forest, step, pace, started)
+                merges += 1
         if not handle.removed:
             handle.forget_layers()  # of a version before this one
     finally:
@@ -66,12 +74,16 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
     base = (forest.spelled[step.base], forest.format(step.base))
     used = bool(step.above) or step.top in forest.tops.values()
     handle.note_merging(step, used)
-    if open_in:
-        commit_block(handle, open_in[0], step, pace, started)
-    else:
-        started()
-        commit_image(handle.name, forest.images[step.top], pace, handle.note_percent)
-        note_moving(handle, [target for target, top in forest.tops.items() if top == step.top])
+    try:
+        if open_in:
+            commit_block(handle, open_in[0], step, pace, started)
+        else:
+            started()
+            commit_image(handle.name, forest.images[step.top], pace, handle.note_percent)
+            note_moving(handle, [target for target, top in forest.tops.items() if top == step.top])
+    except KvmError as error:
+        refuse_locked(handle, step, error)
+        raise
     in_chain = {file for target in open_in for file in forest.chain(forest.tops[target])}
     for overlay in step.above:
         if overlay not in in_chain:  # QEMU has rewritten what it has open

@@ -46,6 +46,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     keep_left,
     refuse_older,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.open_layers import refuse_open
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_rewrite import (
     forget,
 )
@@ -54,7 +55,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     PlannedRemoval,
     RemoveWish,
     plan_remove,
-    refuse_open,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import changed_meanwhile
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import (
@@ -80,6 +80,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
 
     kind = RemoveJournal.kind
     _begun = _forgotten = False
+    _late: tuple[str, ...] = ()  # notes on what came up in the middle
 
     def _plan(self, vm: Inspected, wish: RemoveWish) -> RemovalPlan:
         """Decide the removal of one or several. Raises as `Hypervisor.plan_remove` says."""
@@ -111,7 +112,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             if not self._begun and error.error_code != "connection_lost":
                 handle.put_back_record(before)
             raise
-        return Done(plan.notes, vm=after)
+        return Done((*plan.notes, *self._late), vm=after)
 
     def _require_as_planned(self, plan: PlannedRemoval) -> None:
         """Raise ``busy`` where the disks are not as the plan has them: planning may take a minute where room is scarce."""
@@ -150,11 +151,11 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         forest = handle.survey(without=going)
         refuse_open(handle, steps(forest.copy().layers))
         self._go_on(journal, forest, going)
-        return Recovery(f"Finished the interrupted removal of snapshot {journal.snapshot!r}.")
+        said = (f"Finished the interrupted removal of snapshot {journal.snapshot!r}", *self._late)
+        return Recovery("; ".join(said) + ".")
 
     def _check_resume(self, journal: RemoveJournal) -> None:
-        handle = self._handle
-        merging = self._refuse_others(journal)
+        handle, merging = self._handle, self._refuse_others(journal)
         refuse_older(handle, journal)
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
@@ -183,6 +184,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         forest = forest or handle.survey(without=going)
         carry_out(handle, forest, True, self._pace, lambda: self._forget(going))
         self._forget(going)
+        self._late = forest.late_notes()
         with handle.seen_once() as seen:
             handle.agree(forest, {})
             handle.unlink(file for file in journal.memory_files if not self._is_named(file))

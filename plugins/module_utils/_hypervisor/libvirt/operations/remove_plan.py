@@ -42,18 +42,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_device,
     noted_as,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.kernel_holders import (
-    mounted_from,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
-    locked,
-    still_open,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.confinement import (
     below_the_tops,
     foresee,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import qemu_pid
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.open_layers import refuse_open
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
     SavedDisk,
@@ -64,7 +57,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.read_only_files import (
     refuse_read_only,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import in_use
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import check_idle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.storage_findings import set_aside
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
@@ -228,23 +220,3 @@ def _elsewhere(record: Record, going: list[Saved]) -> Iterator[str]:
     for one in going:
         for file in leads_elsewhere(record, one):
             yield f"{file} stays: snapshot {one.name!r} is in it, and names it by a path that leads to another file now"
-
-
-def refuse_open(handle: VmHandle, found: list[Step]) -> None:
-    """Raise ``file_in_use`` where a process or a mount beside the VM has a layer that is about to be merged."""
-    running = handle.active()
-    own = qemu_pid(handle.name) if running else None
-    files = {file for step in found for file in _written(step)}
-    users: dict[str, int] = {}
-    if own:
-        users = locked(files, but=own)
-    elif not running:  # who reads an image without QEMU's locks, to back it up, is to read one that stands still
-        users = still_open(files)
-    for file, pid in users.items():
-        raise in_use(handle.name, file, f"process {pid} has it open", f"Find out which process it is: ps -fp {pid}.")
-    for file in sorted(files):
-        point = mounted_from(file, handle.around().files.mounts)
-        if point:
-            raise in_use(
-                handle.name, file, f"it is mounted on this host at {point}", f"Unmount it first: umount {point}."
-            )

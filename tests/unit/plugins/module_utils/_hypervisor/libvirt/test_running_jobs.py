@@ -95,3 +95,11 @@ def test_a_process_that_writes_to_a_vm_that_is_off_is_named(monkeypatch: pytest.
     with pytest.raises(KvmError, match="process 4711 writes to") as refused:
         refuse_jobs(vm(power="shutoff"), Native(), xml)
     assert refused.value.details == {"file": "/vm/vda.qcow2", "pid": 4711}
+
+
+def test_somebody_on_another_host_who_writes_to_a_vm_that_is_off_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    xml = ElementTree.fromstring(domain(disk("vda")))  # noqa: S314 - ours
+    monkeypatch.setattr(running_jobs, "writers", lambda _files: {"/vm/vda.qcow2": None})
+    with pytest.raises(KvmError, match="on another host") as refused:
+        refuse_jobs(vm(power="shutoff"), Native(), xml)
+    assert "do not start it here" in refused.value.remedy
