@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
-    etree,
     libvirt,
     parse,
 )
@@ -174,14 +173,11 @@ class _Reader:
             self._add(NamedFile(path, True, named.writes), user)
 
     def _add_sessions(self) -> None:
-        pools = {
-            root.findtext("name"): volumes.target(root)
-            for root in map(_root, sessions.pool_texts())
-            if root is not None
-        }
+        pools = sessions.SessionPools()
+        self._users.directories.update(map(os.path.realpath, filter(self._mounts.answers, pools.directories())))
         system = self._connection.getURI().endswith("/system")
         for saved in sessions.saved_texts(system):
-            root = _root(saved.text) if saved.text else None
+            root = saved.root()
             if root is None:
                 if saved.text != b"":
                     self._users.unknown[saved.home] = f"{saved.file} cannot be read"
@@ -194,9 +190,13 @@ class _Reader:
             for named in named_files(root):
                 self._add(named, User(user.name, user.uuid, True, named.writes and root.tag == "domain"))
             for volume in named_volumes(root):
-                directory = pools.get(volume.pool)
-                if directory:
-                    self._add(NamedFile(os.path.join(directory, volume.volume), True, volume.writes), user)
+                path = pools.path(saved.home, volume.pool, volume.volume)
+                if path:
+                    self._add(NamedFile(path, True, volume.writes), user)
+                elif path is None:
+                    self._users.unknown[saved.home] = (
+                        f"{saved.file} names a volume of pool {volume.pool}, which is not there"
+                    )
 
 
 def _there(texts: Any, native: Any) -> Iterator[str]:
@@ -241,10 +241,3 @@ def _checkpoints(native: Any) -> Iterator[str]:
 
 def _managed_save(native: Any) -> Iterator[str]:
     yield native.managedSaveGetXMLDesc(0)
-
-
-def _root(text: Any) -> Any:
-    try:
-        return etree.fromstring(text)
-    except etree.XMLSyntaxError:
-        return None
