@@ -28,10 +28,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     file_key,
     holds_no_images,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import (
-    Users,
-    read_users,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.image_directory import (
     Directory,
     DirectoryChanges,
@@ -42,6 +39,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Mounts,
     Twins,
     in_time,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.read_users import (
+    read_users,
 )
 
 # Beside disks, /dev has links to what is no storage (core, to /proc/kcore), and drives that a look would set in motion.
@@ -59,9 +59,15 @@ _TICK = 50_000_000  # ns
 class HostFiles:
     """What one run has read so far. Paths in and out are real paths, so that two names of a file are one."""
 
-    def __init__(self, noted: Callable[[], Iterable[str]] = tuple) -> None:
-        """``noted`` tells of files that this collection has made for any VM, which may be gone, or elsewhere by now."""
+    def __init__(
+        self, noted: Callable[[], Iterable[str]] = tuple, noted_of: Callable[[str], Iterable[str]] = lambda _uuid: ()
+    ) -> None:
+        """``noted`` tells of files that this collection has made for any VM, which may be gone, or elsewhere by now.
+
+        ``noted_of`` tells of the images that a VM, by its UUID, had when they were noted.
+        """
         self._noted = noted
+        self._noted_of = noted_of
         self._lock = threading.Lock()
         self._directories: dict[str, Directory] = {}
         self._users: Optional[Users] = None
@@ -78,6 +84,7 @@ class HostFiles:
             started = time.monotonic()
             if self._users is None or started > self._users_until:
                 self._users = read_users(connection, self.mounts)
+                self._users.add_noted(self._noted_of)
                 homes = {os.path.dirname(os.path.realpath(file)) for file in self._noted() if self.mounts.answers(file)}
                 self._users.directories |= homes
                 ended = time.monotonic()

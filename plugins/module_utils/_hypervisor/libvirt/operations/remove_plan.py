@@ -42,6 +42,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_device,
     noted_as,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.absent_disks import (
+    absence,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.confinement import (
     below_the_tops,
     foresee,
@@ -121,6 +124,7 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
     memory, needed = memory_files(handle.around(), going)
     copies, told = _copies(handle.record(), going)
     merged = {file for step in found if isinstance(step, Merge) for file in (*_written(step), *step.above)}
+    notes += _not_seen(handle, forest, found)
     refuse_read_only(handle.name, merged, (*gone(found), *memory, *copies), handle.around().files.mounts)
     adjusted = foresee(handle, below_the_tops(forest, found))
     files = tuple(forest.spelled.get(file, file) for file in gone(found) if not is_device(file))
@@ -214,6 +218,14 @@ def _notes(forest: Forest, going: list[Saved]) -> tuple[str, ...]:
             if part.overlay and state in forest.layers.fixed and state not in forest.detached:
                 notes.append(f"{part.frozen} stays a layer of its own, because {why}")
     return tuple(notes)
+
+
+def _not_seen(handle: VmHandle, forest: Forest, found: list[Step]) -> Iterator[str]:
+    """Tell of other VMs' disks that are not there now where one may be based on an image that is merged into."""
+    users, mounts = handle.around().users, handle.around().files.mounts
+    absent = {file: str(user) for file, user in users.absent.items() if user.uuid != handle.id.uuid}
+    bases = {forest.spelled[step.base] for step in found if isinstance(step, Merge)}
+    return absence(absent, bases, mounts)
 
 
 def _elsewhere(record: Record, going: list[Saved]) -> Iterator[str]:
