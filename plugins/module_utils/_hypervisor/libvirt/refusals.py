@@ -117,6 +117,18 @@ def still_written(vm: str, file: str, pid: Optional[int]) -> KvmError:
     return KvmError("file_in_use", message, f"Nothing was changed. {remedy}", file=file, pid=pid)
 
 
+def saved_in_file(vm: str, file: str) -> KvmError:
+    """Return the error of a VM whose memory somebody has saved to a file, and whose disks still are as they were then."""
+    return KvmError(
+        "managed_save",
+        f"The memory of {vm} is saved in {file} (virsh save). It goes with the disks as they are now: a restore after this task "
+        "would destroy data.",
+        f"Nothing was changed. Either let {vm} go on from it: virsh restore {shlex.quote(file)}. Or, where nobody needs that "
+        "memory any more, delete the file or move it to another directory. Then run the task again.",
+        file=file,
+    )
+
+
 def needed(vm: str, file: str, users: list[str]) -> KvmError:
     """Return the error of a file that was to be deleted, and that somebody needs."""
     return KvmError(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
@@ -14,11 +15,18 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import walk_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.read_layers import memory_files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import still_written
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.saved_memory import (
+    DIRECTORY,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
+    saved_in_file,
+    still_written,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import block_job_active, managed_save
@@ -52,6 +60,7 @@ def check_idle(handle: VmHandle, vm: VirtualMachine) -> None:
     with translated(vm.name, "asking for its jobs"):
         refuse_jobs(vm, handle.native, handle.xml())
     if not vm.active:
+        refuse_saved_memory(handle)
         refuse_checkpoints(handle)
 
 
@@ -102,6 +111,17 @@ def refuse_managed_save(handle: VmHandle) -> None:
     with translated(handle.name, "asking for its jobs"):
         if not handle.active() and handle.native.hasManagedSaveImage(0):
             raise managed_save(handle.name)
+
+
+def refuse_saved_memory(handle: VmHandle) -> None:
+    """Raise ``managed_save`` where somebody has saved the memory of a VM that is off to a file, and it fits the disks still."""
+    around, tops = handle.around(), [os.path.realpath(image) for _target, image in handle.tops()]
+    around.files.look_into({DIRECTORY, *map(os.path.dirname, tops)})
+    named = memory_files(handle.saved(), handle.record())
+    for top in tops:
+        for memory in around.memories(top, named):
+            if memory.uuid == handle.id.uuid and memory.is_on(top):
+                raise saved_in_file(handle.name, memory.file)
 
 
 def refuse_block_jobs(handle: VmHandle, but: Collection[str] = ()) -> None:

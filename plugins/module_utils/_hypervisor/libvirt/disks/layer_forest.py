@@ -23,6 +23,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.saved_memory import (
+    SavedMemory,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_rewrite import (
     OnDisk,
@@ -44,6 +47,13 @@ class Surroundings:
     def why_unknown(self, file: str) -> Optional[str]:
         """Return why nobody can tell who needs a file; None where it can be told."""
         return self.users.why_unknown(file) or self.files.why_unknown(file)
+
+    def memories(self, file: str, named: Collection[str]) -> list[SavedMemory]:
+        """Return the memory that somebody has saved to files and that goes with an image: not that of a managed save or of a
+        snapshot, of which the VM's own are ``named``.
+        """
+        real = set(map(os.path.realpath, named))
+        return [one for one in self.files.memories(file) if one.file not in real and not self.users.of(one.file)]
 
 
 @dataclass
@@ -89,9 +99,12 @@ class Forest:
             ours=self.layers.ours,
         )
 
-    def leave_to_others(self, own: Collection[str], snapshots: Iterable[Saved], around: Surroundings) -> None:
-        """Fix every layer that somebody else uses or builds upon, and all that is under it."""
-        reasons = {file: _using(users) for file in own if (users := around.users.of(file, around.owner))}
+    def leave_to_others(
+        self, own: Collection[str], snapshots: Iterable[Saved], around: Surroundings, also: Mapping[str, str]
+    ) -> None:
+        """Fix every layer that somebody else uses or builds upon, and all that is under it; ``also`` has further reasons."""
+        using = {file: _using(users) for file in own if (users := around.users.of(file, around.owner))}
+        reasons = {**also, **using}
         for file in own:
             unknown = around.why_unknown(file)
             if unknown:

@@ -52,7 +52,7 @@ def survey(
     ``chain_mismatch`` where a layer of the VM's present cannot be read, of a disk that snapshots are of.
     """
     reader = _Reader(vm, around.files.mounts)
-    in_part = _used_in_part(snapshots)
+    in_part, named = _used_in_part(snapshots), memory_files(snapshots, record)
     snapshots = [one for one in snapshots if one.name not in without]
     of_snapshots = targets_of(snapshots, record)
     present = {target: reader.top(disk, target in of_snapshots) for target, disk in _disks_of(domains[:1])}
@@ -84,10 +84,29 @@ def survey(
         fixed={file for file, image in reader.images.items() if image.snapshots} | believed | reader.beyond(),
     )
     forest = Forest(layers, present, running, reader.images, reader.spelled)
-    forest.leave_to_others(own, snapshots, around)
+    forest.leave_to_others(own, snapshots, around, needed_by_memory(forest, own, around, named))
     forest.keep_sizes(in_part)
     forest.keep(record, around)
     return forest
+
+
+def memory_files(snapshots: Iterable[Saved], record: Record) -> list[str]:
+    """Return the files with the memory of a VM's own snapshots, also of those that are being made or removed."""
+    return [*record.making, *(one.memory_file for one in snapshots if one.memory_file)]
+
+
+def needed_by_memory(
+    forest: Forest, own: Iterable[str], around: Surroundings, named: Collection[str]
+) -> dict[str, str]:
+    """Return why layers stay that memory needs which somebody has saved to a file; ``named`` files are of the VM's snapshots."""
+    reasons = {}
+    for file in own:
+        for memory in around.memories(file, named):
+            # A VM that runs on what it was saved on has gone on from there, or was started anew.
+            goes_on = memory.uuid == around.owner and any(map(memory.is_on, forest.tops.values()))
+            if not (forest.running and goes_on):
+                reasons[file] = f"{memory} needs it"
+    return reasons
 
 
 def targets_of(snapshots: Iterable[Saved], record: Record) -> set[str]:

@@ -21,6 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 # choice, down to a path with a NUL in it or JSON of endless depth.
 UNREADABLE = (OSError, ValueError, AttributeError, RecursionError, struct.error)
 _HEAD = 65536
+_OVERLAYS = (b"QFI\xfb", b"QED\0", b"KDMV", b"# Di")
 _QCOW = struct.Struct(">4sIQI")  # magic, version, backing offset, backing length; of version 1, 2 and 3 alike
 _QCOW2_VERSION_AT, _OLD_QCOW2, _QCOW2_LENGTH, _QCOW2_LENGTH_AT = (
     4,
@@ -37,12 +38,19 @@ _SECTOR = 512
 
 def backing_files(file: str) -> list[str]:
     """Return what a file's header says that it is based on, as absolute paths. Raises `OSError` or `ValueError`."""
+    return names_in(file, head_of(file))
+
+
+def head_of(file: str) -> bytes:
+    """Return the beginning of a file: of an overlay, all of its header that says what it is based on. Raises `OSError`."""
     with open(file, "rb") as stream:
         head = stream.read(4)
-        if head not in (b"QFI\xfb", b"QED\0", b"KDMV", b"# Di"):
-            return []
-        head += stream.read(_HEAD)
-    return [path for text in _names(head) for path in resolve(file, text).files]
+        return head + stream.read(_HEAD) if head in _OVERLAYS else head
+
+
+def names_in(file: str, head: bytes) -> list[str]:
+    """Return what the header of a file says that it is based on, as absolute paths. Raises `ValueError`."""
+    return [path for text in _names(head) for path in resolve(file, text).files] if head[:4] in _OVERLAYS else []
 
 
 def is_based_on(overlay: str, file: str) -> bool:

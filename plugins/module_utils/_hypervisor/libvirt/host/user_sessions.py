@@ -18,9 +18,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 _CONFIG = ".config/libvirt"
 _RUNTIME = "/run/user"  # with a directory for each user, by number
 _RUNNING, _RUNNING_POOLS = "*/libvirt/qemu/run/*.xml", "*/libvirt/storage/run/*.xml"
-_SYSTEM, _SYSTEM_POOLS = "/etc/libvirt/qemu/*.xml", "/etc/libvirt/storage/*.xml"
+_SYSTEM_POOLS = "/etc/libvirt/storage/*.xml"
 # A saved VM's memory begins with a header and then its XML (libvirt's virQEMUSaveHeader).
-_SAVED_HEAD = 1 << 20
+SAVED_HEAD = 1 << 20
+SYSTEM = "/etc/libvirt/qemu"  # the home of the system's own daemon
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def saved_texts(system: bool) -> Iterator[SavedText]:
             elif file.endswith((".xml", ".save")):
                 yield _read(file, home)
     yield from _running(_RUNNING)
-    for file in () if system else sorted(glob.glob(_SYSTEM)):
-        yield _read(file, os.path.dirname(_SYSTEM))
+    for file in () if system else sorted(glob.glob(os.path.join(SYSTEM, "*.xml"))):
+        yield _read(file, SYSTEM)
 
 
 class SessionPools:
@@ -88,7 +89,7 @@ def _pool_texts() -> Iterator[SavedText]:
             yield _read(file, home)
     yield from _running(_RUNNING_POOLS)
     for file in glob.glob(_SYSTEM_POOLS):
-        yield _read(file, os.path.dirname(_SYSTEM))
+        yield _read(file, SYSTEM)
 
 
 def _running(pattern: str) -> Iterator[SavedText]:
@@ -138,12 +139,15 @@ def _below(directory: str) -> Iterator[Optional[str]]:
 def _read(file: str, home: str) -> SavedText:
     try:
         with open(file, "rb") as stream:
-            text = stream.read(_SAVED_HEAD)
+            text = stream.read(SAVED_HEAD)
     except FileNotFoundError:
         return SavedText(file, home, b"")
     except OSError:
         return SavedText(file, home, None)
-    if file.endswith(".save"):
-        start, end = text.find(b"<domain"), text.find(b"</domain>")
-        text = text[start : end + len(b"</domain>")] if 0 <= start < end else b""
-    return SavedText(file, home, text)
+    return SavedText(file, home, saved_xml(text) if file.endswith(".save") else text)
+
+
+def saved_xml(head: bytes) -> bytes:
+    """Return the XML of the VM at the beginning of its saved memory, b"" where there is none."""
+    start, end = head.find(b"<domain"), head.find(b"</domain>")
+    return head[start : end + len(b"</domain>")] if 0 <= start < end else b""

@@ -47,6 +47,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import (
     refuse_checkpoints,
     refuse_jobs,
+    refuse_saved_memory,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks
@@ -74,6 +75,7 @@ def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> Snap
         refuse_jobs(vm, handle.native, vm.xml)
         check_written(vm.name, handle.native, vm.xml)
     if not vm.active:
+        refuse_saved_memory(handle)
         refuse_checkpoints(handle, taking=True)
     if not vm.active or request.undoable or decide_freeze(vm, request)[0]:  # else QEMU makes the overlays
         require_qemu_img(vm.name)

@@ -23,6 +23,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.kernel_holders import loops
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.saved_memory import (
+    DIRECTORY,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.named_files import (
     NamedFile,
     NamedVolume,
@@ -65,12 +68,16 @@ class _Reader:
                 uuid = native.UUIDString()
                 if flag == _HAS_CHECKPOINT:
                     self._users.with_checkpoints.add(uuid)
+                if flag == _HAS_MANAGED_SAVE:
+                    saved = os.path.join(DIRECTORY, f"{native.name()}.save")
+                    self._users.add(saved, User(f"VM {native.name()}", uuid, False, False), image=False)
                 for text in _there(texts, native):
                     self._add_text(text, f"{what}VM {native.name()}", uuid, past=bool(what))
         self._add_sessions()
         for device, file in loops():
             self._users.add(file, User(f"loop device {device}", "", False, False), image=False)
         self._users.directories |= self._mounts.nearby(self._users.directories) | self._users.device_directories
+        self._users.directories.add(DIRECTORY)  # some put there what they save themselves
         return self._users
 
     def _add_text(self, text: str, name: str, uuid: str, past: bool = False) -> None:

@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The one home of this host, and no daemon that runs."""
     monkeypatch.setattr(user_sessions, "_homes", lambda: {str(tmp_path)})
     monkeypatch.setattr(user_sessions, "_RUNTIME", str(tmp_path / "user"))
-    monkeypatch.setattr(user_sessions, "_SYSTEM", str(tmp_path / "etc/*.xml"))
+    monkeypatch.setattr(user_sessions, "SYSTEM", str(tmp_path / "etc"))
     monkeypatch.setattr(user_sessions, "_SYSTEM_POOLS", str(tmp_path / "pools/*.xml"))
     (tmp_path / ".config/libvirt/qemu/snapshot/web01").mkdir(parents=True)
     (tmp_path / ".config/libvirt/storage").mkdir()
