@@ -31,6 +31,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import filesystems
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import first_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import (
     inspect,
     is_still,
@@ -103,7 +104,7 @@ class LibvirtHypervisor(Hypervisor):
     ) -> None:
         require_libraries()
         self._connection = open_connection(uri)
-        self._records = Records(record_directory(uri))
+        self._records = Records(record_directory(uri), first_path)
         self._tools = Tools(uri, guard or ThawGuard(uri))
         self._owns_guard = guard is None
         self._host_files = host_files or _host_files(self._records)

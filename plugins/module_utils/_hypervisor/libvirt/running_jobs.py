@@ -20,6 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     UNREADABLE,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.saved_memory import (
     DIRECTORY,
 )
@@ -115,7 +116,7 @@ def refuse_managed_save(handle: VmHandle) -> None:
 
 def refuse_saved_memory(handle: VmHandle) -> None:
     """Raise ``managed_save`` where somebody has saved the memory of a VM that is off to a file, and it fits the disks still."""
-    around, tops = handle.around(), [os.path.realpath(image) for _target, image in handle.tops()]
+    around, tops = handle.around(), [real_path(image) for _target, image in handle.tops()]
     around.files.look_into({DIRECTORY, *map(os.path.dirname, tops)})
     named = memory_files(handle.saved(), handle.record())
     for top in tops:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Optional
@@ -23,6 +22,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.saved_memory import (
     SavedMemory,
 )
@@ -52,7 +52,7 @@ class Surroundings:
         """Return the memory that somebody has saved to files and that goes with an image: not that of a managed save or of a
         snapshot, of which the VM's own are ``named``.
         """
-        real = set(map(os.path.realpath, named))
+        real = set(map(real_path, named))
         return [one for one in self.files.memories(file) if one.file not in real and not self.users.of(one.file)]
 
 
@@ -114,7 +114,7 @@ class Forest:
                 reasons.setdefault(file, "it has another name too (a hard link), which may be a backup's")
         for snapshot in snapshots:
             for file in snapshot.also_defined:
-                reasons.setdefault(os.path.realpath(file), f"the definition in snapshot {snapshot.name!r} names it")
+                reasons.setdefault(real_path(file), f"the definition in snapshot {snapshot.name!r} names it")
         self.others = set(reasons)
         strangers = self.layers.backing.keys() - set(own) - self.layers.ours
         for file in sorted(strangers | reasons.keys() & self.layers.backing.keys()):

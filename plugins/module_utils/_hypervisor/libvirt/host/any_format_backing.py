@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.backing_string import resolve
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import file_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 
 # What reading an image raises: it cannot be read, or its header holds anything at all. Of a raw disk that is its guest's
 # choice, down to a path with a NUL in it or JSON of endless depth.
@@ -56,7 +57,7 @@ def names_in(file: str, head: bytes) -> list[str]:
 def is_based_on(overlay: str, file: str) -> bool:
     """Whether an overlay is based on a file at this moment, going by its header."""
     try:
-        backing = list(map(os.path.realpath, backing_files(overlay)))
+        backing = list(map(real_path, backing_files(overlay)))
     except UNREADABLE:
         return False
     key = file_key(file)

@@ -21,6 +21,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     holds_no_images,
     is_device,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,16 @@ class Users:
         """Return a file's real path and what tells it from others; a host's files lie in few directories, resolved once."""
         named, name = os.path.split(path)
         if name in ("", ".", ".."):
-            return os.path.realpath(path), file_key(path)
+            return real_path(path), file_key(path)
         if named not in self._links:
-            self._links[named] = os.path.realpath(named)
+            self._links[named] = real_path(named)
         real = os.path.join(self._links[named], name)
         try:
             status = os.lstat(real)
         except OSError:
             return real, None
         if stat.S_ISLNK(status.st_mode):
-            return os.path.realpath(real), file_key(real)
+            return real_path(real), file_key(real)
         return real, (status.st_dev, status.st_ino)
 
     def of(self, file: str, but: str = "") -> list[User]:

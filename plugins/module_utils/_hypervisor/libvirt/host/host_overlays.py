@@ -28,6 +28,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.overlays.read_headers import (
     HeaderReader,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import (
+    first_path,
+    real_path,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.read_users import (
     read_users,
 )
@@ -71,7 +75,7 @@ class HostFiles:
             if self._users is None or started > self._users_until:
                 self._users = read_users(connection, self.mounts)
                 self._users.add_noted(self._noted_of)
-                homes = {os.path.dirname(os.path.realpath(file)) for file in self._noted() if self.mounts.answers(file)}
+                homes = {os.path.dirname(real_path(file)) for file in self._noted() if self.mounts.answers(file)}
                 self._users.directories |= homes
                 ended = time.monotonic()
                 self._users_until = ended + max(_TRUSTED_SECONDS, _TIMES_THE_READING * (ended - started))
@@ -80,12 +84,12 @@ class HostFiles:
     def look_into(self, directories: Iterable[str]) -> None:
         """See what overlays lie in directories."""
         with self._lock:
-            for directory in directories:
+            for directory in set(map(first_path, directories)):
                 self._look_into(directory)
 
     def look_around(self, directories: Iterable[str]) -> None:
         """See what overlays lie in directories and where these lead: a layer between two may lie where no VM has a disk."""
-        seen, waiting = set[str](), set(directories)
+        seen, waiting = set[str](), set(map(first_path, directories))
         with self._lock:
             while waiting:
                 for directory in waiting:

@@ -8,7 +8,6 @@ Every step may be repeated, and each leaves libvirt's word and the files in agre
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from typing import Callable, Optional
 
@@ -18,6 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.flush import flush
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import (
     catch_up,
     commit_block,
@@ -94,7 +94,7 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
     moved_tops = {target: base for target, top in forest.tops.items() if top == step.top}
     forest.tops.update(dict.fromkeys(moved_tops, step.base))
     # Of a running VM some disks may be in the definition only: somebody has detached them until its next start.
-    moved_tops.update((target, base) for target, image in handle.tops() if os.path.realpath(image) == step.top)
+    moved_tops.update((target, base) for target, image in handle.tops() if real_path(image) == step.top)
     if moved_tops:
         # Libvirt has done so for a running VM, unless it was killed just then.
         _define(handle, moved_tops, (forest.spelled[step.top], forest.format(step.top)), step.top)
@@ -111,10 +111,8 @@ def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[
 
     A disk that somebody has defined on a third image, for the VM's next start, stays there.
     """
-    defined = {disk.target: os.path.realpath(str(disk.source)) for disk in image_disks(handle.definition())}
-    images = {
-        target: image for target, image in images.items() if defined.get(target) in (merged, os.path.realpath(image[0]))
-    }
+    defined = {disk.target: real_path(str(disk.source)) for disk in image_disks(handle.definition())}
+    images = {target: image for target, image in images.items() if defined.get(target) in (merged, real_path(image[0]))}
     handle.define(images, merged)
     runs_on = {disk.target: disk.source for disk in image_disks(handle.xml())} if handle.active() else {}
     if any(runs_on.get(target) == before[0] for target in images):
@@ -128,7 +126,7 @@ def see_merged(handle: VmHandle, forest: Forest, merging: Sequence[str], lost: O
     ``lost`` is the pace at which to do it once more where the host has been booted since: QEMU tells the layers above of their
     new base before it has flushed that. Raises ``merge_failed`` and ``timeout``.
     """
-    top, base = map(os.path.realpath, merging)
+    top, base = map(real_path, merging)
     _see_pivot(handle, forest, top, base)
     if base not in forest.images or forest.layers.above(top) or top in forest.tops.values():
         return  # it has not ended, and is begun anew

@@ -33,6 +33,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     is_based_on,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected, inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import (
     follow_commit,
@@ -96,7 +97,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         before, record, forest = handle.keep_record(), looked_at(plan.record, plan.every), plan.forest
         if going and going[0].kind == "internal":
             self._remove_internal(snapshot.name)
-            inside = {os.path.realpath(part.frozen) for part in going[0].disks}
+            inside = {real_path(part.frozen) for part in going[0].disks}
             record, forest = replace(record, images=being_written(record.images, inside)), None
         files = tuple(one.memory_file for one in going if one.memory_file)
         begun = (snapshot.name, snapshot.created_at, now())
@@ -169,7 +170,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         """
         if not self._handle.active():
             return {}
-        forest, merged = self._handle.survey(), [os.path.realpath(file) for file in journal.merging[:1]]
+        forest, merged = self._handle.survey(), [real_path(file) for file in journal.merging[:1]]
         ours = {target: [top] == merged for target, top in forest.tops.items() if {*merged} & {*forest.chain(top)}}
         ours = {target: pivots for target, pivots in ours.items() if is_commit(self._handle, target)}
         refuse_block_jobs(self._handle, but=ours)
@@ -226,8 +227,7 @@ def close_record(handle: VmHandle) -> None:
     A snapshot that others removed is noted as long as there is its copy of the UEFI variables: that is an orphan now.
     """
     forest, record = handle.survey(), handle.record()
-    known = forest.layers.backing
-    saved = handle.saved()
+    known, saved = forest.layers.backing, handle.saved()
     keys = {snapshot_key(one.name, one.created_at) for one in saved}
     kept = replace(
         looked_at(record, saved),
@@ -239,7 +239,7 @@ def close_record(handle: VmHandle) -> None:
         former=tuple(
             file
             for file in record.former
-            if (real := os.path.realpath(file)) in known and real not in forest.layers.frozen | forest.layers.active
+            if (real := real_path(file)) in known and real not in forest.layers.frozen | forest.layers.active
         ),
         journal=None,
     )

@@ -26,6 +26,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Entry,
     Header,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.saved_memory import (
     is_memory,
     read_memory,
@@ -72,7 +73,7 @@ class HeaderReader:
                         yield entry.path, before if named == before.based_on else replace(before, based_on=named)
                     else:
                         file, read, memory = self._read(entry, device)
-                        backing = tuple(map(os.path.realpath, read))
+                        backing = tuple(map(real_path, read))
                         yield file, Header(entry.inode(), changed, backing, based_on(file, backing), memory)
             except OSError as error:
                 if error.errno not in _NOTHING_THERE:
@@ -85,7 +86,7 @@ class HeaderReader:
 
         A relative name is meant beside a link to the image. Where that is another file, the image is known by the link.
         """
-        file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+        file = real_path(entry.path) if entry.is_symlink() else entry.path
         if device:
             return file, self._backing_of_device(file), False
         head = head_of(file)

@@ -23,6 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.kernel_holders import loops
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.saved_memory import (
     DIRECTORY,
 )
@@ -54,9 +55,7 @@ class _Reader:
 
     def read(self) -> Users:
         connection = self._connection
-        self._users.directories.update(
-            map(os.path.realpath, filter(self._mounts.answers, volumes.directories(connection)))
-        )
+        self._users.directories.update(map(real_path, filter(self._mounts.answers, volumes.directories(connection))))
         for flag, texts, what in (
             (_ACTIVE, _running, ""),
             (_PERSISTENT, _definition, ""),
@@ -108,7 +107,7 @@ class _Reader:
 
     def _add_sessions(self) -> None:
         pools = sessions.SessionPools()
-        self._users.directories.update(map(os.path.realpath, filter(self._mounts.answers, pools.directories())))
+        self._users.directories.update(map(real_path, filter(self._mounts.answers, pools.directories())))
         system = self._connection.getURI().endswith("/system")
         for saved in sessions.saved_texts(system):
             root = saved.root()
