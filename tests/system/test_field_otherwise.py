@@ -10,7 +10,7 @@ import pytest
 from .field import MakeVm, agreed, make_vm
 from .field_disk import Disk, create_image
 from .field_vm import FieldVm
-from .other_users import HOME, filled, home, well
+from .other_users import HOME, filled, home, names, well
 from .planted import planted
 from .ready_vm import refused
 
@@ -90,4 +90,6 @@ def test_somebody_builds_upon_a_disk_while_another_is_merged(make_vm: MakeVm, st
     assert sorted(read) == [False, True], entry["msg"]
     assert (vm.disk_reads("vda", 42), vm.disk_reads("vdb", 42)) == (True, True)
     assert entry["error_code"] is None, entry["msg"]
+    later = "fuweb.qcow2" if read[0] else "fuweb-vdb.qcow2"
+    assert names(entry["notes"], f"{HOME}/{later} stays a layer of its own", f"{HOME}/app-{later} is based on it")
     assert vm.info()["operation"] is None

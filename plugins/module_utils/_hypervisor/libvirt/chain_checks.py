@@ -36,6 +36,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     known_as,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.moved_disks import last_on
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import (
     ASK_QEMU,
@@ -115,12 +116,10 @@ def frozen_written(handle: VmHandle, snapshots: Sequence[Saved]) -> Iterator[Kvm
     where a disk is on an older overlay than the one that it was on last.
     """
     record, were = handle.record(), last_on(handle.record())
-    frozen = {
-        os.path.realpath(part.frozen): (one.name, part) for one in snapshots for part in one.disks if part.overlay
-    }
+    frozen = {real_path(part.frozen): (one.name, part) for one in snapshots for part in one.disks if part.overlay}
     chains = readable_chains({state: part.format for state, (_name, part) in frozen.items()})
     for target, image in handle.tops() if frozen or were else ():
-        top, last = os.path.realpath(image), were.get(target)
+        top, last = real_path(image), were.get(target)
         found = next((frozen[state] for state, chain in chains.items() if top in chain), None)
         if found:
             overlay = str(found[1].overlay)
@@ -159,7 +158,7 @@ def _is_left(record: Record, last: str, image: str, snapshots: Iterable[Saved]) 
     It is on another branch of ours, or on what is under that overlay, or was before somebody pulled that into the overlay.
     Whoever copies or commits the disk elsewhere takes its data along.
     """
-    top, before = os.path.realpath(image), os.path.realpath(last)
+    top, before = real_path(image), real_path(last)
     if top in {before, *record.kept}:  # what is kept is put back on purpose
         return False
     made = record.made.get(last)
@@ -169,7 +168,7 @@ def _is_left(record: Record, last: str, image: str, snapshots: Iterable[Saved]) 
         below = real_chain(last, "qcow2")
         if top in below or top in bases(record.made, before):
             return _holds_newer(last, image)
-        named = {os.path.realpath(file) for one in snapshots for file in one.overlays}
+        named = {real_path(file) for one in snapshots for file in one.overlays}
         if top not in named.union(record.overlays, record.made):
             return False
         above = real_chain(image, "qcow2")
@@ -208,7 +207,7 @@ def refuse_spoiling(vm: str, images: Mapping[str, Image], snapshots: Iterable[Sa
     written, as what it is not.
     """
     known = {disk.source: disk for one in snapshots for disk in one.vm_disks if disk.source}
-    reasons = {os.path.realpath(str(source)): spoilt_by_overlays(disk) for source, disk in known.items()}
+    reasons = {real_path(str(source)): spoilt_by_overlays(disk) for source, disk in known.items()}
     for file in files:
         encrypted = file in images and images[file].peculiar == ENCRYPTED
         reason = reasons.get(file) or ("is encrypted" if encrypted else "")
@@ -235,7 +234,7 @@ def check_taken(
             below = read_image(str(overlay.file), "qcow2").backing_file
         except (OSError, ValueError) as error:
             raise _not_as_asked(plan.vm.name, overlay.target, f"{overlay.file} cannot be read: {error}") from error
-        if disk.source != overlay.file or os.path.realpath(str(below)) != os.path.realpath(base):
+        if disk.source != overlay.file or real_path(str(below)) != real_path(base):
             difference = f"it is on {disk.source}, and {overlay.file} is backed by {below}"
             raise _not_as_asked(plan.vm.name, overlay.target, difference)
 

@@ -17,8 +17,12 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import still_open
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import needed
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
+    needed,
+    unneeded_open,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 
@@ -29,7 +33,7 @@ def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str],
     """
     going = _in_order(vm, around, files)
     check_closed(vm, going.values())
-    directories = set()
+    directories: set[str] = set()
     for real, file in going.items():
         if is_device(real):
             continue  # what is on it is needed no more, and whose it is to be next is not for us to say
@@ -44,7 +48,7 @@ def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str],
                 "The VM is as it should be. Make the file deletable, and run the task again.",
             ) from error
         deleted.append(file)
-        directories.add(os.path.dirname(file))
+        directories.update(map(os.path.dirname, (real, file)))  # a pool may have either
     for directory in directories:
         with suppress(libvirt.libvirtError):  # no pool there, or one that is busy and will refresh itself
             connection.storagePoolLookupByTargetPath(directory).refresh(0)
@@ -53,15 +57,7 @@ def delete(vm: str, connection: Any, around: Surroundings, files: Iterable[str],
 def check_closed(vm: str, files: Iterable[str]) -> None:
     """Raise ``file_in_use`` where a process has one of the files open that nothing needs any more."""
     for file, pid in still_open(files).items():
-        raise KvmError(
-            "file_in_use",
-            f"Process {pid} has {file} of {vm} open, although neither libvirt nor another image needs it.",
-            f"No file was deleted. See what the process has open: ls -l /proc/{pid}/fd. If it is the VM's "
-            "QEMU, libvirt was killed while it switched disks: do not start or stop the VM before you "
-            "know which file it writes to.",
-            file=file,
-            pid=pid,
-        )
+        raise unneeded_open(vm, file, pid)
 
 
 def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> dict[str, str]:
@@ -69,7 +65,7 @@ def _in_order(vm: str, around: Surroundings, files: Iterable[str]) -> dict[str, 
 
     Raises ``file_in_use`` where anybody else needs one of them.
     """
-    going = {os.path.realpath(file): file for file in files}
+    going = {real_path(file): file for file in files}
     around.files.look_into({os.path.dirname(file) for file in going})
     above = {file: [one for one in around.files.above(file, going) if is_based_on(one, file)] for file in going}
     for file in going:
@@ -97,5 +93,5 @@ def memory_files(around: Surroundings, going: Iterable[Saved]) -> tuple[list[str
 
 def others_of(around: Surroundings, file: str) -> list[str]:
     """Return who beside a VM uses a file."""
-    users = around.users.of(os.path.realpath(file))
+    users = around.users.of(real_path(file))
     return sorted({str(user) for user in users if user.uuid != around.owner})

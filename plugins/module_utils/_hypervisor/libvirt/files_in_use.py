@@ -9,12 +9,11 @@ from collections.abc import Iterable, Sequence
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.kernel_holders import (
-    mounted_from,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
-    locked,
     still_open,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.open_layers import (
+    open_by_others,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import qemu_pid
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.read_only_files import (
@@ -35,22 +34,9 @@ def refuse_open(handle: VmHandle, found: Sequence[Step], going: Iterable[str] = 
     """Raise ``file_in_use`` where a process or a mount beside the VM has a layer that is about to be merged or dropped,
     or another file that is ``going``.
     """
-    running = handle.active()
-    own = qemu_pid(handle.name) if running else None
-    files = {file for step in found if isinstance(step, Merge) for file in (step.top, step.base)}
-    users: dict[str, int] = {}
-    if own:
-        users = locked(files, but=own)
-    elif not running:  # who reads an image without QEMU's locks, to back it up, is to read one that stands still
-        users = still_open(files)
-    for file, pid in users.items():
-        raise in_use(handle.name, file, f"process {pid} has it open", f"Find out which process it is: ps -fp {pid}.")
-    for file in sorted(files):
-        point = mounted_from(file, handle.around().files.mounts)
-        if point:
-            raise in_use(
-                handle.name, file, f"it is mounted on this host at {point}", f"Unmount it first: umount {point}."
-            )
+    merges = [step for step in found if isinstance(step, Merge)]
+    for one in open_by_others(handle, {file for step in merges for file in (*step.gone, step.base)}):
+        raise in_use(handle.name, one.file, one.why, one.remedy)
     # Of what is off the chain the VM's own QEMU has nothing open, unless libvirt was killed while it switched disks.
     refuse_readers(handle.name, (*(step.file for step in found if isinstance(step, Drop)), *going))
 

@@ -35,6 +35,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import filesystems
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import first_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import (
     inspect,
     is_still,
@@ -64,6 +65,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meeting import Meeting
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.made_overlays import (
+    made_for_any,
+    noted_of,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
     Records,
     SnapshotRecord,
@@ -102,10 +107,10 @@ class LibvirtHypervisor(Hypervisor):
     ) -> None:
         require_libraries()
         self._connection = open_connection(uri)
-        self._records = Records(record_directory(uri))
+        self._records = Records(record_directory(uri), first_path)
         self._tools = Tools(uri, guard or ThawGuard(uri))
         self._owns_guard = guard is None
-        self._host_files = host_files or HostFiles(partial(_made, self._records))
+        self._host_files = host_files or _host_files(self._records)
         self._may_adjust = may_adjust
         self._known: dict[str, Any] = {}
         with translated("the host", "asking for the version"):
@@ -213,7 +218,7 @@ class LibvirtHypervisor(Hypervisor):
     def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
         native = self._lookup(vm.id)
         with translated(vm.name, "reading the disks"):  # anew: what was an orphan may be in use by now
-            reader = StorageReader(self._connection, self._records, HostFiles(partial(_made, self._records)))
+            reader = StorageReader(self._connection, self._records, _host_files(self._records))
             found = reader.read(vm, read_domain(native), native)
         handle = self._handle(vm.id)
         found = with_neighbours(handle, found)
@@ -242,6 +247,5 @@ class LibvirtHypervisor(Hypervisor):
         return self._known[vm_id.uuid]
 
 
-def _made(records: Records) -> set[str]:
-    """Return the overlays that were made for any VM that is or was on this host, as far as records can be read."""
-    return {file for _uuid, record in records.of_others(VmId("", "")) for file in record.made}
+def _host_files(records: Records) -> HostFiles:
+    return HostFiles(partial(made_for_any, records), partial(noted_of, records))

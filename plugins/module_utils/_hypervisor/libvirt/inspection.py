@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.judge_frozen_images import (
     Frozen,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import merge_percent
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_xml import (
     from_saved,
@@ -125,7 +125,7 @@ def _snapshots(handle: VmHandle, record: Record) -> tuple[Snapshot, ...]:
     current = handle.called_current()
     if not any(one.name == current and is_below(one, xml) for one in found):
         current = None  # libvirt calls one current for want of a true one, see metadata/snapshot_rewrite.py
-    active = {os.path.realpath(str(disk.source)) for disk in image_disks(xml)}
+    active = {real_path(str(disk.source)) for disk in image_disks(xml)}
     frozen = Frozen(record, {snapshot_key(one.name, one.created_at) for one in found}, active)
     snapshots = [from_saved(one, record.snapshots, frozen.past(one)) for one in found]
     return in_tree_order([replace(one, current=one.name == current) for one in snapshots])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
@@ -14,10 +15,19 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import walk_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.read_layers import memory_files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.saved_memory import (
+    DIRECTORY,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
+    saved_in_file,
+    still_written,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks, image_disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import block_job_active, managed_save
@@ -51,6 +61,7 @@ def check_idle(handle: VmHandle, vm: VirtualMachine) -> None:
     with translated(vm.name, "asking for its jobs"):
         refuse_jobs(vm, handle.native, handle.xml())
     if not vm.active:
+        refuse_saved_memory(handle)
         refuse_checkpoints(handle)
 
 
@@ -103,6 +114,17 @@ def refuse_managed_save(handle: VmHandle) -> None:
             raise managed_save(handle.name)
 
 
+def refuse_saved_memory(handle: VmHandle) -> None:
+    """Raise ``managed_save`` where somebody has saved the memory of a VM that is off to a file, and it fits the disks still."""
+    around, tops = handle.around(), [real_path(image) for _target, image in handle.tops()]
+    around.files.look_into({DIRECTORY, *map(os.path.dirname, tops)})
+    named = memory_files(handle.saved(), handle.record())
+    for top in tops:
+        for memory in around.memories(top, named):
+            if memory.uuid == handle.id.uuid and memory.is_on(top):
+                raise saved_in_file(handle.name, memory.file)
+
+
 def refuse_block_jobs(handle: VmHandle, but: Collection[str] = ()) -> None:
     """Raise ``block_job_active`` where a block job runs on a disk, save those ``but``."""
     with translated(handle.name, "asking for its jobs"):
@@ -146,15 +168,7 @@ def refuse_writers(vm: str, xml: Any) -> None:
             with suppress(*UNREADABLE):  # told where chains are checked
                 files += [image.file for image in walk_chain(str(disk.source), disk.format)]
     for file, pid in writers(files).items():
-        raise KvmError(
-            "file_in_use",
-            f"libvirt says that {vm} is off, but process {pid} writes to {file}.",
-            f"Nothing was changed. Find out which process it is: ps -fp {pid}. If it is the VM's own "
-            "QEMU, libvirt has lost it: do not start the VM. Shut the guest down from inside or end that "
-            "process, then run the task again.",
-            file=file,
-            pid=pid,
-        )
+        raise still_written(vm, file, pid)
 
 
 def _refuse_on_disks(vm: str, native: Any, xml: Any, but: Collection[str]) -> None:

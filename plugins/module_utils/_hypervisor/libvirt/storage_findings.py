@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.chain_checks import frozen_written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import leftovers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.definition_chains import (
     gone_layers,
 )
@@ -55,10 +55,8 @@ def set_aside(handle: VmHandle, every: Iterable[Saved]) -> Record:
     What a VM was on last is noted of our own overlays only: of one that another tool made it is enough that nothing needs it.
     """
     record = handle.record()
-    foreign = {os.path.realpath(file) for one in every for file in one.overlays}.difference(
-        record.made, record.overlays
-    )
+    foreign = {real_path(file) for one in every for file in one.overlays}.difference(record.made, record.overlays)
     left = foreign.union(record.kept, record.active.values())
-    left.difference_update(os.path.realpath(top) for _target, top in handle.tops())
+    left.difference_update(real_path(top) for _target, top in handle.tops())
     aside = left.intersection(handle.survey(record=record).unneeded()) if left else ()
     return replace(record, kept=tuple(sorted(aside)))

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Made
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Made, Records
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
 
 def bases(made: Mapping[str, Made], overlay: str) -> list[str]:
@@ -28,3 +31,15 @@ def still_there(made: Mapping[str, Made]) -> dict[str, Made]:
         file: replace(one, base=next((base for base in bases(made, file) if base in there or base not in made), None))
         for file, one in there.items()
     }
+
+
+def made_for_any(records: Records) -> set[str]:
+    """Return the overlays that were made for any VM that is or was on this host, as far as records can be read."""
+    return {file for _uuid, record in records.of_others(VmId("", "")) for file in record.made}
+
+
+def noted_of(records: Records, uuid: str) -> tuple[str, ...]:
+    """Return the images that a VM's snapshots were noted to need, down to the lowest, as far as its record can be read."""
+    with suppress(KvmError):
+        return tuple(records.read(VmId("", uuid)).images)
+    return ()

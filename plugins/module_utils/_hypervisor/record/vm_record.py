@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Optional
@@ -107,17 +107,23 @@ class Record:
         return self.journal.making if self.journal else ()
 
 
-def _from_json(values: dict[str, Any]) -> Record:
+def _from_json(values: dict[str, Any], name: Callable[[str], str]) -> Record:
+    def named(key: str) -> tuple[str, ...]:
+        return tuple(map(name, values.get(key, ())))
+
     return Record(
         snapshots={key: _snapshot(note) for key, note in values.get("snapshots", {}).items()},
-        overlays=tuple(values.get("overlays", ())),
-        former=tuple(values.get("former", ())),
-        made={path: Made(**_known(Made, made)) for path, made in values.get("made", {}).items()},
+        overlays=named("overlays"),
+        former=named("former"),
+        made={
+            name(path): Made(**{**_known(Made, made), "base": name(made.get("base") or "") or None})
+            for path, made in values.get("made", {}).items()
+        },
         journal=journals.from_json(values["journal"]) if values.get("journal") else None,
-        images={file: _fingerprint(note) for file, note in values.get("images", {}).items()},
+        images={name(file): _fingerprint(note, name) for file, note in values.get("images", {}).items()},
         serial=int(values.get("serial", 0)),
-        kept=tuple(values.get("kept", ())),
-        active={str(target): str(file) for target, file in values.get("active", {}).items()},
+        kept=named("kept"),
+        active={str(target): name(str(file)) for target, file in values.get("active", {}).items()},
     )
 
 
@@ -132,9 +138,10 @@ def _to_json(record: Record) -> dict[str, Any]:
     return {"schema": _SCHEMA if newer else _MOSTLY, "written_by": VERSION, **vars(record), "journal": journal}
 
 
-def _fingerprint(values: dict[str, Any]) -> Fingerprint:
-    known = Identity(**_known(Identity, values["identity"]))
-    return Fingerprint(**{**_known(Fingerprint, values), "identity": known, "states": tuple(values["states"])})
+def _fingerprint(values: dict[str, Any], name: Callable[[str], str]) -> Fingerprint:
+    known = _known(Identity, values["identity"])
+    identity = Identity(**{**known, "backing": name(known.get("backing") or "") or None})
+    return Fingerprint(**{**_known(Fingerprint, values), "identity": identity, "states": tuple(values["states"])})
 
 
 def _known(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
@@ -149,10 +156,11 @@ def snapshot_key(name: str, created_at: str | None) -> str:
 
 
 class Records:
-    """The records of one hypervisor's VMs."""
+    """The records of one hypervisor's VMs; ``name`` returns how a noted file is called today: a mount may have come or gone."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, name: Callable[[str], str] = str) -> None:
         self._directory = directory
+        self._name = name
         self._progress = ProgressNotes(lambda vm_id: self._path(vm_id, "percent"))
 
     def read(self, vm_id: VmId) -> Record:
@@ -162,7 +170,7 @@ class Records:
                 values = json.load(file)
             if values.get("schema", 1) > _SCHEMA:
                 raise record_newer(vm_id.name, str(values.get("written_by")), VERSION)
-            return _from_json(upgraded(values))
+            return _from_json(upgraded(values), self._name)
         except FileNotFoundError:
             return Record()
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:

@@ -19,6 +19,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import MOST_LAYERS
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import ChainLayer, DiskChain
@@ -48,14 +49,14 @@ def read_chain(file: str, image_format: str) -> list[Image]:
 
 def real_chain(file: str, image_format: str) -> list[str]:
     """Return the real paths of the image and all it is backed by, active layer first. Raises as `read_image` does."""
-    return [os.path.realpath(image.file) for image in walk_chain(file, image_format)]
+    return [real_path(image.file) for image in walk_chain(file, image_format)]
 
 
 def readable_chain(file: str, image_format: str) -> list[str]:
     """Return a chain by real paths, as far as it can be read; what is wrong with it is told where chains are checked."""
-    files = [os.path.realpath(file)]
+    files = [real_path(file)]
     with suppress(*UNREADABLE):
-        files.extend(os.path.realpath(image.file) for image in walk_chain(file, image_format))
+        files.extend(real_path(image.file) for image in walk_chain(file, image_format))
     return list(dict.fromkeys(files))
 
 
@@ -69,7 +70,7 @@ def readable_chains(formats: Mapping[str, str]) -> dict[str, list[str]]:
         chain = [file]
         with suppress(*UNREADABLE):
             for image in walk_chain(file, image_format):
-                layer = os.path.realpath(image.file)
+                layer = real_path(image.file)
                 if layer in below:
                     chain.extend(below[layer])
                     break
@@ -137,7 +138,7 @@ def unknown_layers(vm: str, chains: Iterable[Chain], overlays: Set[str]) -> list
     """
     unknown = []
     for chain in chains:
-        files = [os.path.realpath(image.file) for image in chain.images]
+        files = [real_path(image.file) for image in chain.images]
         lowest = max((depth for depth, file in enumerate(files) if file in overlays), default=-1)
         for depth, (file, image) in enumerate(zip(files, chain.images)):
             if image.backing_file is None or file in overlays or (depth == 0 and chain.disk.transient):
@@ -159,7 +160,7 @@ def _named_as_overlay(vm: str, target: str, file: str, backing: str) -> bool:
 def to_chain(chain: Chain, owners: Mapping[str, str]) -> DiskChain:
     """Return the value that leaves this backend; ``owners`` are snapshots' names by the real paths of their overlays."""
     layers = [
-        ChainLayer(image.file, image.format, image.size, image.virtual_size, owners.get(os.path.realpath(image.file)))
+        ChainLayer(image.file, image.format, image.size, image.virtual_size, owners.get(real_path(image.file)))
         for image in chain.images
     ]
     lowest = chain.images[-1] if chain.images else None
@@ -174,8 +175,8 @@ def agrees(told: Sequence[str], images: Sequence[Image], merged: Collection[str]
     ``merged`` are layers that libvirt may still believe to be there. Beyond the last image that can be followed libvirt
     may tell one layer or several, a file among them (a part of one).
     """
-    real = [os.path.realpath(image.file) for image in images[1:]]
-    files = [os.path.realpath(file) if file else "" for file in told]
+    real = [real_path(image.file) for image in images[1:]]
+    files = [real_path(file) if file else "" for file in told]
     files = [file for file in files if file in real or file not in merged]
     ends_elsewhere = bool(images[-1].end)
     return files[: len(real)] == real and (len(files) > len(real)) == ends_elsewhere

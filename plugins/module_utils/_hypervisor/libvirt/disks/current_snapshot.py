@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import walk_chain
@@ -13,6 +12,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks
 
@@ -33,7 +33,7 @@ def _depth(snapshot: Saved, forest: Forest) -> int | None:
     for part in snapshot.disks:
         if part.target not in forest.tops:
             continue
-        chain, state = forest.chain(forest.tops[part.target]), os.path.realpath(part.frozen)
+        chain, state = forest.chain(forest.tops[part.target]), real_path(part.frozen)
         if state not in chain or (part.overlay and state == chain[0]):
             return None
         depths.append(chain.index(state))
@@ -44,10 +44,10 @@ def is_below(snapshot: Saved, xml: Any) -> bool:
     """Whether the VM whose XML this is builds upon a snapshot's state, going by the files of its disks."""
     now_on = {disk.target: disk for disk in disks(xml)}
     for part in snapshot.disks:
-        disk, state = now_on.get(part.target), os.path.realpath(part.frozen)
+        disk, state = now_on.get(part.target), real_path(part.frozen)
         if disk is None or disk.source is None:
             continue
-        chain = (os.path.realpath(image.file) for image in walk_chain(disk.source, disk.format))
+        chain = (real_path(image.file) for image in walk_chain(disk.source, disk.format))
         try:
             if state not in chain:
                 return False

@@ -30,6 +30,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import birth
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import current_mounts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record, snapshot_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import (
@@ -86,7 +87,7 @@ class Frozen:
     def files(self, one: Saved) -> Iterator[tuple[str, str]]:
         """Yield the real path and the format of all that a snapshot's content is in, every layer of it."""
         if one.memory_file:
-            yield os.path.realpath(one.memory_file), _MEMORY
+            yield real_path(one.memory_file), _MEMORY
         for part in one.disks:
             if part.overlay:
                 yield from self._layers(part.frozen, part.format)
@@ -187,18 +188,18 @@ def leads_elsewhere(record: Record, one: Saved) -> list[str]:
     As after a link was given another target. A copy is known by its time.
     """
     key = snapshot_key(one.name, one.created_at)
-    now = {os.path.realpath(part.frozen) for part in one.disks}
+    now = {real_path(part.frozen) for part in one.disks}
     if all(part.frozen in now for part in one.disks):
         return []  # no name is, or goes through, a link
     held = [file for file, note in record.images.items() if key in note.states and file not in now]
     if not held or all(Frozen(record, ()).note(file) for file in now if os.path.exists(file)):
         return []
-    return sorted(file for file in held if os.path.realpath(file) == file and os.path.exists(file))
+    return sorted(file for file in held if real_path(file) == file and os.path.exists(file))
 
 
 def _link(file: str, form: str) -> tuple[str, Optional[tuple[str, str]]]:
     """Return the real path of an image, and what it is backed by; what cannot be read is said of the file itself."""
-    real = os.path.realpath(file)
+    real = real_path(file)
     with suppress(*UNREADABLE):
         image = read_image(file, form)
         if image.backing_file is not None:
@@ -219,7 +220,7 @@ def identity(file: str, form: str, *, synced: bool = False, mapped: bool = False
     backing = read_image(file, form).backing_file
     return replace(
         known,
-        backing=os.path.realpath(backing) if backing else None,
+        backing=real_path(backing) if backing else None,
         bitmaps=inside.bitmaps,
         snapshots=inside.snapshots,
         mapping=inside.mapping,
@@ -236,7 +237,7 @@ def _moved(notes: Mapping[str, Fingerprint], path: str, status: os.stat_result) 
         return
     for file, note in notes.items():
         known = note.identity
-        there = os.path.realpath(file) == file and os.path.exists(file)
+        there = real_path(file) == file and os.path.exists(file)
         if (known.inode, known.device) == (status.st_ino, status.st_dev) and not there and born <= known.mtime_ns:
             yield note
 

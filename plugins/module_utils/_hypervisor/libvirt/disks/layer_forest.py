@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Optional
@@ -23,6 +22,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.saved_memory import (
+    SavedMemory,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_rewrite import (
     OnDisk,
@@ -45,6 +48,13 @@ class Surroundings:
         """Return why nobody can tell who needs a file; None where it can be told."""
         return self.users.why_unknown(file) or self.files.why_unknown(file)
 
+    def memories(self, file: str, named: Collection[str]) -> list[SavedMemory]:
+        """Return the memory that somebody has saved to files and that goes with an image: not that of a managed save or of a
+        snapshot, of which the VM's own are ``named``.
+        """
+        real = set(map(real_path, named))
+        return [one for one in self.files.memories(file) if one.file not in real and not self.users.of(one.file)]
+
 
 @dataclass
 class Forest:
@@ -52,7 +62,7 @@ class Forest:
 
     ``why`` says of a layer why it stays as it is or is not deleted; ``detached`` are overlays of disks that the VM no longer
     has, with the disk's target; ``pulled`` are such into which others took all that was below; ``shared`` lie where other
-    hosts may use them, ``others`` have users beside the VM.
+    hosts may use them, ``others`` have users beside the VM, and ``late`` says why it stays of one that was to be merged.
     """
 
     layers: Layers
@@ -65,6 +75,7 @@ class Forest:
     pulled: set[str] = field(default_factory=set)
     shared: set[str] = field(default_factory=set)
     others: set[str] = field(default_factory=set)
+    late: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> Forest:
         """Return the same once more, to see what steps would make of it."""
@@ -88,9 +99,12 @@ class Forest:
             ours=self.layers.ours,
         )
 
-    def leave_to_others(self, own: Collection[str], snapshots: Iterable[Saved], around: Surroundings) -> None:
-        """Fix every layer that somebody else uses or builds upon, and all that is under it."""
-        reasons = {file: _using(users) for file in own if (users := around.users.of(file, around.owner))}
+    def leave_to_others(
+        self, own: Collection[str], snapshots: Iterable[Saved], around: Surroundings, also: Mapping[str, str]
+    ) -> None:
+        """Fix every layer that somebody else uses or builds upon, and all that is under it; ``also`` has further reasons."""
+        using = {file: _using(users) for file in own if (users := around.users.of(file, around.owner))}
+        reasons = {**also, **using}
         for file in own:
             unknown = around.why_unknown(file)
             if unknown:
@@ -100,7 +114,7 @@ class Forest:
                 reasons.setdefault(file, "it has another name too (a hard link), which may be a backup's")
         for snapshot in snapshots:
             for file in snapshot.also_defined:
-                reasons.setdefault(os.path.realpath(file), f"the definition in snapshot {snapshot.name!r} names it")
+                reasons.setdefault(real_path(file), f"the definition in snapshot {snapshot.name!r} names it")
         self.others = set(reasons)
         strangers = self.layers.backing.keys() - set(own) - self.layers.ours
         for file in sorted(strangers | reasons.keys() & self.layers.backing.keys()):
@@ -113,9 +127,24 @@ class Forest:
     def leave_to_newcomers(self, now: Forest, merged: Collection[str]) -> None:
         """Fix what somebody has begun to use, or built upon, since this was read; ``now`` is the same, read after a merge."""
         fresh = (now.layers.backing.keys() - self.layers.backing.keys() - set(merged)) | (now.others - self.others)
-        for file in fresh:
+        for file in sorted(fresh):
             for layer in now.chain(file):
-                self._fix(layer, f"{file} has come meanwhile")
+                self.leave(layer, now.why.get(layer, f"{file} has come meanwhile"))
+
+    def leave(self, file: str, why: str) -> None:
+        """Fix a layer that was to be merged, or merged into, for a reason that came up only now."""
+        if file not in self.layers.fixed:
+            self.late[file] = why
+            self._fix(file, why)
+
+    def late_notes(self) -> tuple[str, ...]:
+        """Return what to tell of layers that stay though nothing spoke against it when all was planned."""
+        layers = self.layers
+        stay = layers.released.intersection(self.late, layers.backing) - layers.frozen - layers.active
+        return tuple(
+            f"{self.spelled.get(file, file)} stays a layer of its own, because {self.late[file]}"
+            for file in sorted(stay)
+        )
 
     def keep_sizes(self, in_part: Collection[str]) -> None:
         """Fix every image that is larger than one based on it: merged, the disk would grow by what was there before.

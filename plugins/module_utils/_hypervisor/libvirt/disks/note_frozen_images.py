@@ -20,6 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     UNREADABLE,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import identity
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
     Made,
@@ -43,9 +44,9 @@ States = Mapping[str, Collection[str]]  # the real paths of the states of snapsh
 def foreseen(images: Iterable[str], directory: Optional[str]) -> Past:
     """Return the past of a snapshot of images, right after it is taken; a memory file would go to ``directory``."""
     frozen = Frozen(Record(), ())
-    reasons = [(file, frozen.unprovable(file)) for file in map(os.path.realpath, images)]
+    reasons = [(file, frozen.unprovable(file)) for file in map(real_path, images)]
     if directory:
-        reasons.append((directory, frozen.untrue_times(os.path.realpath(directory))))
+        reasons.append((directory, frozen.untrue_times(real_path(directory))))
     return together((file, Past(UNPROVEN, (reason,))) for file, reason in reasons if reason)
 
 
@@ -73,19 +74,19 @@ def with_taken(record: Record, one: Saved, states: States) -> Record:
 
 def made_of(overlays: Mapping[str, str]) -> dict[str, Made]:
     """Return what is noted of overlays that were just made, given by target."""
-    return {os.path.realpath(file): Made(target, identity(file), _base(file)) for target, file in overlays.items()}
+    return {real_path(file): Made(target, identity(file), _base(file)) for target, file in overlays.items()}
 
 
 def _base(overlay: str) -> Optional[str]:
     with suppress(*UNREADABLE):  # QEMU makes it a moment later
         below = read_image(overlay, "qcow2").below
-        return os.path.realpath(below) if below else None
+        return real_path(below) if below else None
     return None
 
 
 def with_left(record: Record, disks: Iterable[Disk]) -> tuple[str, ...]:
     """Return the overlays to be kept, with those that disks have left since this collection last changed the VM."""
-    now_on = {os.path.realpath(str(disk.source)) for disk in disks}
+    now_on = {real_path(str(disk.source)) for disk in disks}
     return tuple(sorted({*record.kept, *record.active.values()} - now_on))
 
 
@@ -117,15 +118,12 @@ def _with_states(notes: Mapping[str, Optional[Fingerprint]], states: States) -> 
 
 def states_of(snapshots: Iterable[Saved]) -> dict[str, set[str]]:
     """Return the real paths of the states of snapshots, by `snapshot_key`."""
-    return {
-        snapshot_key(one.name, one.created_at): {os.path.realpath(part.frozen) for part in one.disks}
-        for one in snapshots
-    }
+    return {snapshot_key(one.name, one.created_at): {real_path(part.frozen) for part in one.disks} for one in snapshots}
 
 
 def states_before(vm: VirtualMachine) -> dict[str, set[str]]:
     """Return the real paths of the states of the snapshots that a VM has, by `snapshot_key`, as its inspection tells them."""
     return {
-        snapshot_key(one.name, one.created_at): {os.path.realpath(disk.base) for disk in one.disks if disk.base}
+        snapshot_key(one.name, one.created_at): {real_path(disk.base) for disk in one.disks if disk.base}
         for one in vm.snapshots
     }

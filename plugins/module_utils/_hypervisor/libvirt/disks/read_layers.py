@@ -26,6 +26,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_based_on,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, image_disks
@@ -52,7 +53,7 @@ def survey(
     ``chain_mismatch`` where a layer of the VM's present cannot be read, of a disk that snapshots are of.
     """
     reader = _Reader(vm, around.files.mounts)
-    in_part = _used_in_part(snapshots)
+    in_part, named = _used_in_part(snapshots), memory_files(snapshots, record)
     snapshots = [one for one in snapshots if one.name not in without]
     of_snapshots = targets_of(snapshots, record)
     present = {target: reader.top(disk, target in of_snapshots) for target, disk in _disks_of(domains[:1])}
@@ -70,24 +71,41 @@ def survey(
     reader.add_based_on(around, going)
     backing = reader.backing
     # What libvirt believes to be in a chain is left alone, be it so or not.
-    believed = {
-        os.path.realpath(file) for _target, disk in _disks_of(domains[:1]) for file in disk.backing or () if file
-    }
+    believed = {real_path(file) for _target, disk in _disks_of(domains[:1]) for file in disk.backing or () if file}
     believed -= {layer for top in present.values() for layer in reader.chain(top)}
     layers = Layers(
         backing=backing,
         frozen=states & backing.keys(),
         active={*present.values(), *defined} & backing.keys(),
         ours={file for file in ours & backing.keys() if backing[file] is not None},
-        released={os.path.realpath(file) for file in record.former} & backing.keys(),
+        released={real_path(file) for file in record.former} & backing.keys(),
         # Whether libvirt knows of the snapshots inside or not.
         fixed={file for file, image in reader.images.items() if image.snapshots} | believed | reader.beyond(),
     )
     forest = Forest(layers, present, running, reader.images, reader.spelled)
-    forest.leave_to_others(own, snapshots, around)
+    forest.leave_to_others(own, snapshots, around, needed_by_memory(forest, own, around, named))
     forest.keep_sizes(in_part)
     forest.keep(record, around)
     return forest
+
+
+def memory_files(snapshots: Iterable[Saved], record: Record) -> list[str]:
+    """Return the files with the memory of a VM's own snapshots, also of those that are being made or removed."""
+    return [*record.making, *(one.memory_file for one in snapshots if one.memory_file)]
+
+
+def needed_by_memory(
+    forest: Forest, own: Iterable[str], around: Surroundings, named: Collection[str]
+) -> dict[str, str]:
+    """Return why layers stay that memory needs which somebody has saved to a file; ``named`` files are of the VM's snapshots."""
+    reasons = {}
+    for file in own:
+        for memory in around.memories(file, named):
+            # A VM that runs on what it was saved on has gone on from there, or was started anew.
+            goes_on = memory.uuid == around.owner and any(map(memory.is_on, forest.tops.values()))
+            if not (forest.running and goes_on):
+                reasons[file] = f"{memory} needs it"
+    return reasons
 
 
 def targets_of(snapshots: Iterable[Saved], record: Record) -> set[str]:
@@ -97,7 +115,7 @@ def targets_of(snapshots: Iterable[Saved], record: Record) -> set[str]:
 
 def _used_in_part(snapshots: Iterable[Saved]) -> set[str]:
     disks = (disk for one in snapshots for disk in one.vm_disks)
-    return {os.path.realpath(str(disk.source)) for disk in disks if disk.source and spoilt_by_overlays(disk)}
+    return {real_path(str(disk.source)) for disk in disks if disk.source and spoilt_by_overlays(disk)}
 
 
 def _disks_of(domains: Sequence[Any]) -> list[tuple[str, Disk]]:
@@ -129,24 +147,24 @@ class _Reader:
         try:
             return self._walk(path, image_format)
         except UNREADABLE:
-            return os.path.realpath(path) if self._mounts.answers(path) else path
+            return real_path(path) if self._mounts.answers(path) else path
 
     def _walk(self, path: str, image_format: str) -> str:
         if not self._mounts.answers(path):
             raise OSError(errno.ETIMEDOUT, "its file system does not answer", path)
-        real = top = os.path.realpath(path)
+        real = top = real_path(path)
         for image in walk_chain(path, image_format) if top not in self.backing else ():
             if real in self.backing:
                 break
             self.spelled[real] = image.file
             self.images[real] = image
-            below = None if image.below is None else os.path.realpath(image.below)
+            below = None if image.below is None else real_path(image.below)
             self.backing[real], real = below, str(below)
         return top
 
     def beyond(self) -> set[str]:
         """Return the files in which chains end in a way of their own: read in part, or decrypted."""
-        return {os.path.realpath(file) for image in self.images.values() if image.end for file in image.named}
+        return {real_path(file) for image in self.images.values() if image.end for file in image.named}
 
     def chain(self, file: str) -> list[str]:
         """Return an image and all it is backed by, as far as that was read."""

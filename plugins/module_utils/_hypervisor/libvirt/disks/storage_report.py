@@ -32,6 +32,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import is_ours
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_same
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.gone_vms import made_for_gone
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
     Record,
@@ -61,13 +62,10 @@ class StorageReader:
         """Return what lies on disk for the VM whose XML this is."""
         chains = [read(disk) for disk in image_disks(xml)]
         owners = {
-            os.path.realpath(disk.file): snapshot.name
-            for snapshot in vm.snapshots
-            for disk in snapshot.disks
-            if disk.file
+            real_path(disk.file): snapshot.name for snapshot in vm.snapshots for disk in snapshot.disks if disk.file
         }
         record = self._records.read(vm.id)
-        overlays = {*owners, *record.overlays, *map(os.path.realpath, record.former)}
+        overlays = {*owners, *record.overlays, *map(real_path, record.former)}
         unknown = unknown_layers(vm.name, chains, overlays)
         if unknown:
             # The overlay of libvirt's own revert is named in a place of its own; few VMs ever come to be asked for it.
@@ -97,7 +95,7 @@ class StorageReader:
         """
         if not strangers:
             return ()
-        layers = {os.path.realpath(image.file) for chain in chains for image in chain.images}
+        layers = {real_path(image.file) for chain in chains for image in chain.images}
         of_its_disks = {file for layer in layers for file in self._host_files.all_above(layer)}
         own = [file for file in strangers if not self._host_files.mounts.of(file).shared]
         stale = {file for image in _written(chains, vm, record) for file in self._host_files.all_above(image)}
@@ -133,11 +131,9 @@ class StorageReader:
     def _strangers(self, vm: VirtualMachine, native: Any, chains: Iterable[Chain], overlays: Set[str]) -> list[str]:
         files = self._host_files
         layers = [image for chain in chains for image in chain.images]
-        under = {
-            os.path.realpath(str(image.backing_file)) for image in layers if os.path.realpath(image.file) in overlays
-        }
-        under |= {os.path.realpath(disk.base) for one in vm.snapshots for disk in one.disks if disk.base}
-        own = {os.path.realpath(str(chain.disk.source)) for chain in chains} | overlays | under
+        under = {real_path(str(image.backing_file)) for image in layers if real_path(image.file) in overlays}
+        under |= {real_path(disk.base) for one in vm.snapshots for disk in one.disks if disk.base}
+        own = {real_path(str(chain.disk.source)) for chain in chains} | overlays | under
         files.look_into({os.path.dirname(file) for file in own})
         if all(above in own for file in own for above in files.above(file, own)):
             return []
@@ -151,7 +147,7 @@ class StorageReader:
         # one that has ended by then has left a snapshot that names them.
         expected = set(self._records.read(vm.id).making) if self._records.held(vm.id) else set()
         for text in snapshot_texts(native):
-            expected.update(os.path.realpath(named.path) for named in named_files(parse(text)))
+            expected.update(real_path(named.path) for named in named_files(parse(text)))
         return [file for file in strangers if file not in expected]
 
     def _is_made_here(self, file: str, vm: VirtualMachine, record: Record, stale: Set[str]) -> bool:
@@ -172,10 +168,10 @@ class StorageReader:
 def _written(chains: Iterable[Chain], vm: VirtualMachine, record: Record) -> Iterator[str]:
     """Yield the images that this VM writes to, or wrote to until a snapshot froze them; a template under a clone is none."""
     named = (disk.file for one in vm.snapshots for disk in one.disks if disk.file)
-    overlays = {*record.made, *record.overlays, *map(os.path.realpath, named)}
+    overlays = {*record.made, *record.overlays, *map(real_path, named)}
     for chain in chains:
         for image in chain.images:
-            yield (file := os.path.realpath(image.file))
+            yield (file := real_path(image.file))
             if file not in overlays:
                 break
 
@@ -192,7 +188,7 @@ def _copies_left(record: Record, vm: VirtualMachine) -> tuple[str, ...]:
 def _reverted(native: Any) -> Iterator[str]:
     for text in snapshot_texts(native):
         for element in parse(text).iterfind("revertDisks"):
-            yield from (os.path.realpath(named.path) for named in named_files(element))
+            yield from (real_path(named.path) for named in named_files(element))
 
 
 def paused_by_disks(vm: VirtualMachine, native: Any) -> bool:
@@ -229,5 +225,5 @@ def _differences(running: Any, native: Any) -> list[str]:
         f"disk {disk.target}: it runs on {disk.source}, but its definition has {other} for the next start; put the right one "
         f"there before you stop the VM: virsh edit {running.findtext('name')}"
         for disk in image_disks(running)
-        if (other := defined.get(disk.target)) and os.path.realpath(other) != os.path.realpath(str(stays_on(disk)))
+        if (other := defined.get(disk.target)) and real_path(other) != real_path(str(stays_on(disk)))
     ]

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import SnapshotDisk
@@ -29,7 +30,7 @@ def leftovers(
     """
     snapshots = list(snapshots)
     buses = {disk.target: disk.bus for one in snapshots for disk in one.vm_disks}
-    named = {os.path.realpath(str(part.overlay)): (one.name, part.target) for one in snapshots for part in one.disks}
+    named = {real_path(str(part.overlay)): (one.name, part.target) for one in snapshots for part in one.disks}
     for file in forest.unneeded():
         if file not in forest.why:
             continue

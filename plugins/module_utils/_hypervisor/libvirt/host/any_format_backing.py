@@ -16,11 +16,13 @@ from collections.abc import Iterable, Iterator
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.backing_string import resolve
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import file_key
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 
 # What reading an image raises: it cannot be read, or its header holds anything at all. Of a raw disk that is its guest's
 # choice, down to a path with a NUL in it or JSON of endless depth.
 UNREADABLE = (OSError, ValueError, AttributeError, RecursionError, struct.error)
 _HEAD = 65536
+_OVERLAYS = (b"QFI\xfb", b"QED\0", b"KDMV", b"# Di")
 _QCOW = struct.Struct(">4sIQI")  # magic, version, backing offset, backing length; of version 1, 2 and 3 alike
 _QCOW2_VERSION_AT, _OLD_QCOW2, _QCOW2_LENGTH, _QCOW2_LENGTH_AT = (
     4,
@@ -37,18 +39,25 @@ _SECTOR = 512
 
 def backing_files(file: str) -> list[str]:
     """Return what a file's header says that it is based on, as absolute paths. Raises `OSError` or `ValueError`."""
+    return names_in(file, head_of(file))
+
+
+def head_of(file: str) -> bytes:
+    """Return the beginning of a file: of an overlay, all of its header that says what it is based on. Raises `OSError`."""
     with open(file, "rb") as stream:
         head = stream.read(4)
-        if head not in (b"QFI\xfb", b"QED\0", b"KDMV", b"# Di"):
-            return []
-        head += stream.read(_HEAD)
-    return [path for text in _names(head) for path in resolve(file, text).files]
+        return head + stream.read(_HEAD) if head in _OVERLAYS else head
+
+
+def names_in(file: str, head: bytes) -> list[str]:
+    """Return what the header of a file says that it is based on, as absolute paths. Raises `ValueError`."""
+    return [path for text in _names(head) for path in resolve(file, text).files] if head[:4] in _OVERLAYS else []
 
 
 def is_based_on(overlay: str, file: str) -> bool:
     """Whether an overlay is based on a file at this moment, going by its header."""
     try:
-        backing = list(map(os.path.realpath, backing_files(overlay)))
+        backing = list(map(real_path, backing_files(overlay)))
     except UNREADABLE:
         return False
     key = file_key(file)

@@ -14,6 +14,8 @@ import stat
 import struct
 from typing import Any, Optional
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
+
 _AT_FDCWD, _STATX_BTIME = -100, 0x800
 _BIRTH_AT = struct.Struct("=qI")
 _MASK, _ATTRIBUTES, _SECONDS = 0, 8, 80  # offsets in struct statx, see statx(2)
@@ -96,12 +98,12 @@ def known_as(path: str) -> str:
     try:
         status = os.stat(path)
     except OSError:
-        return os.path.realpath(path)
-    return f"device {status.st_rdev}" if stat.S_ISBLK(status.st_mode) else os.path.realpath(path)
+        return real_path(path)
+    return f"device {status.st_rdev}" if stat.S_ISBLK(status.st_mode) else real_path(path)
 
 
 def noted_as(path: str) -> str:
     """Return the name by which an image is found again after a reboot: of a device that is how people call it, not what
     the kernel numbered it this time.
     """
-    return path if is_device(path) else os.path.realpath(path)
+    return path if is_device(path) else real_path(path)

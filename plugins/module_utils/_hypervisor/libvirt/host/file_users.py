@@ -12,41 +12,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
-    etree,
-    libvirt,
-    parse,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import (
-    volume_path,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import (
-    pool_directories as volumes,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import user_sessions as sessions
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
     file_key,
     holds_no_images,
     is_device,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.kernel_holders import loops
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.named_files import (
-    NamedFile,
-    NamedVolume,
-    named_files,
-    named_volumes,
-)
-
-# virConnectListAllDomainsFlags
-_ACTIVE, _PERSISTENT, _HAS_SNAPSHOT, _HAS_CHECKPOINT, _HAS_MANAGED_SAVE = 1, 4, 4096, 16384, 256
-_INACTIVE = 2  # VIR_DOMAIN_XML_INACTIVE
-_GONE = (42, 72, 80)  # virterror.h: no domain, no snapshot, no checkpoint: removed at this very moment
-_DEFINITIONS = "/etc/libvirt/qemu/{}.xml"
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 
 
 @dataclass(frozen=True)
@@ -73,10 +48,13 @@ class Users:
         self.device_directories: set[str] = set()  # where VMs have disks on devices: an image may be on one
         self.with_checkpoints: set[str] = set()  # VMs by UUID
         self.unknown: dict[str, str] = {}
+        self.absent: dict[str, User] = {}  # disks that VMs are defined on and that are not there
 
     def add(self, path: str, user: User, image: bool = True) -> None:
         """Note that somebody uses a file."""
         real, key = self._resolved(path)
+        if key is None and user.writes:
+            self.absent[real] = user
         self._by_path.setdefault(real, []).append(user)
         if key:
             self._by_file.setdefault(key, []).append(user)
@@ -90,16 +68,16 @@ class Users:
         """Return a file's real path and what tells it from others; a host's files lie in few directories, resolved once."""
         named, name = os.path.split(path)
         if name in ("", ".", ".."):
-            return os.path.realpath(path), file_key(path)
+            return real_path(path), file_key(path)
         if named not in self._links:
-            self._links[named] = os.path.realpath(named)
+            self._links[named] = real_path(named)
         real = os.path.join(self._links[named], name)
         try:
             status = os.lstat(real)
         except OSError:
             return real, None
         if stat.S_ISLNK(status.st_mode):
-            return os.path.realpath(real), file_key(real)
+            return real_path(real), file_key(real)
         return real, (status.st_dev, status.st_ino)
 
     def of(self, file: str, but: str = "") -> list[User]:
@@ -108,143 +86,13 @@ class Users:
         found = (*self._by_path.get(file, ()), *(self._by_file.get(key, ()) if key else ()))
         return [user for user in dict.fromkeys(found) if user.uuid != but or not user.images]
 
+    def add_noted(self, noted: Callable[[str], Iterable[str]]) -> None:
+        """Note what is known of the layers under disks that are not there: what was ``noted`` of their VM, by its UUID."""
+        for path, user in self.absent.items():
+            name = f"{user}, whose disk {path} is not there now,"
+            for image in noted(user.uuid) if user.uuid else ():
+                self.add(image, User(name, user.uuid, True, False))
+
     def why_unknown(self, file: str) -> Optional[str]:
         """Return why nobody can tell who uses a file; None where it can be told."""
         return next((why for home, why in self.unknown.items() if file.startswith(home.rstrip("/") + "/")), None)
-
-
-def read_users(connection: Any, mounts: Mounts) -> Users:
-    """Read the map. Raises `libvirtError`."""
-    return _Reader(connection, mounts).read()
-
-
-class _Reader:
-    def __init__(self, connection: Any, mounts: Mounts) -> None:
-        self._connection = connection
-        self._mounts = mounts
-        self._users = Users()
-        self._added: set[tuple[NamedFile, User]] = set()
-
-    def read(self) -> Users:
-        connection = self._connection
-        self._users.directories.update(
-            map(os.path.realpath, filter(self._mounts.answers, volumes.directories(connection)))
-        )
-        for flag, texts, what in (
-            (_ACTIVE, _running, ""),
-            (_PERSISTENT, _definition, ""),
-            (_HAS_SNAPSHOT, _snapshots, "a snapshot of "),
-            (_HAS_CHECKPOINT, _checkpoints, "a checkpoint of "),
-            (_HAS_MANAGED_SAVE, _managed_save, "the saved memory of "),
-        ):
-            for native in connection.listAllDomains(flag):
-                uuid = native.UUIDString()
-                if flag == _HAS_CHECKPOINT:
-                    self._users.with_checkpoints.add(uuid)
-                for text in _there(texts, native):
-                    self._add_text(text, f"{what}VM {native.name()}", uuid, past=bool(what))
-        self._add_sessions()
-        for device, file in loops():
-            self._users.add(file, User(f"loop device {device}", "", False, False), image=False)
-        self._users.directories |= self._mounts.nearby(self._users.directories) | self._users.device_directories
-        return self._users
-
-    def _add_text(self, text: str, name: str, uuid: str, past: bool = False) -> None:
-        root = parse(text)
-        found = set(named_files(root))
-        elsewhere = {named.path for named in found if not named.image}
-        for named in found:
-            self._add(named, User(name, uuid, past or named.path not in elsewhere, named.writes and not past))
-        for volume in named_volumes(root) if "volume=" in text else ():
-            self._add_volume(volume, User(name, uuid, True, volume.writes and not past))
-
-    def _add(self, named: NamedFile, user: User) -> None:
-        if (named, user) in self._added:  # a VM's snapshots mostly name the same files
-            return
-        self._added.add((named, user))
-        if self._mounts.answers(named.path):
-            self._users.add(named.path, user, user.images or named.drive)
-        else:
-            self._users.unknown[os.path.dirname(named.path)] = f"its file system does not answer, and {user} uses it"
-
-    def _add_volume(self, named: NamedVolume, user: User) -> None:
-        path = volume_path(self._connection, named.pool, named.volume)
-        path = path or volumes.likely_path(self._connection, named.pool, named.volume)
-        if path:
-            self._add(NamedFile(path, True, named.writes), user)
-
-    def _add_sessions(self) -> None:
-        pools = {
-            root.findtext("name"): volumes.target(root)
-            for root in map(_root, sessions.pool_texts())
-            if root is not None
-        }
-        system = self._connection.getURI().endswith("/system")
-        for saved in sessions.saved_texts(system):
-            root = _root(saved.text) if saved.text else None
-            if root is None:
-                if saved.text != b"":
-                    self._users.unknown[saved.home] = f"{saved.file} cannot be read"
-                continue
-            domain = next(root.iter("domain"), root)
-            name = domain.findtext("name") or os.path.basename(saved.file)
-            # A VM that somebody has defined in a session too, with the UUID that it has here, is another one for all that.
-            uuid = "" if system else domain.findtext("uuid") or ""
-            user = User(f"VM {name} ({saved.file})", uuid, True, False)
-            for named in named_files(root):
-                self._add(named, User(user.name, user.uuid, True, named.writes and root.tag == "domain"))
-            for volume in named_volumes(root):
-                directory = pools.get(volume.pool)
-                if directory:
-                    self._add(NamedFile(os.path.join(directory, volume.volume), True, volume.writes), user)
-
-
-def _there(texts: Any, native: Any) -> Iterator[str]:
-    try:
-        yield from texts(native)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() not in _GONE:
-            raise
-
-
-def _running(native: Any) -> Iterator[str]:
-    yield _described(native, 0)
-
-
-def _definition(native: Any) -> Iterator[str]:
-    yield _described(native, _INACTIVE)
-
-
-def _described(native: Any, flags: int) -> str:
-    try:
-        return str(native.XMLDesc(flags))
-    except libvirt.libvirtError as error:
-        if error.get_error_code() in _GONE:
-            raise
-        # It does not answer now (libvirt 11.0 to 11.4 while it comes in by migration); its definition is a file.
-        try:
-            with open(_DEFINITIONS.format(native.name()), encoding="utf-8") as file:
-                return file.read()
-        except OSError:
-            raise error from None
-
-
-def _snapshots(native: Any) -> Iterator[str]:
-    for snapshot in native.listAllSnapshots(0):
-        yield from _there(lambda one: (one.getXMLDesc(0),), snapshot)
-
-
-def _checkpoints(native: Any) -> Iterator[str]:
-    for checkpoint in native.listAllCheckpoints(0):
-        yield from _there(lambda one: (one.getXMLDesc(0),), checkpoint)
-
-
-def _managed_save(native: Any) -> Iterator[str]:
-    yield native.managedSaveGetXMLDesc(0)
-
-
-def _root(text: Any) -> Any:
-    try:
-        return etree.fromstring(text)
-    except etree.XMLSyntaxError:
-        return None

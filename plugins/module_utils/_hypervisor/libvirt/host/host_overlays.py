@@ -9,46 +9,36 @@ they may matter, anything else within a second or, on a large host, within some 
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Set
-from dataclasses import replace
-from functools import cache
+from collections.abc import Collection, Iterable, Set
 from typing import Any, Callable, Optional
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
-    UNREADABLE,
-    backing_files,
-    meant,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
     file_key,
     holds_no_images,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import (
-    Users,
-    read_users,
-)
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.image_directory import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import Users
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts, Twins
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.overlays.image_directory import (
     Directory,
     DirectoryChanges,
-    Entry,
-    Header,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import (
-    Mounts,
-    Twins,
-    in_time,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.overlays.read_headers import (
+    HeaderReader,
 )
-
-# Beside disks, /dev has links to what is no storage (core, to /proc/kcore), and drives that a look would set in motion.
-_NO_STORAGE = ("proc", "sysfs")
-_FLOPPY, _CDROM = 2, 11  # majors, as the kernel's admin-guide/devices.txt has them
-# A link to nothing, links in a circle, a device that nothing is behind.
-_NOTHING_THERE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOMEDIUM)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import (
+    first_path,
+    real_path,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.read_users import (
+    read_users,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.saved_memory import (
+    SavedMemory,
+    still_of_use,
+)
 
 _TRUSTED_SECONDS = 1.0
 _TIMES_THE_READING = 10
@@ -59,18 +49,24 @@ _TICK = 50_000_000  # ns
 class HostFiles:
     """What one run has read so far. Paths in and out are real paths, so that two names of a file are one."""
 
-    def __init__(self, noted: Callable[[], Iterable[str]] = tuple) -> None:
-        """``noted`` tells of files that this collection has made for any VM, which may be gone, or elsewhere by now."""
+    def __init__(
+        self, noted: Callable[[], Iterable[str]] = tuple, noted_of: Callable[[str], Iterable[str]] = lambda _uuid: ()
+    ) -> None:
+        """``noted`` tells of files that this collection has made for any VM, which may be gone, or elsewhere by now.
+
+        ``noted_of`` tells of the images that a VM, by its UUID, had when they were noted.
+        """
         self._noted = noted
+        self._noted_of = noted_of
         self._lock = threading.Lock()
         self._directories: dict[str, Directory] = {}
         self._users: Optional[Users] = None
         self._users_until = 0.0
-        self._dead_devices: set[str] = set()
         self._led_to: set[str] = set()  # the directories of all that headers name
         self._twins = Twins()
         self._changes = DirectoryChanges()
         self.mounts = Mounts()
+        self._reader = HeaderReader(self.mounts)
 
     def users(self, connection: Any) -> Users:
         """Return who uses what on this host. Raises `libvirtError`."""
@@ -78,7 +74,8 @@ class HostFiles:
             started = time.monotonic()
             if self._users is None or started > self._users_until:
                 self._users = read_users(connection, self.mounts)
-                homes = {os.path.dirname(os.path.realpath(file)) for file in self._noted() if self.mounts.answers(file)}
+                self._users.add_noted(self._noted_of)
+                homes = {os.path.dirname(real_path(file)) for file in self._noted() if self.mounts.answers(file)}
                 self._users.directories |= homes
                 ended = time.monotonic()
                 self._users_until = ended + max(_TRUSTED_SECONDS, _TIMES_THE_READING * (ended - started))
@@ -87,12 +84,12 @@ class HostFiles:
     def look_into(self, directories: Iterable[str]) -> None:
         """See what overlays lie in directories."""
         with self._lock:
-            for directory in directories:
+            for directory in set(map(first_path, directories)):
                 self._look_into(directory)
 
     def look_around(self, directories: Iterable[str]) -> None:
         """See what overlays lie in directories and where these lead: a layer between two may lie where no VM has a disk."""
-        seen, waiting = set[str](), set(directories)
+        seen, waiting = set[str](), set(map(first_path, directories))
         with self._lock:
             while waiting:
                 for directory in waiting:
@@ -116,6 +113,13 @@ class HostFiles:
         with self._lock:
             based = [one.above.get(name, ()) for one in self._directories.values() for name in (file, key)]
         return sorted(overlay for overlay in set().union(*based) if not self._twins.shows(own, overlay))
+
+    def memories(self, file: str) -> list[SavedMemory]:
+        """Return the memory of VMs, in the directories that were looked into, that goes with an image as that is now."""
+        key = file_key(file)
+        with self._lock:
+            found = [one.needed.get(name, ()) for one in self._directories.values() for name in (file, key)]
+        return list(still_of_use(sorted(set().union(*found))))
 
     def strangers(self, own: Set[str], known: Set[str], users: Users) -> list[str]:
         """Return overlays that lead into a VM's own files and that nothing on the host knows or uses."""
@@ -160,7 +164,7 @@ class HostFiles:
             entries, looked_at = known.entries(path, None if thorough else names)
             stale = known.forget(entries, looked_at, thorough)
             fresh = {key: entry for key, entry in entries.items() if known.listed.get(key[0]) != key[1]}
-            read = dict(self._headers(fresh.values(), known.headers, unread))
+            read = dict(self._reader.read(fresh.values(), known.headers, unread))
         except FileNotFoundError:
             fresh, stale, read, changed, unread = {}, known.forget({}, None, True), {}, -1, []
         except OSError as error:
@@ -172,67 +176,3 @@ class HostFiles:
         self._led_to.update(home for home in homes if not holds_no_images(home))
         known.read_at = now if thorough else known.read_at
         known.changed = changed if time.time_ns() - changed > _TICK else -1
-
-    def _headers(
-        self, entries: Iterable[Entry], known: dict[str, Header], unread: list[str]
-    ) -> Iterator[tuple[str, Header]]:
-        """Yield the images among what lies in a directory by their real paths.
-
-        ``unread`` is told of what is there and cannot be read: any of it may be an overlay.
-        No file that a header names is opened: a raw disk's first bytes are its guest's, which may write there what it likes.
-        """
-        key_of = cache(file_key)  # thousands may be based on one
-
-        def based_on(file: str, backing: tuple[str, ...]) -> tuple[Any, ...]:
-            lost = [path for path in backing if key_of(path) is None]
-            return (*backing, *filter(None, map(key_of, backing)), *meant(file, lost))
-
-        for entry in entries:
-            before = known.get(entry.path)
-            try:
-                if self._may_be_image(entry):
-                    # What is written to a device changes no time of its node.
-                    device = stat.S_ISBLK(entry.stat().st_mode)
-                    changed = None if device else entry.stat().st_mtime_ns
-                    if before and not device and (before.inode, before.changed) == (entry.inode(), changed):
-                        # The path may lead to another file by now.
-                        named = based_on(entry.path, before.backing)
-                        yield entry.path, before if named == before.based_on else replace(before, based_on=named)
-                    else:
-                        file, read = self._read(entry, device)
-                        backing = tuple(map(os.path.realpath, read))
-                        yield file, Header(entry.inode(), changed, backing, based_on(file, backing))
-            except OSError as error:
-                if error.errno not in _NOTHING_THERE:
-                    unread.append(entry.name)
-            except UNREADABLE:
-                continue  # no header that QEMU would take
-
-    def _read(self, entry: Entry, device: bool) -> tuple[str, list[str]]:
-        """Return an image's real path and what its header names.
-
-        A relative name is meant beside a link to the image. Where that is another file, the image is known by the link.
-        """
-        file = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-        if device:
-            return file, self._backing_of_device(file)
-        read = backing_files(file)
-        beside_link = backing_files(entry.path) if file != entry.path else read
-        return (file, read) if beside_link == read else (entry.path, beside_link)
-
-    def _may_be_image(self, entry: Entry) -> bool:
-        if entry.is_symlink() and self.mounts.of(os.path.realpath(entry.path)).kind in _NO_STORAGE:
-            return False
-        found = entry.stat()
-        if stat.S_ISBLK(found.st_mode):
-            return os.major(found.st_rdev) not in (_FLOPPY, _CDROM)
-        return stat.S_ISREG(found.st_mode)
-
-    def _backing_of_device(self, device: str) -> list[str]:
-        """Read a block device's header; one that is dead (a lost LUN) would block whoever reads it."""
-        if device not in self._dead_devices:
-            self._dead_devices.add(device)
-            backing = in_time(lambda: backing_files(device))
-            self._dead_devices.remove(device)
-            return backing
-        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

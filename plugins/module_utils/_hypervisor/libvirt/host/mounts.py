@@ -70,6 +70,7 @@ class Mount:
     point: str
     kind: str
     device: str  # MAJOR:MINOR
+    root: str = "/"  # what of the file system is shown
 
     @property
     def shared(self) -> bool:
@@ -118,6 +119,10 @@ class Mounts:
                 folders = {directory, *_folders(directory)}
                 found.update(folder for folder in folders if self.of(folder) == mount)
         return found
+
+    def every(self) -> list[Mount]:
+        """Return all that is mounted, the first first."""
+        return list(self._by_point.values())
 
     def mounted(self, device: str) -> str | None:
         """Return where a block device (MAJOR:MINOR) is mounted."""
@@ -234,7 +239,8 @@ def _read() -> Iterator[Mount]:
             for line in file:
                 before, _separator, after = line.partition(" - ")
                 fields = before.split()
-                yield Mount(_OCTAL.sub(_character, fields[4]), after.split()[0], fields[2])
+                root, point = (_OCTAL.sub(_character, field) for field in fields[3:5])
+                yield Mount(point, after.split()[0], fields[2], root)
     except OSError:
         return
 

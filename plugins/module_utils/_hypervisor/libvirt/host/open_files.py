@@ -1,17 +1,23 @@
 # Copyright (c) 2026, the limiquantix.kvm founders
 # GNU General Public License v3.0-or-later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which process has a file open: the last word on whether an image is in use, whatever libvirt remembers."""
+"""Which process has a file open: the last word on whether an image is in use, whatever libvirt remembers.
+
+Of others the kernel tells their locks, and those only: of another host's QEMU on a shared file system (NFS passes the question on
+to its server), of a program outside the container that this one may be in. Whoever keeps a lock and is no process here is
+somebody all the same.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import signal
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Optional
 
@@ -21,14 +27,25 @@ _CLOSING_SECONDS = 5.0  # QEMU lets go of a merged layer a moment after libvirt 
 _PAUSE = 0.1
 _GET_LOCK = 36  # F_OFD_GETLK, fcntl(2)
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64 bits: type, whence, start, length, process
+_ALL = (0, 0)  # of a file's bytes
+# QEMU's block/file-posix.c: from byte 100 on it has a lock for each thing that it may do. These: write, and change the size.
+_WRITING = (101, 3)
+_PIDFD_GETFD = 438  # the same on every machine; since Linux 5.6, see pidfd_getfd(2)
+
+Holders = dict[str, Optional[int]]  # files with the process that has them; None where it is no process of this host
 
 
-def still_open(files: Iterable[str], but: Optional[int] = None) -> dict[str, int]:
+def still_open(files: Iterable[str], but: Optional[int] = None) -> Holders:
     """Return those of the files that stay open, with the process other than ``but`` that has them; what is being closed is
     waited for.
     """
     wanted = list(files)
-    return _lasting(lambda: open_now((file for file in wanted if not _is_open_nowhere(file)), but=but))
+
+    def ask() -> Holders:
+        opened = [file for file in wanted if not _is_open_nowhere(file)]
+        return _with_unseen(opened, open_now(opened, but=but), but)
+
+    return _lasting(ask)
 
 
 def _is_open_nowhere(file: str) -> bool:
@@ -47,14 +64,17 @@ def _is_open_nowhere(file: str) -> bool:
     return True
 
 
-def writers(files: Iterable[str]) -> dict[str, int]:
+def writers(files: Iterable[str]) -> Holders:
     """Return those images that a process has open for writing, with that process.
 
     QEMU locks what it has open: where there is no lock, no process is looked at.
     """
     wanted = list(files)
     suspicious = any(is_device(file) or _is_locked(file) for file in wanted)
-    return open_now(wanted, writing=True) if suspicious else {}
+    if not suspicious:
+        return {}
+    elsewhere = _lasting(lambda: _unseen(set(wanted).difference(open_now(wanted)), part=_WRITING))
+    return {**elsewhere, **open_now(wanted, writing=True)}
 
 
 def identity(status: os.stat_result) -> tuple[int, int]:
@@ -62,17 +82,64 @@ def identity(status: os.stat_result) -> tuple[int, int]:
     return (-1, status.st_rdev) if stat.S_ISBLK(status.st_mode) else (status.st_dev, status.st_ino)
 
 
-def locked(files: Iterable[str], but: Optional[int] = None) -> dict[str, int]:
+def locked(files: Iterable[str], but: Optional[int] = None) -> Holders:
     """Return those images with locks of QEMU's programs that a process other than ``but`` keeps open.
 
     The locks may be those of ``but``. Another task on the same VM reads headers before it has the VM's lock: that is waited for.
     """
     wanted = list(files)
-    # QEMU's locks on a device are on a node of its own, in a /dev of its own.
-    return _lasting(lambda: open_now((file for file in wanted if is_device(file) or _is_locked(file)), but=but))
+
+    def ask() -> Holders:
+        # QEMU's locks on a device are on a node of its own, in a /dev of its own.
+        suspects = [file for file in wanted if is_device(file) or _is_locked(file)]
+        return _with_unseen(suspects, open_now(suspects, but=but), but)
+
+    return _lasting(ask)
 
 
-def _lasting(ask: Callable[[], dict[str, int]]) -> dict[str, int]:
+def _with_unseen(files: Iterable[str], seen: Holders, but: Optional[int] = None) -> Holders:
+    """Add to the files that processes are ``seen`` to have open those with locks of nobody here; ``but`` may have its own."""
+    return {**seen, **_unseen((file for file in files if file not in seen), but)}
+
+
+def _unseen(files: Iterable[str], but: Optional[int] = None, part: tuple[int, int] = _ALL) -> Holders:
+    return {file: None for file in files if not is_device(file) and _is_locked_by_others(file, but, part)}
+
+
+def _is_locked_by_others(file: str, but: Optional[int], part: tuple[int, int]) -> bool:
+    """Whether a file has locks of anybody else than the process ``but``; False where nobody can tell them apart.
+
+    A process' own locks do not stand in its way: asked through its own descriptor, the kernel tells those of others only.
+    """
+    descriptors = [] if but is None else list(_descriptors(but, file))
+    if not descriptors:
+        return bool(_lock(file, part))
+    if but is None or len(descriptors) > 1:  # each of several has locks of its own
+        return False
+    with suppress(OSError, AttributeError):  # a kernel or a Python that is too old, a host that forbids it
+        process = os.pidfd_open(but)
+        try:
+            duplicate = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, descriptors[0], 0)
+        finally:
+            os.close(process)
+        if duplicate >= 0:
+            try:
+                return _has_lock(duplicate, part)
+            finally:
+                os.close(duplicate)
+    return False
+
+
+def _descriptors(pid: int, file: str) -> Iterator[int]:
+    with suppress(OSError):
+        wanted = identity(os.stat(file))
+        for descriptor in os.scandir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                if identity(os.stat(descriptor.path)) == wanted:
+                    yield int(descriptor.name)
+
+
+def _lasting(ask: Callable[[], Holders]) -> Holders:
     end = time.monotonic() + _CLOSING_SECONDS
     while (found := ask()) and time.monotonic() < end:
         time.sleep(_PAUSE)
@@ -80,30 +147,38 @@ def _lasting(ask: Callable[[], dict[str, int]]) -> dict[str, int]:
 
 
 def _is_locked(file: str) -> bool:
-    """Whether anybody has a lock on a part of a file; where that cannot be asked, it may be.
+    """Whether anybody has a lock on a part of a file; where that cannot be asked, it may be."""
+    return _lock(file, _ALL) is not False
+
+
+def _lock(file: str, part: tuple[int, int]) -> Optional[bool]:
+    """Whether anybody has a lock on a part of a file; None where that cannot be asked.
 
     Of locks as QEMU takes them; one of flock(2) is none. The kernel is asked for this file alone: /proc/locks lists those of
     all VMs, and takes milliseconds with a few of them.
     """
     try:
         with open(file, "rb") as stream:
-            asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-            kind = _FLOCK.unpack(fcntl.fcntl(stream, _GET_LOCK, asked))[0]
+            return _has_lock(stream.fileno(), part)
     except FileNotFoundError:
         return False
     except OSError:
-        return True
-    return bool(kind != fcntl.F_UNLCK)
+        return None
 
 
-def open_now(files: Iterable[str], writing: bool = False, but: Optional[int] = None) -> dict[str, int]:
+def _has_lock(descriptor: int, part: tuple[int, int]) -> bool:
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *part, 0)
+    return bool(_FLOCK.unpack(fcntl.fcntl(descriptor, _GET_LOCK, asked))[0] != fcntl.F_UNLCK)
+
+
+def open_now(files: Iterable[str], writing: bool = False, but: Optional[int] = None) -> Holders:
     """Return those of the files that a process other than ``but`` has open (for ``writing``), with that process."""
     wanted: dict[tuple[int, int], str] = {}
     for file in files:
         with suppress(OSError):
             status = os.stat(file)
             wanted[identity(status)] = file
-    found: dict[str, int] = {}
+    found: Holders = {}
     if not wanted:
         return found
     for pid in filter(str.isdigit, os.listdir("/proc")):

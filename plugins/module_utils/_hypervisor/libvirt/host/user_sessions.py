@@ -8,23 +8,39 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
+
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import etree
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.pool_directories import target
 
 _CONFIG = ".config/libvirt"
-_RUNNING = "/run/user/*/libvirt/qemu/run/*.xml"
-_SYSTEM = "/etc/libvirt/qemu/*.xml"
+_RUNTIME = "/run/user"  # with a directory for each user, by number
+_RUNNING, _RUNNING_POOLS = "*/libvirt/qemu/run/*.xml", "*/libvirt/storage/run/*.xml"
+_SYSTEM_POOLS = "/etc/libvirt/storage/*.xml"
 # A saved VM's memory begins with a header and then its XML (libvirt's virQEMUSaveHeader).
-_SAVED_HEAD = 1 << 20
+SAVED_HEAD = 1 << 20
+SYSTEM = "/etc/libvirt/qemu"  # the home of the system's own daemon
 
 
 @dataclass(frozen=True)
 class SavedText:
-    """An XML that some libvirt keeps in a file; None where it cannot be read, and then nothing in its home is known."""
+    """An XML that some libvirt keeps in a file; None where it cannot be read, and then nothing in its home is known.
+
+    Each user's daemon has a ``home``: in his own one, what is defined; in that of the running system, what runs.
+    """
 
     file: str
     home: str
     text: Optional[bytes]
+
+    def root(self) -> Any:
+        """Return its root element, None where it cannot be read."""
+        try:
+            return etree.fromstring(self.text) if self.text else None
+        except etree.XMLSyntaxError:
+            return None
 
 
 def saved_texts(system: bool) -> Iterator[SavedText]:
@@ -35,19 +51,62 @@ def saved_texts(system: bool) -> Iterator[SavedText]:
                 yield SavedText(home, home, None)
             elif file.endswith((".xml", ".save")):
                 yield _read(file, home)
-    for file in sorted(glob.glob(_RUNNING)):
-        yield _read(file, os.path.dirname(file))
-    for file in () if system else sorted(glob.glob(_SYSTEM)):
-        yield _read(file, os.path.dirname(file))
+    yield from _running(_RUNNING)
+    for file in () if system else sorted(glob.glob(os.path.join(SYSTEM, "*.xml"))):
+        yield _read(file, SYSTEM)
 
 
-def pool_texts() -> Iterator[bytes]:
-    """Yield the storage pools that users' daemons have defined."""
+class SessionPools:
+    """The storage pools of users' daemons, each of its own: two users may call theirs the same, or as the system calls one."""
+
+    def __init__(self) -> None:
+        self._targets: dict[tuple[str, str], Optional[str]] = {}
+        for saved in _pool_texts():
+            root = saved.root()
+            pool = None if root is None else next(root.iter("pool"), None)  # of one that runs, it lies within its state
+            if pool is not None:
+                self._targets[saved.home, str(pool.findtext("name"))] = target(pool)
+
+    def directories(self) -> set[str]:
+        """Return where their volumes lie."""
+        return set(filter(None, self._targets.values()))
+
+    def path(self, home: str, pool: str, volume: str) -> Optional[str]:
+        """Return where a volume lies that the daemon with this home names.
+
+        "" where it is no file, None where the daemon has no such pool.
+        """
+        for one in (home, *_others_of(home)):
+            if (one, pool) in self._targets:
+                directory = self._targets[one, pool]
+                return os.path.join(directory, volume) if directory else ""
+        return None
+
+
+def _pool_texts() -> Iterator[SavedText]:
     for home in sorted(_homes()):
         for file in glob.glob(os.path.join(glob.escape(home), _CONFIG, "storage", "*.xml")):
-            found = _read(file, home).text
-            if found:
-                yield found
+            yield _read(file, home)
+    yield from _running(_RUNNING_POOLS)
+    for file in glob.glob(_SYSTEM_POOLS):
+        yield _read(file, SYSTEM)
+
+
+def _running(pattern: str) -> Iterator[SavedText]:
+    for file in sorted(glob.glob(os.path.join(_RUNTIME, pattern))):
+        user = os.path.relpath(file, _RUNTIME).split(os.sep)[0]
+        yield _read(file, os.path.join(_RUNTIME, user))
+
+
+def _others_of(home: str) -> Iterator[str]:
+    """Yield the other homes of a user's daemon: what runs is known by his number, what is defined by the owner of his home."""
+    number = os.path.basename(home) if os.path.dirname(home) == _RUNTIME else ""
+    with suppress(OSError):
+        yield from (
+            [one for one in sorted(_homes()) if os.path.isdir(one) and str(os.stat(one).st_uid) == number]
+            if number
+            else [os.path.join(_RUNTIME, str(os.stat(home).st_uid))]
+        )
 
 
 def _homes() -> set[str]:
@@ -80,12 +139,15 @@ def _below(directory: str) -> Iterator[Optional[str]]:
 def _read(file: str, home: str) -> SavedText:
     try:
         with open(file, "rb") as stream:
-            text = stream.read(_SAVED_HEAD)
+            text = stream.read(SAVED_HEAD)
     except FileNotFoundError:
         return SavedText(file, home, b"")
     except OSError:
         return SavedText(file, home, None)
-    if file.endswith(".save"):
-        start, end = text.find(b"<domain"), text.find(b"</domain>")
-        text = text[start : end + len(b"</domain>")] if 0 <= start < end else b""
-    return SavedText(file, home, text)
+    return SavedText(file, home, saved_xml(text) if file.endswith(".save") else text)
+
+
+def saved_xml(head: bytes) -> bytes:
+    """Return the XML of the VM at the beginning of its saved memory, b"" where there is none."""
+    start, end = head.find(b"<domain"), head.find(b"</domain>")
+    return head[start : end + len(b"</domain>")] if 0 <= start < end else b""

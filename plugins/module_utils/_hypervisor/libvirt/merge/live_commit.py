@@ -20,6 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import real_chain
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.confinement import (
     allow,
     denied,
@@ -133,7 +134,7 @@ def _layers(handle: VmHandle, target: str) -> Iterator[tuple[str, str]]:
             if path is None:
                 return  # what is no file of this host is never merged into
             index = source.get("index") or layer.get("index")
-            yield os.path.realpath(path), f"{target}[{index}]" if index else path
+            yield real_path(path), f"{target}[{index}]" if index else path
             layer = layer.find("backingStore")
             source = None if layer is None else layer.find("source")
 

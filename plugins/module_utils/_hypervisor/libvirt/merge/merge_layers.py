@@ -8,7 +8,6 @@ Every step may be repeated, and each leaves libvirt's word and the files in agre
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Sequence
 from typing import Callable, Optional
 
@@ -18,6 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.flush import flush
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import (
     catch_up,
     commit_block,
@@ -28,6 +28,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     merge_failed,
     reads_the_same,
     rebase_unsafe,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.open_layers import (
+    open_by_others,
+    refuse_locked,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import (
     is_on,
@@ -43,9 +47,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 def carry_out(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, started: Callable[[], None]) -> None:
     """Do all that is to do. ``started`` is called, perhaps often, when an image is about to become another one.
 
-    A merge may take an hour: who uses the layers, or has built upon them, is looked at again after it.
-    Raises as `Hypervisor.remove` says.
+    A merge may take an hour: who uses the layers, or has built upon them, is looked at again after it, and who has them open
+    before the next. What came up by then stays as it is (`Forest.late_notes`). Raises as `Hypervisor.remove` says.
     """
+    merges = 0
     try:
         while (step := forest.layers.next_step(merging)) is not None:
             if isinstance(step, Drop):
@@ -53,8 +58,11 @@ def carry_out(handle: VmHandle, forest: Forest, merging: bool, pace: Pace, start
                 handle.forget_layers(step.file)
                 handle.unlink([forest.spelled.get(step.file, step.file)])
                 forest.layers.done(step)
+            elif merges and (others := next(open_by_others(handle, (*step.gone, step.base)), None)):
+                forest.leave(step.base, f"it was to be merged with {step.top}, and {others.why}")
             else:
                 _merge(handle, forest, step, pace, started)
+                merges += 1
         if not handle.removed:
             handle.forget_layers()  # of a version before this one
     finally:
@@ -66,12 +74,16 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
     base = (forest.spelled[step.base], forest.format(step.base))
     used = bool(step.above) or step.top in forest.tops.values()
     handle.note_merging(step, used)
-    if open_in:
-        commit_block(handle, open_in[0], step, pace, started)
-    else:
-        started()
-        commit_image(handle.name, [forest.images[file] for file in step.gone], base[0], pace, handle.note_percent)
-        note_moving(handle, [target for target, top in forest.tops.items() if top == step.top])
+    try:
+        if open_in:
+            commit_block(handle, open_in[0], step, pace, started)
+        else:
+            started()
+            commit_image(handle.name, [forest.images[file] for file in step.gone], base[0], pace, handle.note_percent)
+            note_moving(handle, [target for target, top in forest.tops.items() if top == step.top])
+    except KvmError as error:
+        refuse_locked(handle, step, error)
+        raise
     in_chain = {file for target in open_in for file in forest.chain(forest.tops[target])}
     for overlay in step.above:
         if overlay not in in_chain:  # QEMU has rewritten what it has open
@@ -82,7 +94,7 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
     moved_tops = {target: base for target, top in forest.tops.items() if top == step.top}
     forest.tops.update(dict.fromkeys(moved_tops, step.base))
     # Of a running VM some disks may be in the definition only: somebody has detached them until its next start.
-    moved_tops.update((target, base) for target, image in handle.tops() if os.path.realpath(image) == step.top)
+    moved_tops.update((target, base) for target, image in handle.tops() if real_path(image) == step.top)
     if moved_tops:
         # Libvirt has done so for a running VM, unless it was killed just then.
         _define(handle, moved_tops, (forest.spelled[step.top], forest.format(step.top)), step.top)
@@ -99,10 +111,8 @@ def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[
 
     A disk that somebody has defined on a third image, for the VM's next start, stays there.
     """
-    defined = {disk.target: os.path.realpath(str(disk.source)) for disk in image_disks(handle.definition())}
-    images = {
-        target: image for target, image in images.items() if defined.get(target) in (merged, os.path.realpath(image[0]))
-    }
+    defined = {disk.target: real_path(str(disk.source)) for disk in image_disks(handle.definition())}
+    images = {target: image for target, image in images.items() if defined.get(target) in (merged, real_path(image[0]))}
     handle.define(images, merged)
     runs_on = {disk.target: disk.source for disk in image_disks(handle.xml())} if handle.active() else {}
     if any(runs_on.get(target) == before[0] for target in images):
@@ -116,7 +126,7 @@ def see_merged(handle: VmHandle, forest: Forest, merging: Sequence[str], lost: O
     ``lost`` is the pace at which to do it once more where the host has been booted since: QEMU tells the layers above of their
     new base before it has flushed that. Raises ``merge_failed`` and ``timeout``.
     """
-    top, base = map(os.path.realpath, merging)
+    top, base = map(real_path, merging)
     _see_pivot(handle, forest, top, base)
     if base not in forest.images or forest.layers.above(top) or top in forest.tops.values():
         return  # it has not ended, and is begun anew

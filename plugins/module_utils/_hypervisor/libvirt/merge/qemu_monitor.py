@@ -22,6 +22,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import read_image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import known_as
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import is_for_writing
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 _PID_FILES = ("/run/libvirt/qemu/{}.pid", os.path.expandvars("$XDG_RUNTIME_DIR/libvirt/qemu/run/{}.pid"))
@@ -63,7 +64,7 @@ def _open_for_writing(pid: str) -> Iterator[str]:
             link = f"/proc/{pid}/fd/{descriptor}"
             file = os.readlink(link)
             if file.startswith("/") and is_for_writing(pid, descriptor):  # most are sockets, events and pipes
-                yield from {os.path.realpath(file), known_as(link)}
+                yield from {real_path(file), known_as(link)}
 
 
 def is_on(native: Any, file: str) -> bool:
@@ -98,7 +99,7 @@ def _nodes(native: Any, images: set[str]) -> list[str]:
     A raw image may have the latter only (11.3).
     """
     known = {node["node-name"]: node.get("file", "") for node in _ask(native, "query-named-block-nodes", flat=True)}
-    files = [name for name, file in known.items() if os.path.realpath(file) in images and name.endswith(_FILE)]
+    files = [name for name, file in known.items() if real_path(file) in images and name.endswith(_FILE)]
     own = [name[: -len(_FILE)] + _IMAGE for name in files]
     return [name for name in own if name in known] + files
 
@@ -117,7 +118,7 @@ def _dismiss_creations(native: Any) -> None:
 
 def _commit_back(vm: str, native: Any, node: str, base: str) -> None:
     """Commit an overlay into the one image under it: without a base named, QEMU would go down to the lowest of all."""
-    base_node = next(iter(_nodes(native, {os.path.realpath(base)})), None)
+    base_node = next(iter(_nodes(native, {real_path(base)})), None)
     if base_node is None:
         raise _stays(vm)
     _ask(native, "block-commit", **{"job-id": _JOB, "device": node, "base-node": base_node})
@@ -129,7 +130,7 @@ def _commit_back(vm: str, native: Any, node: str, base: str) -> None:
         if time.monotonic() > end:
             raise _stays(vm)
         time.sleep(_PAUSE)
-    if not is_on(native, os.path.realpath(base)):
+    if not is_on(native, real_path(base)):
         raise _stays(vm)
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection
 from typing import Any
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import source_path
 
 
@@ -31,4 +32,4 @@ def gone_layers(domain: Any) -> list[str]:
 
 def _is_gone(layer: Any, merged: Collection[str] = ()) -> bool:
     path = source_path(layer)
-    return path is not None and (os.path.realpath(path) in merged or not os.path.lexists(path))
+    return path is not None and (real_path(path) in merged or not os.path.lexists(path))

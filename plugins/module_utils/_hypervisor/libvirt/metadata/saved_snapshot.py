@@ -22,6 +22,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import etree
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import parse_of
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
     RESOLVED,
     UNRESOLVED,
@@ -151,5 +152,5 @@ def point_to(disk: Any, path: str, image_format: str) -> None:
 
 def states_of(every: Iterable[Saved], names: Iterable[str]) -> list[set[str]]:
     """Return the images that hold each of the named snapshots, in their order, by real paths."""
-    found = {one.name: {os.path.realpath(part.frozen) for part in one.disks if part.overlay} for one in every}
+    found = {one.name: {real_path(part.frozen) for part in one.disks if part.overlay} for one in every}
     return [found.get(name, set()) for name in names]

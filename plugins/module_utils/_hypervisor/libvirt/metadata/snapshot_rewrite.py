@@ -29,6 +29,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     read_snapshot,
     unresolved,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
     SavedDisk,
@@ -123,8 +124,8 @@ def agree(
         for part in saved(one.xml).disks:
             only_called = one.name == makeshift or (reverts and is_current and _is_far(part, disk))
             wanted = _makeshift(part, disk) if only_called else _overlay(part, disk, reverts)
-            if part.overlay is not None and wanted is not None and wanted != os.path.realpath(part.overlay):
-                unnamed(os.path.realpath(part.overlay))
+            if part.overlay is not None and wanted is not None and wanted != real_path(part.overlay):
+                unnamed(real_path(part.overlay))
                 _name_overlay(one.xml, part.target, disk.spelled.get(wanted, wanted))
                 changed = True
         if changed or (is_current and called_current != one.name):
@@ -142,7 +143,7 @@ def _is_far(part: SavedDisk, disk: OnDisk) -> bool:
     """Whether the VM is on an overlay that is not based on a snapshot's state itself: one in between, of a snapshot that was
     removed, is shared with another branch, and a native revert would delete it.
     """
-    chain, state = list(disk.chains.get(part.target, ())), os.path.realpath(part.frozen)
+    chain, state = list(disk.chains.get(part.target, ())), real_path(part.frozen)
     return state in chain[2:]
 
 
@@ -157,13 +158,13 @@ def _makeshift(part: SavedDisk, disk: OnDisk) -> str | None:
 
 def _overlay(part: SavedDisk, disk: OnDisk, reverts: bool) -> str | None:
     """Return the overlay that a snapshot should name for a disk; None where what it names is right."""
-    state = os.path.realpath(part.frozen)
+    state = real_path(part.frozen)
     chain = disk.chains.get(part.target, ())
     branches = disk.based_on.get(state, ())
     leading = [above for above, below in zip(chain, chain[1:]) if below == state]
     aside = [one for one in branches if one not in leading]
     ours_aside = [one for one in aside if one in disk.ours]
-    named = os.path.realpath(str(part.overlay))
+    named = real_path(str(part.overlay))
     if leading and not reverts and not aside and set(disk.based_on.get(leading[0], ())).difference(chain):
         # Such a libvirt merges the overlay and deletes it, whatever else is based on that.
         return named if named not in chain and not os.path.lexists(named) else _never_there(leading[0])
@@ -202,7 +203,7 @@ def _follow(root: Any, moved: Mapping[str, tuple[str, str]]) -> bool:
     for domain in (*root.iterfind("domain"), *root.iterfind("inactiveDomain")):
         for disk in domain.iterfind("devices/disk"):
             path = source_path(disk)
-            found = moved.get(os.path.realpath(path)) if path else None
+            found = moved.get(real_path(path)) if path else None
             stale = [layer for layer in disk.iter("backingStore") if _names(layer, moved)]
             if found:
                 point_to(disk, *found)
@@ -226,7 +227,7 @@ def _set_parent(root: Any, name: str | None) -> bool:
 
 def _names(layer: Any, moved: Mapping[str, tuple[str, str]]) -> bool:
     path = source_path(layer)
-    return path is not None and os.path.realpath(path) in moved
+    return path is not None and real_path(path) in moved
 
 
 def _described(native: Any) -> Any:

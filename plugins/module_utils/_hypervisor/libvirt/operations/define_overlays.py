@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Optional
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks
@@ -32,4 +32,4 @@ def follow(handle: VmHandle, taken: Saved) -> None:
 
 
 def _is_same(path: Optional[str], other: str) -> bool:
-    return path is not None and os.path.realpath(path) == os.path.realpath(other)
+    return path is not None and real_path(path) == real_path(other)

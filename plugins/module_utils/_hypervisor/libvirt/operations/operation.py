@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Optional, TypeVar
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import (
     Inspected,
     as_inspected,
@@ -63,8 +64,10 @@ class Operation(ABC, Generic[Wish, Plan, Noted]):
         """Decide it, and check all that can be checked beforehand."""
 
     def run(self, plan: Plan) -> Done:
-        """Do what was planned, verify it, and tell what came of it."""
-        return self._with_files(lambda: self._run(plan))
+        """Do what was planned, verify it, and tell what came of it; files by the names that they had in the plan."""
+        done = self._with_files(lambda: self._run(plan))
+        names = {real_path(file): file for file in getattr(plan, "dropped", ())}
+        return replace(done, files_removed=tuple(names.get(real_path(file), file) for file in done.files_removed))
 
     @abstractmethod
     def _run(self, plan: Plan) -> Done:
@@ -101,11 +104,11 @@ class Operation(ABC, Generic[Wish, Plan, Noted]):
 
 def remove_unused(handle: VmHandle, files: Iterable[str]) -> None:
     """Delete those of a take's files that came to no use: no VM of this host, no snapshot and no other image needs them."""
-    existing = {os.path.realpath(file): file for file in files if os.path.exists(file)}
+    existing = {real_path(file): file for file in files if os.path.exists(file)}
     if not existing:
         return
     layers, users = handle.survey().layers, handle.around().users
-    named = {os.path.realpath(file) for one in handle.saved() for file in (*one.overlays, str(one.memory_file))}
+    named = {real_path(file) for one in handle.saved() for file in (*one.overlays, str(one.memory_file))}
     needed = layers.active | layers.frozen | named
     handle.unlink(
         file

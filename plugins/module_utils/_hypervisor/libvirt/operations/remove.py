@@ -33,6 +33,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     is_based_on,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected, inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import (
     follow_commit,
@@ -81,6 +82,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
 
     kind = RemoveJournal.kind
     _begun = _forgotten = False
+    _late: tuple[str, ...] = ()  # notes on what came up in the middle
 
     def _plan(self, vm: Inspected, wish: RemoveWish) -> RemovalPlan:
         """Decide the removal of one or several. Raises as `Hypervisor.plan_remove` says."""
@@ -96,7 +98,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         before, record, forest = handle.keep_record(), looked_at(plan.record, plan.every), plan.forest
         for one in (one for one in going if one.kind == "internal"):
             self._remove_internal(one.name)
-            inside = {os.path.realpath(part.frozen) for part in one.disks}
+            inside = {real_path(part.frozen) for part in one.disks}
             record, forest = replace(record, images=being_written(record.images, inside)), None
         files = tuple(one.memory_file for one in going if one.memory_file)
         begun = (snapshot.name, snapshot.created_at, now())
@@ -113,7 +115,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             if not self._begun and error.error_code != "connection_lost":
                 handle.put_back_record(before)
             raise
-        return Done(plan.notes, vm=after)
+        return Done((*plan.notes, *self._late), vm=after)
 
     def _require_as_planned(self, plan: PlannedRemoval) -> None:
         """Raise ``busy`` where the disks are not as the plan has them: planning may take a minute where room is scarce."""
@@ -152,11 +154,11 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         forest = handle.survey(without=going)
         refuse_held(handle, steps(forest.copy().layers))
         self._go_on(journal, forest, going)
-        return Recovery(f"Finished the interrupted removal of {named_snapshots(journal.names)}.")
+        said = (f"Finished the interrupted removal of {named_snapshots(journal.names)}", *self._late)
+        return Recovery("; ".join(said) + ".")
 
     def _check_resume(self, journal: RemoveJournal) -> None:
-        handle = self._handle
-        merging = self._refuse_others(journal)
+        handle, merging = self._handle, self._refuse_others(journal)
         refuse_older(handle, journal)
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
@@ -170,7 +172,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         """
         if not self._handle.active():
             return {}
-        forest, merged = self._handle.survey(), [os.path.realpath(file) for file in journal.merging[:1]]
+        forest, merged = self._handle.survey(), [real_path(file) for file in journal.merging[:1]]
         ours = {target: [top] == merged for target, top in forest.tops.items() if {*merged} & {*forest.chain(top)}}
         ours = {target: pivots for target, pivots in ours.items() if is_commit(self._handle, target)}
         refuse_block_jobs(self._handle, but=ours)
@@ -185,6 +187,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         forest = forest or handle.survey(without=going)
         carry_out(handle, forest, True, self._pace, lambda: self._forget(going))
         self._forget(going)
+        self._late = forest.late_notes()
         with handle.seen_once() as seen:
             handle.agree(forest, {})
             handle.unlink(file for file in journal.memory_files if not self._is_named(file))
@@ -226,8 +229,7 @@ def close_record(handle: VmHandle) -> None:
     A snapshot that others removed is noted as long as there is a copy of its UEFI variables or its TPM: that is an orphan now.
     """
     forest, record = handle.survey(), handle.record()
-    known = forest.layers.backing
-    saved = handle.saved()
+    known, saved = forest.layers.backing, handle.saved()
     keys = {snapshot_key(one.name, one.created_at) for one in saved}
     kept = replace(
         looked_at(record, saved),
@@ -239,7 +241,7 @@ def close_record(handle: VmHandle) -> None:
         former=tuple(
             file
             for file in record.former
-            if (real := os.path.realpath(file)) in known and real not in forest.layers.frozen | forest.layers.active
+            if (real := real_path(file)) in known and real not in forest.layers.frozen | forest.layers.active
         ),
         journal=None,
     )

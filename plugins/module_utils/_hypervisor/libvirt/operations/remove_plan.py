@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,6 +43,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
     is_device,
     noted_as,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.absent_disks import (
+    absence,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.confinement import (
     below_the_tops,
@@ -128,6 +131,7 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
     require_room(handle.name, forest.images, found)
     memory, needed = memory_files(handle.around(), going)
     copies, told = going_copies(handle.record(), [(one.name, one.created_at) for one in going])
+    notes += _not_seen(handle, forest, found)
     refuse_under_passing(handle, forest, found)
     refuse_held(handle, found, (*memory, *copies))
     adjusted = foresee(handle, below_the_tops(forest, found))
@@ -154,7 +158,7 @@ def plan_remove(handle: VmHandle, vm: VirtualMachine, wish: RemoveWish) -> Plann
 
 def _emptied(forest: Forest, going: Sequence[Saved]) -> set[str]:
     """Return the images that disks are on and that hold no snapshot inside any more, once those that go are gone."""
-    inside = Counter(os.path.realpath(part.frozen) for one in going if one.kind == "internal" for part in one.disks)
+    inside = Counter(real_path(part.frozen) for one in going if one.kind == "internal" for part in one.disks)
     on = forest.layers.active.intersection(forest.images).difference(forest.why)
     return {file for file in on if file in inside and inside[file] == forest.images[file].snapshots}
 
@@ -185,10 +189,10 @@ def noted(record: Record, going: list[Saved], every: list[Saved]) -> Record:
 
     Their overlays may be deleted from now on, and their states merged into; no other image ever is, nor what took their place.
     """
-    overlays = {os.path.realpath(overlay) for one in going for overlay in one.overlays}
-    below = {os.path.realpath(part.frozen) for one in every for part in one.disks}
-    below.update(map(os.path.realpath, record.former))
-    overlays |= {os.path.realpath(part.frozen) for one in going for part in one.disks if _is_since(part, below)}
+    overlays = {real_path(overlay) for one in going for overlay in one.overlays}
+    below = {real_path(part.frozen) for one in every for part in one.disks}
+    below.update(map(real_path, record.former))
+    overlays |= {real_path(part.frozen) for one in going for part in one.disks if _is_since(part, below)}
     there = [one for one in going if not leads_elsewhere(record, one)]
     former = {noted_as(part.frozen) for one in there for part in one.disks if part.overlay}
     return replace(
@@ -207,7 +211,7 @@ def _is_since(part: SavedDisk, states: Collection[str]) -> bool:
         backing = read_image(part.frozen, part.format).backing_file
     except UNREADABLE:
         return False
-    return backing is not None and os.path.realpath(backing) in states
+    return backing is not None and real_path(backing) in states
 
 
 def _notes(forest: Forest, going: list[Saved]) -> tuple[str, ...]:
@@ -217,11 +221,19 @@ def _notes(forest: Forest, going: list[Saved]) -> tuple[str, ...]:
             state = f"its frozen image is of type '{disk.type}'"
             notes.append(f"the overlay of {disk.target} stays, because {state}, and such an image is never written to")
         for part in one.disks:
-            state = os.path.realpath(part.frozen)
+            state = real_path(part.frozen)
             why = forest.why.get(state, "it holds snapshots inside")
             if part.overlay and state in forest.layers.fixed and state not in forest.detached:
                 notes.append(f"{part.frozen} stays a layer of its own, because {why}")
     return tuple(notes)
+
+
+def _not_seen(handle: VmHandle, forest: Forest, found: list[Step]) -> Iterator[str]:
+    """Tell of other VMs' disks that are not there now where one may be based on an image that is merged into."""
+    users, mounts = handle.around().users, handle.around().files.mounts
+    absent = {file: str(user) for file, user in users.absent.items() if user.uuid != handle.id.uuid}
+    bases = {forest.spelled[step.base] for step in found if isinstance(step, Merge)}
+    return absence(absent, bases, mounts)
 
 
 def _elsewhere(record: Record, going: list[Saved]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import close
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.clock import clock_set
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.merge_layers import carry_out
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
@@ -134,10 +135,9 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
     def _begin(self, journal: RevertJournal, target: Saved, kept: tuple[str, ...]) -> None:
         handle, record = self._handle, self._handle.record()
         # Noted as ours before they are made: what becomes of them is settled like any other layer then.
-        overlays = (*record.overlays, *map(os.path.realpath, journal.overlays.values()))
+        overlays = (*record.overlays, *map(real_path, journal.overlays.values()))
         # Where the VM was is thrown away, as the task says: nothing of that is to be kept.
-        noted = replace(record, overlays=overlays, kept=kept, active={})
-        handle.write(replace(noted, journal=journal), durable=True)
+        handle.write(replace(record, overlays=overlays, kept=kept, active={}, journal=journal), durable=True)
         make_overlays(handle, target, journal.overlays)
 
     def _commit(self, journal: RevertJournal) -> None:

@@ -27,6 +27,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import (
     holds_no_images,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
     SavedDisk,
@@ -112,7 +113,7 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
         raise mixed_chain(vm.name, f"snapshot {target.name!r} is partly inside its images and partly not")
     defined = {disk.target: disk for disk in image_disks(handle.definition())}  # it is stopped, and starts with these
     disks = {disk.target: disk for disk in image_disks(handle.xml()) if disk.target in defined}
-    made = {os.path.realpath(file) for one in every for file in one.overlays}
+    made = {real_path(file) for one in every for file in one.overlays}
     made = made.union(handle.record().overlays, handle.record().made)
     for now_on in (disks, {name: defined[name] for name in disks}) if vm.active else (disks,):
         check_same_disks(vm.name, target, now_on, made)
@@ -124,8 +125,9 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     states = _check_states(handle, target)
     record = keeping(handle, every, snapshot)
     forest = handle.survey(record=record)
-    under = {os.path.realpath(image.file) for chain in states.values() for image in chain}
-    refuse_spoiling(vm.name, forest.images, every, under)
+    refuse_spoiling(
+        vm.name, forest.images, every, {real_path(image.file) for chain in states.values() for image in chain}
+    )
     overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
     resized = tuple(resizes(forest, states))
     firmware, told = firmware_back(handle, handle.definition(), target, final)

@@ -33,6 +33,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
     UNREADABLE,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.moved_disks import keep_left
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
@@ -93,7 +94,7 @@ def with_disks_of_now(handle: VmHandle, snapshot: str, memory: Any, covered: Col
         if disk.target in covered or disk.readonly:
             continue
         now = now_has.get(disk.target)
-        if now is None or os.path.realpath(str(disk.source)) not in readable_chain(str(now.source), now.format):
+        if now is None or real_path(str(disk.source)) not in readable_chain(str(now.source), now.format):
             is_on = str(now.source) if now else None
             raise memory_of_other_disk(handle.name, snapshot, disk.target, str(disk.source), is_on)
         yield now
@@ -113,7 +114,7 @@ def is_needed(vm: VirtualMachine, snapshot: Snapshot, forest: Forest, target: Sa
         return True
     layers = forest.layers
     return not all(
-        layers.backing.get(top) == os.path.realpath(part.frozen) and top in layers.ours and adds_nothing(top)
+        layers.backing.get(top) == real_path(part.frozen) and top in layers.ours and adds_nothing(top)
         for part in target.disks
         if (top := forest.tops.get(part.target))
     )
@@ -123,7 +124,7 @@ def check_internal(handle: VmHandle, target: Saved, disks: dict[str, Disk]) -> N
     """Raise ``mixed_chain`` where the VM has left the images that hold a snapshot inside, or something is based on them."""
     layers = handle.survey().layers
     for part in target.disks:
-        state, top = os.path.realpath(part.frozen), os.path.realpath(str(disks[part.target].source))
+        state, top = real_path(part.frozen), real_path(str(disks[part.target].source))
         if state != top:
             raise mixed_chain(handle.name, f"{target.name!r} is inside {part.frozen}, and the VM is on {top} now")
         if layers.above(state) or state in layers.frozen - layers.fixed:
@@ -132,10 +133,10 @@ def check_internal(handle: VmHandle, target: Saved, disks: dict[str, Disk]) -> N
 
 def check_removable_inside(handle: VmHandle, going: Iterable[Saved]) -> None:
     """Raise ``bad_state`` where a VM runs on another image than the one that a snapshot that goes is inside."""
-    tops = {os.path.realpath(str(disk.source)) for disk in image_disks(handle.xml())}
+    tops = {real_path(str(disk.source)) for disk in image_disks(handle.xml())}
     for one in going:
         for part in one.disks:
-            if one.kind == "internal" and handle.active() and os.path.realpath(part.frozen) not in tops:
+            if one.kind == "internal" and handle.active() and real_path(part.frozen) not in tops:
                 raise inside_another(handle.name, one.name, part.frozen)
 
 
@@ -162,10 +163,10 @@ def may_lack(handle: VmHandle, journal: RevertJournal, target: Saved) -> bool:
 def is_elsewhere(handle: VmHandle, journal: RevertJournal) -> bool:
     """Whether others have put a disk on an image that it was not on before the revert, and that the revert had not made."""
     known = {
-        target: {os.path.realpath(image), os.path.realpath(journal.overlays.get(target, image))}
+        target: {real_path(image), real_path(journal.overlays.get(target, image))}
         for target, (image, _format) in journal.was.items()
     }
-    return any(target in known and os.path.realpath(image) not in known[target] for target, image in handle.tops())
+    return any(target in known and real_path(image) not in known[target] for target, image in handle.tops())
 
 
 def was_used(handle: VmHandle, journal: RevertJournal) -> bool:
@@ -225,15 +226,15 @@ def keep_where_others_decide(handle: VmHandle, journal: RevertJournal) -> None:
     """
     record, forest = handle.record(), handle.survey()
     if journal.phase is RevertPhase.PREPARING:
-        others = {os.path.realpath(file) for file in journal.overlays.values() if holds_more(file)}
+        others = {real_path(file) for file in journal.overlays.values() if holds_more(file)}
         record = replace(record, overlays=tuple(file for file in record.overlays if file not in others))
         handle.write(record)
     on = {layer for top in forest.tops.values() for layer in forest.chain(top)}
-    left = {os.path.realpath(file) for file in journal.overlays.values() if holds_more(file)}
+    left = {real_path(file) for file in journal.overlays.values() if holds_more(file)}
     left.update(
-        os.path.realpath(image)
+        real_path(image)
         for target, (image, _format) in journal.was.items()
-        if os.path.realpath(journal.overlays.get(target, "")) not in on
+        if real_path(journal.overlays.get(target, "")) not in on
     )
     keep_left(handle, (left - on).intersection({*record.overlays, *record.made}))
 

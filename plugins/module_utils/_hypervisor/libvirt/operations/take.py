@@ -30,6 +30,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import (
     of_unlabelled,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import (
     Inspected,
     of_libvirt,
@@ -138,7 +139,7 @@ def _with_late_note(
     key = snapshot_key(taken.name, taken.created_at)
     if key in record.snapshots:
         return record
-    overlays = {part.target: os.path.realpath(part.overlay) for part in taken.disks if part.overlay}
+    overlays = {part.target: real_path(part.overlay) for part in taken.disks if part.overlay}
     kept = with_left(record, ())  # what is in use among them is found out before a file goes
     made, active = {**record.made, **made_of(overlays)}, {**record.active, **overlays}
     record = replace(record, made=made, active=active, kept=kept)
@@ -151,9 +152,9 @@ def _with_late_note(
 def _leave_unknown(handle: VmHandle, journal: TakeJournal) -> set[str]:
     """Bring QEMU back from overlays that it went to, or has opened, while libvirt was killed; return them as they are named."""
     known = {str(disk.source) for disk in disks(handle.xml())}
-    overlays = {os.path.realpath(file) for file in journal.files} - {os.path.realpath(file) for file in known}
+    overlays = {real_path(file) for file in journal.files} - {real_path(file) for file in known}
     # Also one that it has opened for reading only, to begin with: another of the same name could not be opened then.
     if not (handle.active() and open_now(overlays)):
         return set()
     leave_overlays(handle.name, handle.native, overlays)
-    return {file for file in journal.files if os.path.realpath(file) in overlays}
+    return {file for file in journal.files if real_path(file) in overlays}

@@ -34,6 +34,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.swtpm import firmware_of
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.confinement import foresee
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
@@ -45,6 +46,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import (
     refuse_checkpoints,
     refuse_jobs,
+    refuse_saved_memory,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting.can_start import (
     check_overlay_directory,
@@ -76,6 +78,7 @@ def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> Snap
         refuse_jobs(vm, handle.native, vm.xml)
         check_written(vm.name, handle.native, vm.xml)
     if not vm.active:
+        refuse_saved_memory(handle)
         refuse_checkpoints(handle, taking=True)
     if not vm.active or request.undoable or decide_freeze(vm, request)[0]:  # else QEMU makes the overlays
         require_qemu_img(vm.name)
@@ -91,7 +94,7 @@ def plan_take(handle: VmHandle, vm: Inspected, request: SnapshotRequest) -> Snap
     _check_directories(handle, vm.xml, plan)
     if request.undoable and vm.active:
         targets = {disk.target for disk in plan.snapshot.disks}
-        tops = [os.path.realpath(str(disk.source)) for disk in disks(vm.xml) if disk.target in targets]
+        tops = [real_path(str(disk.source)) for disk in disks(vm.xml) if disk.target in targets]
         plan = replace(plan, notes=(*plan.notes, *foresee(handle, tops)))
     return plan if vm.snapshots else replace(plan, notes=(*plan.notes, *_left_by_others(handle, vm)))
 
@@ -100,7 +103,7 @@ def _check_alone(handle: VmHandle, plan: SnapshotPlan) -> None:
     """Raise ``frozen_image_written`` where another VM is defined to write to what the snapshot would freeze."""
     around = handle.around()
     for overlay in plan.snapshot.disks:
-        image = os.path.realpath(str(overlay.base))
+        image = real_path(str(overlay.base))
         for user in around.users.of(image, around.owner):
             if user.writes:
                 raise frozen_image_written(handle.name, image, plan.snapshot.name, user, "would hold")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
@@ -45,6 +44,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.hold import appointed, suspended
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import of_libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
@@ -172,7 +172,7 @@ class Taking:
         expires = expiry(self._plan.request.expires, recorded(found.created_at))
         copies = self._firmware.notes_of()
         note = SnapshotRecord(freeze.held, True, planned.protected, dict(planned.labels), record.serial, expires)
-        overlays = {one.target: os.path.realpath(str(one.file)) for one in planned.disks}
+        overlays = {one.target: real_path(str(one.file)) for one in planned.disks}
         noted = {**record.snapshots, snapshot_key(found.name, found.created_at): note.with_copies(copies)}
         record = replace(
             record,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
@@ -18,6 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     refuse_thrown_away,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import is_device
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
     Saved,
     SavedDisk,
@@ -40,7 +40,7 @@ def what_goes(
     Raises ``file_read_only`` or ``file_in_use`` where one of them could not be deleted: the VM would be stopped by then.
     """
     forest.stop_passing(passing(handle))
-    states = {part.target: os.path.realpath(part.frozen) for part in disks}
+    states = {part.target: real_path(part.frozen) for part in disks}
     if kept_now:
         forest.layers.frozen |= {forest.tops[target] for target in states if target in forest.tops}
     going = tuple(file for file in forest.go_back(states, record) if not is_device(file))

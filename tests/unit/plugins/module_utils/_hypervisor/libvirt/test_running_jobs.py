@@ -12,8 +12,12 @@ from xml.etree import ElementTree
 import pytest
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt import running_jobs
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.saved_memory import (
+    SavedMemory,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import (
     refuse_jobs,
+    refuse_saved_memory,
     refuse_vm_job,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -95,3 +99,56 @@ def test_a_process_that_writes_to_a_vm_that_is_off_is_named(monkeypatch: pytest.
     with pytest.raises(KvmError, match="process 4711 writes to") as refused:
         refuse_jobs(vm(power="shutoff"), Native(), xml)
     assert refused.value.details == {"file": "/vm/vda.qcow2", "pid": 4711}
+
+
+def test_somebody_on_another_host_who_writes_to_a_vm_that_is_off_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    xml = ElementTree.fromstring(domain(disk("vda")))  # noqa: S314 - ours
+    monkeypatch.setattr(running_jobs, "writers", lambda _files: {"/vm/vda.qcow2": None})
+    with pytest.raises(KvmError, match="on another host") as refused:
+        refuse_jobs(vm(power="shutoff"), Native(), xml)
+    assert "do not start it here" in refused.value.remedy
+
+
+class Off:
+    """A VM that is off, with memory of VMs in files beside its disk."""
+
+    name = "web01"
+    id = SimpleNamespace(uuid="mine")
+
+    def __init__(self, *memories: SavedMemory) -> None:
+        self.looked_into: set[str] = set()
+        self._memories = memories
+
+    def around(self) -> Any:
+        files = SimpleNamespace(look_into=self.looked_into.update)
+        return SimpleNamespace(
+            files=files, memories=lambda _file, named: [one for one in self._memories if one.file not in named]
+        )
+
+    def tops(self) -> list[tuple[str, str]]:
+        return [("vda", "/etc/hostname")]
+
+    def saved(self) -> list[Any]:
+        return [SimpleNamespace(memory_file="/etc/m1.mem"), SimpleNamespace(memory_file=None)]
+
+    def record(self) -> Any:
+        return SimpleNamespace(making=("/etc/m2.mem",))
+
+
+def memory(file: str, uuid: str = "mine", top: str = "/etc/hostname") -> SavedMemory:
+    return SavedMemory(file, "web01", uuid, (top,), (top,))
+
+
+def test_memory_in_a_file_that_fits_the_disks_is_refused() -> None:
+    handle: Any = Off(memory("/etc/friday.save"))
+    with pytest.raises(KvmError, match=r"/etc/friday\.save") as refused:
+        refuse_saved_memory(handle)
+    assert refused.value.error_code == "managed_save"
+    assert "/etc" in handle.looked_into
+
+
+def test_other_memory_is_no_reason() -> None:
+    """Another VM's, of other disks, and that of the VM's own snapshots."""
+    others = (memory("/a", uuid="other"), memory("/b", top="/etc/passwd"), memory("/etc/m1.mem"), memory("/etc/m2.mem"))
+    handle: Any = Off(*others)
+    refuse_saved_memory(handle)

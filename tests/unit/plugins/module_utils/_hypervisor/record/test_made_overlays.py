@@ -9,9 +9,13 @@ from pathlib import Path
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.made_overlays import (
     bases,
+    made_for_any,
+    noted_of,
     still_there,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Made
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Made, Record, Records
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import Fingerprint, Identity
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VmId
 
 
 def made(*files: str) -> dict[str, Made]:
@@ -37,3 +41,14 @@ def test_an_overlay_that_is_gone_hands_on_what_it_was_made_on(tmp_path: Path) ->
     Path(gone).touch()
     assert still_there(made(disk, gone, there)) == made(disk, gone, there)
     assert still_there({there: Made("vda")}) == {there: Made("vda")}
+
+
+def test_what_was_made_and_noted_is_found_for_vms_by_their_records(tmp_path: Path) -> None:
+    records = Records(str(tmp_path))
+    records.write(
+        VmId("a", "1"), Record(made=made("/disk", "/a"), images={"/disk": Fingerprint(Identity(1, 1), since=1)})
+    )
+    records.write(VmId("b", "2"), Record(made=made("/disk", "/b")))
+    (tmp_path / "3.json").write_text("spoilt")
+    assert made_for_any(records) == {"/a", "/b"}
+    assert [noted_of(records, uuid) for uuid in ("1", "2", "3", "4")] == [("/disk",), (), (), ()]

@@ -24,6 +24,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     now,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
+    Made,
     Record,
     Records,
     SnapshotRecord,
@@ -66,6 +67,17 @@ def test_what_is_written_is_read(records: Records, durable: bool) -> None:
     assert set(record.making) == {"/vm/c"}
     assert records.read(VmId("b", "another")) == Record()
     assert Record().making == ()
+
+
+def test_files_are_read_by_the_names_that_they_have_today(records: Records, tmp_path: Path) -> None:
+    """A mount may show them elsewhere since they were noted."""
+    files, made = ("/vm/o",), {"/vm/o": Made("vda", [1, 2], "/vm/a"), "/vm/p": Made("vda")}
+    written = Record(overlays=files, former=files, kept=files, images=IMAGES, made=made, active={"vda": "/vm/o"})
+    records.write(DOMAIN, written)
+    found = Records(str(tmp_path / "records"), lambda path: path.replace("/vm/", "/data/")).read(DOMAIN)
+    assert found.overlays == found.former == found.kept == ("/data/o",)
+    assert found.made == {"/data/o": Made("vda", [1, 2], "/data/a"), "/data/p": Made("vda")}
+    assert (found.active, found.images["/data/a"].identity.backing) == ({"vda": "/data/o"}, "/data/b")
 
 
 @pytest.mark.parametrize(

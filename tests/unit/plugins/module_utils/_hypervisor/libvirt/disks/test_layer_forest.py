@@ -55,7 +55,7 @@ def test_a_copy_is_changed_without_the_first() -> None:
 def test_what_another_vm_uses_stays_with_all_that_is_under_it() -> None:
     found, users = forest(), Users()
     users.add("/one", User("VM other", "other", True, False))
-    found.leave_to_others(["/base", "/one", "/two", "/side"], [], around(users))
+    found.leave_to_others(["/base", "/one", "/two", "/side"], [], around(users), {})
     assert found.layers.fixed == {"/one", "/base"}
     assert found.why["/one"] == "VM other uses it"
     assert found.used_by_others("/one")
@@ -65,21 +65,21 @@ def test_what_another_vm_uses_stays_with_all_that_is_under_it() -> None:
 def test_the_vms_own_use_fixes_nothing() -> None:
     found, users = forest(), Users()
     users.add("/one", User("VM own", "own", True, True))
-    found.leave_to_others(["/base", "/one", "/two", "/side"], [], around(users))
+    found.leave_to_others(["/base", "/one", "/two", "/side"], [], around(users), {})
     assert found.layers.fixed == set()
 
 
 def test_a_layer_whose_users_nobody_knows_stays() -> None:
     found, users = forest(), Users()
     users.unknown["/"] = "a home cannot be read"
-    found.leave_to_others(["/one"], [], around(users))
+    found.leave_to_others(["/one"], [], around(users), {})
     assert found.why["/one"] == "nobody can tell who uses it: a home cannot be read"
 
 
 def test_an_overlay_of_somebody_else_fixes_what_it_is_based_on() -> None:
     found = forest()
     found.layers.backing["/clone"] = "/two"
-    found.leave_to_others(["/base", "/one", "/two", "/side"], [], around())
+    found.leave_to_others(["/base", "/one", "/two", "/side"], [], around(), {})
     assert found.layers.fixed == {"/two", "/one", "/base"}
     assert found.why["/two"] == "/clone is based on it"
 
@@ -87,7 +87,7 @@ def test_an_overlay_of_somebody_else_fixes_what_it_is_based_on() -> None:
 def test_a_definition_in_a_snapshot_names_what_stays() -> None:
     found = forest()
     saved: Any = SimpleNamespace(name="s", also_defined=("/side",))
-    found.leave_to_others(["/side"], [saved], around())
+    found.leave_to_others(["/side"], [saved], around(), {})
     assert found.why["/side"] == "the definition in snapshot 's' names it"
 
 
@@ -143,3 +143,13 @@ def test_what_somebody_builds_upon_while_a_layer_is_merged_is_not_merged_into() 
     now.others = {"/one"}
     found.leave_to_newcomers(now, ["/merged"])
     assert "/one" in found.layers.fixed
+
+
+def test_what_stays_since_somebody_came_meanwhile_is_told_with_the_reason() -> None:
+    found, now = forest(), forest()
+    found.layers.released, found.layers.frozen = {"/base"}, set()
+    now.layers.backing["/clone"] = "/base"
+    now.why["/base"] = "/clone is based on it"
+    found.leave_to_newcomers(now, "/merged")
+    found.leave("/one", "process 7 has it open")
+    assert found.late_notes() == ("/base stays a layer of its own, because /clone is based on it",)

@@ -20,6 +20,7 @@ pytest.importorskip("lxml")
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.read_layers import (
     Forest,
     Surroundings,
+    needed_by_memory,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import leftovers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import (
@@ -29,6 +30,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import identity
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User, Users
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.overlays import read_headers
 
 
 class Host:
@@ -49,15 +51,17 @@ class Host:
     def file(self, name: str) -> str:
         return str(self.folder / name)
 
-    def forest(self, present: tuple[str, ...] = ("top",), ours: tuple[str, ...] = ("one", "top")) -> Forest:
+    def forest(
+        self, present: tuple[str, ...] = ("top",), ours: tuple[str, ...] = ("one", "top"), running: bool = False
+    ) -> Forest:
         own = {self.file(name) for name in ("base", *ours)}
         tops = {f"vd{chr(97 + number)}": self.file(name) for number, name in enumerate(present)}
         released = {self.file("base")}
         layers = Layers(dict(self.backing), set(), set(tops.values()), own - {self.file("base")}, released)
-        forest = Forest(layers, tops, running=False)
+        forest = Forest(layers, tops, running)
         around = Surroundings(HostFiles(), self.users, "own")
         around.files.look_into([str(self.folder)])
-        forest.leave_to_others(own, (), around)
+        forest.leave_to_others(own, (), around, needed_by_memory(forest, own, around, ()))
         forest.keep(self.record, around)
         return forest
 
@@ -108,7 +112,7 @@ def test_a_directory_that_cannot_be_looked_at_is_left_alone(
         raise PermissionError(13, "Permission denied")
 
     if what == "a file":
-        monkeypatch.setattr(host_overlays, "backing_files", denied)
+        monkeypatch.setattr(read_headers, "head_of", denied)
     else:
         monkeypatch.setattr(host_overlays.os, "scandir", denied)
     forest = host.forest()
@@ -136,9 +140,9 @@ def test_a_device_that_does_not_answer_makes_its_directory_unknown(
         threading.Event().wait()
         return []
 
-    monkeypatch.setattr(host_overlays.stat, "S_ISBLK", lambda _mode: True)
+    monkeypatch.setattr(read_headers.stat, "S_ISBLK", lambda _mode: True)
     monkeypatch.setattr(mounts, "_ANSWER_SECONDS", 0.05)
-    monkeypatch.setattr(host_overlays, "backing_files", hang)
+    monkeypatch.setattr(read_headers, "backing_files", hang)
     files = HostFiles()
     for _look in range(3):
         files.look_into([str(tmp_path)])
@@ -226,3 +230,15 @@ def test_on_shared_storage_nothing_is_deleted_and_layers_are_merged(
     assert [(one.file, one.why) for one in leftovers("web", forest, ())] == [(host.file("side"), "shared")]
     host.backing.pop(host.file("side"))
     assert isinstance(steps(host.forest().layers)[0], Merge)
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_layers_that_saved_memory_needs_stay_unless_its_vm_runs_on_them(host: Host, running: bool) -> None:
+    layers = {name: f"<source file='{host.file(name)}'/>" for name in ("top", "base")}
+    below = f"<backingStore type='file'>{layers['base']}</backingStore>"
+    disk = f"<disk type='file' device='disk'>{layers['top']}{below}<target dev='vda'/></disk>"
+    xml = f"<domain><name>web</name><uuid>own</uuid><devices>{disk}</devices></domain>"
+    (host.folder / "friday.save").write_text(f"LibvirtQemudSave{xml}")
+    forest = host.forest(running=running)
+    assert ("friday.save needs it" in forest.why.get(host.file("base"), "")) is not running
+    assert bool(steps(forest.layers)) is running

@@ -86,3 +86,66 @@ def test_a_mapped_file_is_open_somewhere(tmp_path: Path) -> None:
         assert not open_files._is_open_nowhere(str(file))
         process.kill()
     assert open_files._is_open_nowhere(str(file))
+
+
+_LOCKER = """
+import fcntl, os, struct, sys, time
+file = open(sys.argv[1])
+fcntl.fcntl(file, 37, struct.pack("@hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 100, 2, 0))
+print('open', flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no process seen, as none of another host or outside a container is."""
+    monkeypatch.setattr(open_files, "_CLOSING_SECONDS", 0.0)
+    monkeypatch.setattr(open_files, "open_now", lambda _files, **_how: {})
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_who_keeps_a_lock_and_is_no_process_here_is_somebody(layer: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.qcow2"
+    other.touch()
+    assert open_files.locked([layer, str(other)]) == {layer: None}
+    assert open_files.still_open([layer, str(other)]) == {layer: None}
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_whether_somebody_elsewhere_writes_is_told_by_what_is_locked(layer: str) -> None:
+    """One byte is locked by who may read."""
+    assert open_files.writers([layer]) == {}
+    with open(layer, "rb") as stream:
+        fcntl.fcntl(stream, _SET_LOCK, struct.pack("@hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 101, 1, 0))
+        assert open_files.writers([layer]) == {layer: None}
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_the_vms_own_locks_are_told_from_those_of_somebody_elsewhere(tmp_path: Path) -> None:
+    file = tmp_path / "layer.qcow2"
+    file.write_bytes(b"layer")
+    with reader(str(file), 30, _LOCKER) as own:
+        try:
+            assert open_files.locked([str(file)]) == {str(file): None}
+            assert open_files.locked([str(file)], but=own.pid) == {}
+            with file.open("rb") as stream:
+                fcntl.fcntl(stream, _SET_LOCK, struct.pack("@hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 100, 1, 0))
+                assert open_files.locked([str(file)], but=own.pid) == {str(file): None}
+        finally:
+            own.kill()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_where_no_descriptor_may_be_looked_through_qemu_is_left_to_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(_pid: int) -> int:
+        raise PermissionError
+
+    file = tmp_path / "layer.qcow2"
+    file.write_bytes(b"layer")
+    monkeypatch.setattr(open_files.os, "pidfd_open", forbidden, raising=False)
+    with reader(str(file), 30, _LOCKER) as own:
+        assert open_files.locked([str(file)], but=own.pid) == {}
+        own.kill()

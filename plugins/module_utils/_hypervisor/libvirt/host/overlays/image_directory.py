@@ -55,12 +55,13 @@ Entries = Mapping[tuple[str, int], Entry]  # of a directory, by path and inode
 
 @dataclass
 class Header:
-    """Of an image, what says on which files it is based."""
+    """Of an image, what says on which files it is based; of a VM's saved ``memory``, which images it needs."""
 
     inode: int
     changed: Optional[int]  # ns; None of a block device
     backing: tuple[str, ...]  # the files that the header names, by their real paths
     based_on: tuple[Any, ...]  # those paths and, as a file may be moved, those files' keys when last looked at
+    memory: bool = False
 
 
 @dataclass
@@ -72,6 +73,8 @@ class Directory:
     headers: dict[str, Header] = field(default_factory=dict)
     # Overlays by the path, and by the file, that they are based on.
     above: dict[Any, set[str]] = field(default_factory=dict)
+    # Files with saved memory by the images that it needs, in the same way.
+    needed: dict[Any, set[str]] = field(default_factory=dict)
     unknown: str = ""  # why not all that lies here could be looked at
     listed: dict[str, int] = field(default_factory=dict)  # the inodes of those that lie here: links lead to the others
 
@@ -107,9 +110,9 @@ class Directory:
             before, now = self.headers.pop(overlay, None), read.get(overlay)
             if before is not now:
                 for name in before.based_on if before else ():
-                    self.above[name].discard(overlay)
+                    (self.needed if before and before.memory else self.above)[name].discard(overlay)
                 for name in now.based_on if now else ():
-                    self.above.setdefault(name, set()).add(overlay)
+                    (self.needed if now and now.memory else self.above).setdefault(name, set()).add(overlay)
             if now:
                 self.headers[overlay] = now
 

@@ -12,8 +12,8 @@ from typing import Optional
 import pytest
 
 pytest.importorskip("lxml")
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import image_directory
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.image_directory import (
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.overlays import image_directory
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.overlays.image_directory import (
     Directory,
     DirectoryChanges,
 )
