@@ -12,6 +12,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import (
     still_open,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.in_use_refusals import (
+    in_use,
+    read_by,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.open_layers import (
     open_by_others,
 )
@@ -20,8 +24,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     refuse_read_only,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import (
-    in_use,
-    read_by,
     under_transient,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle

@@ -220,8 +220,7 @@ class LibvirtHypervisor(Hypervisor):
         with translated(vm.name, "reading the disks"):  # anew: what was an orphan may be in use by now
             reader = StorageReader(self._connection, self._records, _host_files(self._records))
             found = reader.read(vm, read_domain(native), native)
-        handle = self._handle(vm.id)
-        found = with_neighbours(handle, found)
+        found = with_neighbours(handle := self._handle(vm.id), found)
         left = () if found.definition_changed else found.leftovers
         going = {*found.orphans, *(one.file for one in left if one.given_up_by_name)}.intersection(files)
         with handle.telling_removed():

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record import journal as journals
@@ -22,12 +22,13 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.first_format import upgraded
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import Journal
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.json_values import fingerprint, known
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.progress_notes import (
     Progress,
     ProgressNotes,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_lock import held, lock
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import Fingerprint, Identity
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import Fingerprint
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import record_newer, record_unusable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -116,11 +117,11 @@ def _from_json(values: dict[str, Any], name: Callable[[str], str]) -> Record:
         overlays=named("overlays"),
         former=named("former"),
         made={
-            name(path): Made(**{**_known(Made, made), "base": name(made.get("base") or "") or None})
+            name(path): Made(**{**known(Made, made), "base": name(made.get("base") or "") or None})
             for path, made in values.get("made", {}).items()
         },
         journal=journals.from_json(values["journal"]) if values.get("journal") else None,
-        images={name(file): _fingerprint(note, name) for file, note in values.get("images", {}).items()},
+        images={name(file): fingerprint(note, name) for file, note in values.get("images", {}).items()},
         serial=int(values.get("serial", 0)),
         kept=named("kept"),
         active={str(target): name(str(file)) for target, file in values.get("active", {}).items()},
@@ -129,25 +130,13 @@ def _from_json(values: dict[str, Any], name: Callable[[str], str]) -> Record:
 
 def _snapshot(values: dict[str, Any]) -> SnapshotRecord:
     copies = {part: FirmwareCopy.of(values.get(part)) for part in ("nvram", "tpm")}
-    return SnapshotRecord(**{**_known(SnapshotRecord, values), **copies})
+    return SnapshotRecord(**{**known(SnapshotRecord, values), **copies})
 
 
 def _to_json(record: Record) -> dict[str, Any]:
     journal = journals.to_json(record.journal) if record.journal else None
     newer = (journal and (journal["tpm"] or journal["also"])) or any(note.tpm for note in record.snapshots.values())
     return {"schema": _SCHEMA if newer else _MOSTLY, "written_by": VERSION, **vars(record), "journal": journal}
-
-
-def _fingerprint(values: dict[str, Any], name: Callable[[str], str]) -> Fingerprint:
-    known = _known(Identity, values["identity"])
-    identity = Identity(**{**known, "backing": name(known.get("backing") or "") or None})
-    return Fingerprint(**{**_known(Fingerprint, values), "identity": identity, "states": tuple(values["states"])})
-
-
-def _known(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """Return of what stands in a file what this release knows."""
-    names = {one.name for one in fields(kind)}
-    return {key: value for key, value in values.items() if key in names}
 
 
 def snapshot_key(name: str, created_at: str | None) -> str:

@@ -25,7 +25,7 @@ FLOORS = (
     ("module_utils/_hypervisor/libvirt/firmware",),
     ("module_utils/_hypervisor/libvirt/metadata",),
     ("module_utils/_hypervisor/libvirt/disks", "module_utils/_hypervisor/libvirt/guest"),
-    ("module_utils/_hypervisor/libvirt/refusals",),
+    ("module_utils/_hypervisor/libvirt/refusals", "module_utils/_hypervisor/libvirt/in_use_refusals"),
     ("module_utils/_hypervisor/libvirt/file_deletion", "module_utils/_hypervisor/libvirt/read_only_files"),
     ("module_utils/_hypervisor/libvirt/vm_handle",),
     ("module_utils/_hypervisor/libvirt/merge",),

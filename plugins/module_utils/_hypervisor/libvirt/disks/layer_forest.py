@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Optional
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import (
     Image,
@@ -20,11 +19,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     is_hard_linked,
     is_same,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User, Users
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.host_overlays import HostFiles
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.saved_memory import (
-    SavedMemory,
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.surroundings import (
+    Surroundings,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_rewrite import (
@@ -34,26 +32,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import MOST_LAYERS, Layers, gone, steps
 
 _ANOTHER = "another file has this name now: it is not the overlay that was made"
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What is there beside a VM: ``files`` of its host, who ``users`` are of them; ``owner`` is the VM's UUID."""
-
-    files: HostFiles
-    users: Users
-    owner: str
-
-    def why_unknown(self, file: str) -> Optional[str]:
-        """Return why nobody can tell who needs a file; None where it can be told."""
-        return self.users.why_unknown(file) or self.files.why_unknown(file)
-
-    def memories(self, file: str, named: Collection[str]) -> list[SavedMemory]:
-        """Return the memory that somebody has saved to files and that goes with an image: not that of a managed save or of a
-        snapshot, of which the VM's own are ``named``.
-        """
-        real = set(map(real_path, named))
-        return [one for one in self.files.memories(file) if one.file not in real and not self.users.of(one.file)]
 
 
 @dataclass

@@ -17,8 +17,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     locked,
     still_open,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.in_use_refusals import (
+    holder,
+    in_use,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.qemu_monitor import qemu_pid
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import holder, in_use
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError

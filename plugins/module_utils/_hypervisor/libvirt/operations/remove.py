@@ -67,7 +67,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meetin
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RemoveJournal, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.made_overlays import still_there
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
-    SnapshotRecord,
     snapshot_key,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import being_written
@@ -233,7 +232,11 @@ def close_record(handle: VmHandle) -> None:
     keys = {snapshot_key(one.name, one.created_at) for one in saved}
     kept = replace(
         looked_at(record, saved),
-        snapshots={key: note for key, note in record.snapshots.items() if key in keys or _has_copy(note)},
+        snapshots={
+            key: note
+            for key, note in record.snapshots.items()
+            if key in keys or any(map(is_ours, note.copies.values()))
+        },
         overlays=tuple(file for file in record.overlays if known.get(file) is not None),
         made=still_there(record.made),
         kept=tuple(file for file in forest.unneeded() if file in forest.detached),
@@ -246,7 +249,3 @@ def close_record(handle: VmHandle) -> None:
         journal=None,
     )
     handle.write(kept)
-
-
-def _has_copy(note: SnapshotRecord) -> bool:
-    return any(map(is_ours, note.copies.values()))

@@ -217,12 +217,8 @@ def _went_back(vm: str, journal: RevertJournal, failed: KvmError, again: KvmErro
         back = f"It is back where it was, but does not start there either, so it is off: {again.message}"
         remedy = f"No data of its disks is lost. Remove the cause and start it: virsh start {vm}."
     else:
-        booted = (
-            ""
-            if journal.was_power == _OFF
-            else f", and {journal.was_power}: its guest has booted, since it had to be stopped"
-        )
-        back = f"It is back where it was{booted}."
+        booted = f", and {journal.was_power}: its guest has booted, since it had to be stopped"
+        back = f"It is back where it was{'' if journal.was_power == _OFF else booted}."
         remedy = "No data of its disks was changed. Remove the cause and run the task again."
     message = f"{vm} does not start on snapshot {journal.snapshot!r}: {failed.message} {back}"
     return KvmError("start_failed", message, remedy, **failed.details)
