@@ -99,13 +99,11 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             self._remove_internal(one.name)
             inside = {real_path(part.frozen) for part in one.disks}
             record, forest = replace(record, images=being_written(record.images, inside)), None
-        files = tuple(one.memory_file for one in going if one.memory_file)
-        begun = (snapshot.name, snapshot.created_at, now())
+        memory = tuple(one.memory_file for one in going if one.memory_file)
         was = dict(reversed(plan.tops))  # what it runs on; a disk may be defined otherwise for the next start
-        journal = RemoveJournal(
-            *begun, files, may_adjust=handle.may_adjust, was=was, bandwidth=self._pace.bandwidth, boot_id=boot_id()
-        )
-        journal = replace(journal, also=tuple((one.name, one.created_at) for one in others))
+        begun = RemoveJournal(snapshot.name, snapshot.created_at, now(), memory, was=was, boot_id=boot_id())
+        also = tuple((one.name, one.created_at) for one in others)
+        journal = replace(begun, also=also, may_adjust=handle.may_adjust, bandwidth=self._pace.bandwidth)
         handle.write(replace(record, journal=journal, active={}), durable=True)  # it is on other files when it ends
         try:
             after = self._go_on(journal, forest, plan.names)
