@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from contract.world import IMAGES
@@ -14,12 +15,14 @@ from contract.world import IMAGES
 from .field import MakeVm, agreed, make_vm
 from .field_disk import Disk
 from .field_vm import FieldVm
+from .guest import wait_for
 from .odd_disks import MIB, Device, both, device, on_device, refused, removed, taken, toggle
-from .planted import Planted, planted
+from .planted import Planted, only, planted
 
 __all__ = ("device", "make_vm", "planted")
 
 HOME = "/srv/rofield"
+FAILING = "/srv/rofailing"
 
 
 @pytest.fixture
@@ -86,6 +89,86 @@ def test_a_file_system_that_was_mounted_read_only(make_vm: MakeVm, home: str, pl
         planted.host.run(["mount", "-o", "remount,rw", home])
     removed(vm, "s1")
     assert vm.disk_reads("vda", 42)
+
+
+@pytest.fixture
+def failing(planted: Planted) -> Iterator[str]:
+    """A file system that can fail: the kernel lets nobody write to it from then on, as after an error of its disk."""
+    image = "/var/tmp/rofield.ext4"
+    clear = f"umount -l {FAILING}; rm -f {image}"
+    make = f"truncate -s 200M {image}; mkfs.ext4 -q -F -E nodiscard {image}; mkdir -p {FAILING}; mount -o loop {image} {FAILING}"
+    planted.host.run(f"({clear}) 2>/dev/null; {make}; chmod 755 {FAILING}")
+    yield FAILING
+    planted.host.run(f"virsh destroy rofile; ({clear}) 2>/dev/null; rmdir {FAILING}", check=False)
+
+
+def repair(vm: FieldVm) -> None:
+    """Do what an operator does then; a VM that runs has its files open, and is stopped for that."""
+    image = "/var/tmp/rofield.ext4"
+    vm.host.run(f"virsh destroy {vm.name}", check=False)
+    vm.host.run(f"umount {FAILING}; e2fsck -fy {image} >/dev/null; mount -o loop {image} {FAILING}", check=False)
+    vm.host.run(["touch", f"{FAILING}/writable"])
+
+
+@both
+def test_a_file_system_that_fails_while_a_layer_is_merged(
+    make_vm: MakeVm, failing: str, planted: Planted, running: bool
+) -> None:
+    vm = make_vm("rofile", Disk("vda", file=f"{failing}/rofile.qcow2"), start=running)
+    vm.write("vda", 1)
+    taken(vm, "s1", overlay_dir=IMAGES)
+    vm.write("vda", 42, "24M")
+    overlay = vm.active_file("vda")
+    with ThreadPoolExecutor() as pool:
+        removal = pool.submit(vm.remove, "s1", bandwidth=4)
+        wait_for("the merge", lambda: (vm.info()["operation"] or {}).get("percent"), 60)
+        planted.host.run(["mount", "-o", "remount,abort", failing])
+        entry = removal.result()
+    assert (entry["error_code"], entry["failed"]) == ("merge_failed", True), entry
+    assert vm.exists(overlay), "it has the newest data"
+    assert vm.state == ("running" if running else "shut off")
+    assert vm.info()["look"] == "act"
+    # Who tries again before that is repaired learns why, and check mode says the same.
+    again = agreed(vm.remove, "s1")[1]
+    assert (again["error_code"], again["changed"]) == ("file_read_only", False), again
+    assert failing in again["msg"]
+    repair(vm)
+    assert vm.reads(overlay, 42, size="24M")
+    done = vm.remove("s1")
+    assert done["error_code"] is None, done["msg"]
+    assert "removal of snapshot 's1'" in str(done["recovered"])
+    assert (vm.snapshots(), vm.active_file("vda")) == ([], f"{failing}/rofile.qcow2")
+    assert vm.disk_reads("vda", 42, "24M")
+    assert not vm.exists(overlay)
+    vm.sound()
+
+
+@both
+@pytest.mark.parametrize("what", ["the merged layer", "its folder"])
+def test_a_layer_that_cannot_be_deleted_once_it_is_merged(
+    make_vm: MakeVm, planted: Planted, what: str, running: bool
+) -> None:
+    directory = f"{IMAGES}/rofield"
+    planted.host.run(["mkdir", "-p", "-m", "755", directory])
+    vm = make_vm("rofile", directories=(directory,), start=running)
+    vm.write("vda", 1)
+    taken(vm, "s1", overlay_dir=directory)
+    vm.write("vda", 42)
+    overlay = vm.active_file("vda")
+    file = overlay if what == "the merged layer" else directory
+    fault = f"before(merge_layers, '_flush_merged', lambda: subprocess.run(['chattr', '+i', {file!r}], check=True))"
+    try:
+        entry = only(planted.remove(fault, vm.name, name="s1"))
+        assert (entry["error_code"], vm.exists(overlay)) == ("file_not_removed", True), entry
+        assert (vm.active_file("vda"), vm.disk_reads("vda", 42)) == (f"{IMAGES}/rofile.qcow2", True)
+        again = agreed(vm.remove, "s1")[1]
+        assert (again["error_code"], again["changed"]) == ("file_read_only", False), again
+    finally:
+        planted.host.run(["chattr", "-i", file])
+    done = vm.remove("s1")
+    assert done["error_code"] is None, done["msg"]
+    assert (vm.snapshots(), vm.exists(overlay), vm.disk_reads("vda", 42)) == ([], False, True)
+    vm.sound()
 
 
 def test_an_orphan_that_cannot_be_deleted(make_vm: MakeVm, planted: Planted) -> None:

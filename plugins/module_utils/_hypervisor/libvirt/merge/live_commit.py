@@ -80,6 +80,11 @@ def is_commit(handle: VmHandle, target: str) -> bool:
     return not job or job.get("type") in _COMMITS
 
 
+def has_job(handle: VmHandle, target: str) -> bool:
+    """Whether a job is on a disk now."""
+    return bool(_job(handle, target))
+
+
 def _job(handle: VmHandle, target: str) -> Any:
     with translated(handle.name, "looking at a merge that goes on"):
         return handle.native.blockJobInfo(target, 0)

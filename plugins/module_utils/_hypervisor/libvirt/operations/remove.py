@@ -37,6 +37,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import Inspected, inspected
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import (
     follow_commit,
+    has_job,
     is_commit,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.merge_layers import (
@@ -159,7 +160,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         refuse_older(handle, journal)
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
-        if not merging:
+        if not any(has_job(handle, target) for target in merging):  # else nobody knows what is left then
             refuse_held(handle, steps(handle.survey(without=self._going(journal)).layers))
 
     def _refuse_others(self, journal: RemoveJournal) -> dict[str, bool]:
