@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from .field import MakePool, MakeVm, agreed, make_pool, make_vm
+from .field_disk import Disk
 from .field_vm import FieldVm
 from .odd_disks import refused
 from .other_users import HOME, POOL, POOL_HOME, filled, home, names, volume, well
@@ -72,6 +73,20 @@ def test_layers_that_the_memory_in_a_file_needs_stay(make_vm: MakeVm) -> None:
     well(vm.take("s2"))
     well(vm.remove("s2"))
     assert (vm.disk_reads("vda", 77), vm.files()) == (True, {f"{HOME}/fuweb.qcow2"})
+
+
+def test_memory_of_a_vm_that_is_undefined_needs_the_image_that_it_read(make_vm: MakeVm) -> None:
+    """A rescue VM had it as a read-only disk, and nobody but the file knows of that VM any more."""
+    vm = filled(make_vm("fuweb", "vda", directory=HOME))
+    base = f"{HOME}/fuweb.qcow2"
+    readonly = Disk("vda", file=base, size="", inside="<readonly/>")
+    rescue = make_vm("furescue", readonly, directory=f"{HOME}/other", start=True)
+    rescue.virsh("save", SAVED)
+    rescue.virsh("undefine")
+    entry = well(agreed(vm.remove, "s1")[1])
+    assert vm.reads(base, 1), entry["msg"]
+    assert names(entry["notes"], base, "VM furescue", SAVED), entry["notes"]
+    assert vm.disk_reads("vda", 42)
 
 
 def test_memory_of_a_vm_on_a_volume(make_vm: MakeVm, make_pool: MakePool) -> None:

@@ -28,8 +28,10 @@ _PAUSE = 0.1
 _GET_LOCK = 36  # F_OFD_GETLK, fcntl(2)
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64 bits: type, whence, start, length, process
 _ALL = (0, 0)  # of a file's bytes
-# QEMU's block/file-posix.c: from byte 100 on it has a lock for each thing that it may do. These: write, and change the size.
-_WRITING = (101, 3)
+# QEMU's block/file-posix.c: from byte 100 on it has a lock for each thing that it does, from 200 on for what nobody else may.
+# It writes, and changes the size, with those from 101 on.
+_OF_QEMU, _WRITING = (100, 200), (101, 3)
+_LOCK_DAEMON = "virtlockd"  # libvirt's own, which keeps the images of running VMs open for their sake and reads nothing
 _PIDFD_GETFD = 438  # the same on every machine; since Linux 5.6, see pidfd_getfd(2)
 
 Holders = dict[str, Optional[int]]  # files with the process that has them; None where it is no process of this host
@@ -102,7 +104,7 @@ def _with_unseen(files: Iterable[str], seen: Holders, but: Optional[int] = None)
     return {**seen, **_unseen((file for file in files if file not in seen), but)}
 
 
-def _unseen(files: Iterable[str], but: Optional[int] = None, part: tuple[int, int] = _ALL) -> Holders:
+def _unseen(files: Iterable[str], but: Optional[int] = None, part: tuple[int, int] = _OF_QEMU) -> Holders:
     return {file: None for file in files if not is_device(file) and _is_locked_by_others(file, but, part)}
 
 
@@ -172,7 +174,10 @@ def _has_lock(descriptor: int, part: tuple[int, int]) -> bool:
 
 
 def open_now(files: Iterable[str], writing: bool = False, but: Optional[int] = None) -> Holders:
-    """Return those of the files that a process other than ``but`` has open (for ``writing``), with that process."""
+    """Return those of the files that a process other than ``but`` has open (for ``writing``), with that process.
+
+    Libvirt's lock daemon is none of them: it has only what a VM's QEMU has too.
+    """
     wanted: dict[tuple[int, int], str] = {}
     for file in files:
         with suppress(OSError):
@@ -189,9 +194,14 @@ def open_now(files: Iterable[str], writing: bool = False, but: Optional[int] = N
                 with suppress(OSError):
                     status = os.stat(descriptor.path)
                     known = wanted.get(identity(status))
-                    if known and (not writing or is_for_writing(pid, descriptor.name)):
+                    if known and (not writing or is_for_writing(pid, descriptor.name)) and not _is_lock_daemon(pid):
                         found[known] = int(pid)
     return found
+
+
+def _is_lock_daemon(pid: str) -> bool:
+    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+        return file.read().strip() == _LOCK_DAEMON
 
 
 def is_for_writing(pid: str, descriptor: str) -> bool:

@@ -125,9 +125,7 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     states = _check_states(handle, target)
     record = keeping(handle, every, snapshot)
     forest = handle.survey(record=record)
-    refuse_spoiling(
-        vm.name, forest.images, every, {real_path(image.file) for chain in states.values() for image in chain}
-    )
+    refuse_spoiling(vm.name, forest.images, every, {real_path(one.file) for chain in states.values() for one in chain})
     overlays = tuple(_overlay(handle, target.name, part) for part in target.disks)
     resized = tuple(resizes(forest, states))
     firmware, told = firmware_back(handle, handle.definition(), target, final)

@@ -149,3 +149,24 @@ def test_where_no_descriptor_may_be_looked_through_qemu_is_left_to_refuse(
     with reader(str(file), 30, _LOCKER) as own:
         assert open_files.locked([str(file)], but=own.pid) == {}
         own.kill()
+
+
+def test_libvirts_lock_daemon_holds_up_nothing(layer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With lock_manager = "lockd" it has the active image of every running VM open and locked."""
+    monkeypatch.setattr(open_files, "_CLOSING_SECONDS", 0.0)
+    comm = "open('/proc/self/comm', 'w').write('virtlockd'); "
+    with reader(layer, 30, comm + _READER) as daemon:
+        try:
+            assert open_files.open_now([layer], but=os.getpid()) == {}
+            assert open_files.locked([layer], but=os.getpid()) == {}
+        finally:
+            daemon.kill()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_lock_that_is_none_of_qemus_is_nobodys_use(tmp_path: Path) -> None:
+    file = tmp_path / "layer.qcow2"
+    file.touch()
+    with file.open("rb") as stream:
+        fcntl.fcntl(stream, _SET_LOCK, struct.pack("@hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 1, 0))
+        assert open_files.locked([str(file)]) == {}
