@@ -64,9 +64,9 @@ def refused(vm: FieldVm, code: str, action: Callable[..., Entry], *words: Any, *
     return done
 
 
-def snapshot(vm: FieldVm) -> FieldVm:
-    """Return the VM with 1 in s1 and 42 in its present."""
+def snapshot(vm: FieldVm, **options: Any) -> FieldVm:
+    """Return the VM with 1 in s1, which is taken with the options, and 42 in its present."""
     vm.write("vda", 1)
-    well(vm.take("s1"))
+    well(vm.take("s1", **options))
     vm.write("vda", 42)
     return vm

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import pytest
 
 from .field import MakeVm, agreed, make_vm
-from .field_vm import FieldVm
-from .planted import Planted, only, planted
-from .ready_vm import refused, well
+from .planted import Planted, planted
+from .ready_vm import refused, snapshot, well
 
 __all__ = ("make_vm", "planted")
 
@@ -111,19 +110,11 @@ def home(planted: Planted) -> Iterator[None]:
     planted.host.run(f"virsh destroy more1; ({CLEAR}) 2>/dev/null", check=False)
 
 
-def snapshot(vm: FieldVm) -> FieldVm:
-    """Return the VM with 1 in s1, which is of vda alone, and 42 in what it has now."""
-    vm.write("vda", 1)
-    well(vm.take("s1", disks=["vda"]))
-    vm.write("vda", 42)
-    return vm
-
-
 @pytest.mark.parametrize("what", CASES)
 def test_more_that_a_start_needs_is_looked_for_before_the_stop(make_vm: MakeVm, planted: Planted, what: str) -> None:
     case, host = CASES[what], planted.host
     host.run(case.before, check=False)
-    vm = snapshot(make_vm("more1", directory=HOME, devices=case.device, start=True))
+    vm = snapshot(make_vm("more1", directory=HOME, devices=case.device, start=True), disks=["vda"])
     host.run(case.away)
     assert case.said in refused(vm, case.code, vm.revert, "s1")["msg"]
     assert vm.disk_reads("vda", 42)
@@ -150,14 +141,14 @@ HARMLESS = {
 def test_what_a_start_does_not_need_is_no_obstacle(make_vm: MakeVm, planted: Planted, what: str) -> None:
     device, before = HARMLESS[what]
     planted.host.run(before)
-    vm = snapshot(make_vm("more1", directory=HOME, devices=device, start=True))
+    vm = snapshot(make_vm("more1", directory=HOME, devices=device, start=True), disks=["vda"])
     well(agreed(vm.revert, "s1")[1])
     assert (vm.state, vm.disk_reads("vda", 1)) == ("running", True)
 
 
 def test_a_secret_that_has_no_value(make_vm: MakeVm, planted: Planted) -> None:
     planted.host.run(MAKE_LUKS)
-    vm = snapshot(make_vm("more1", directory=HOME, devices=LUKS, start=True))
+    vm = snapshot(make_vm("more1", directory=HOME, devices=LUKS, start=True), disks=["vda"])
     planted.host.put("/run/more.xml", f"<secret private='no'><uuid>{UUID}</uuid></secret>")
     planted.host.run(f"virsh secret-undefine {UUID}; virsh secret-define /run/more.xml")
     assert "has no value" in refused(vm, "device_missing", vm.revert, "s1")["msg"]
@@ -205,50 +196,7 @@ def test_what_is_refused_would_not_start(make_vm: MakeVm, planted: Planted, what
     if planted.host.run(there, check=False).returncode == 0:
         pytest.skip("this host has it")
     planted.host.run(MAKE_NETWORK, check=False)
-    vm = snapshot(make_vm("more1", directory=HOME, devices=device, elements=elements))
+    vm = snapshot(make_vm("more1", directory=HOME, devices=device, elements=elements), disks=["vda"])
     assert says in refused(vm, code, vm.revert, "s1", power="running")["msg"]
     assert planted.host.run(["virsh", "start", "more1"], check=False).returncode
     well(agreed(vm.revert, "s1")[1])
-
-
-SWTPM = "/usr/local/bin/swtpm"
-NO_SWTPM = f"rm -f {SWTPM} {SWTPM}_setup {SWTPM}_ioctl"
-FEATURES = '{"type":"swtpm_setup","features":["tpm-1.2","tpm-2.0","tpm12-not-need-root"],"version":"0.7.0"}'
-TPM = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
-
-
-@pytest.fixture
-def swtpm(planted: Planted) -> Iterator[None]:
-    """Something that passes for swtpm: without that libvirt defines no VM with a TPM."""
-    if planted.host.run("command -v swtpm", check=False).returncode == 0:
-        pytest.skip("this host has swtpm")
-    for end in ("", "_setup", "_ioctl"):
-        planted.host.put(f"{SWTPM}{end}", f"#!/bin/sh\necho '{FEATURES}'\n")
-    planted.host.run(f"chmod 755 {SWTPM}*")
-    yield
-    planted.host.run(NO_SWTPM)
-
-
-@pytest.mark.usefixtures("swtpm")
-def test_a_program_that_was_removed(make_vm: MakeVm, planted: Planted) -> None:
-    vm = snapshot(make_vm("more1", directory=HOME, devices=TPM))
-    planted.host.run(NO_SWTPM)
-    assert planted.host.run(["virsh", "start", "more1"], check=False).returncode
-    for action, options in ((vm.revert, {"power": "running"}), (vm.revert, {}), (vm.remove, {})):
-        assert "needs the program swtpm" in refused(vm, "missing_library", action, "s1", **options)["msg"]
-
-
-@pytest.mark.usefixtures("swtpm")
-def test_a_definition_that_libvirt_takes_no_more(make_vm: MakeVm, planted: Planted) -> None:
-    """It runs without that device, which was added for its next start."""
-    vm = snapshot(make_vm("more1", directory=HOME, start=True))
-    vm.redefine("<memballoon", f"{TPM}<memballoon")
-    planted.host.run(NO_SWTPM)
-    fault = (
-        "from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.starting import can_start\n"
-    )
-    fault += "can_start.emulated_tpm = lambda *_words: ''"  # whatever else there is that only a definition tells
-    entry = only(planted.revert(fault, "more1", "s1"))
-    assert (entry["error_code"], vm.state, vm.disk_reads("vda", 42)) == ("libvirt_error", "running", True), entry["msg"]
-    assert "Nothing was changed, and the VM was not stopped" in entry["msg"]
-    assert well(vm.take("s2", disks=["vda"]))["recovered"] is None

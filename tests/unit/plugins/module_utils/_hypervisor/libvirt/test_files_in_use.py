@@ -20,6 +20,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     refuse_under_passing,
     undeletable,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge import open_layers
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Drop, Layers, Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
@@ -52,10 +53,11 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     def ask(files: Any, but: Any = None) -> dict[str, int]:
         return {file: found[file] for file in files if file in found and found[file] != but}
 
-    monkeypatch.setattr(files_in_use, "still_open", ask)
-    monkeypatch.setattr(files_in_use, "locked", ask)
-    monkeypatch.setattr(files_in_use, "qemu_pid", lambda _vm: QEMU)
-    monkeypatch.setattr(files_in_use, "mounted_from", lambda _file, _mounts: None)
+    for module in (files_in_use, open_layers):
+        monkeypatch.setattr(module, "still_open", ask)
+        monkeypatch.setattr(module, "qemu_pid", lambda _vm: QEMU)
+    monkeypatch.setattr(open_layers, "locked", ask)
+    monkeypatch.setattr(open_layers, "mounted_from", lambda _file, _mounts: None)
     monkeypatch.setattr(files_in_use, "is_device", lambda file: file.startswith("/dev/"))
     return found
 
@@ -67,6 +69,7 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         (Drop("/a"), "/a", "would be deleted"),
         (Merge("/a", "/b", ()), "/a", "cannot be merged"),
         (Merge("/a", "/b", ()), "/b", "cannot be merged"),
+        (Merge("/a", "/b", (), ("/c",)), "/c", "cannot be merged"),
     ],
 )
 def test_who_has_a_layer_open_is_named(readers: dict[str, int], running: bool, step: Any, file: str, says: str) -> None:

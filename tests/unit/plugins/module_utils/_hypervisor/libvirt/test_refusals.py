@@ -36,19 +36,8 @@ def test_who_writes_to_a_frozen_image_is_named() -> None:
     assert error.details["user"] == "VM other"
 
 
-def test_a_file_that_is_needed_tells_everybody_who_needs_it() -> None:
-    assert "is needed by VM a and VM b." in refusals.needed("web01", "/vm/a", ["VM a", "VM b"]).message
-    assert refusals.in_use("web01", "/vm/a", "by a backup", "Wait.").details == {"file": "/vm/a"}
-
-
 def test_a_definition_that_libvirt_takes_no_more_has_libvirts_own_words() -> None:
     why = KvmError("libvirt_error", "libvirt failed.", libvirt_code=67, libvirt_message="TPM version is not supported")
     error = refusals.not_definable("web01", why)
     assert "TPM version is not supported." in error.message
     assert error.details == why.details
-
-
-def test_a_file_that_a_process_reads_names_the_other_way() -> None:
-    error = refusals.read_by("web01", "/vm/a", 42, " Or keep it.")
-    assert error.details == {"file": "/vm/a", "pid": 42}
-    assert "end it. Or keep it. Then run the task again." in error.remedy

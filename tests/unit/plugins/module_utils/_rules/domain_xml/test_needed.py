@@ -42,7 +42,7 @@ def test_a_folder_of_libvirts_own_is_not_needed() -> None:
         ("<source path='/a/b' mode='connect'><reconnect enabled='yes'/></source>", []),
     ],
 )
-def test_a_socket(source: str, expected: list[str]) -> None:
+def test_a_socket_needs_its_folder(source: str, expected: list[str]) -> None:
     assert [one.what for one in socket_needed("a channel", element(source))] == expected
 
 

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("lxml")
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge import open_layers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Drop, Merge
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 MERGE = Merge("/one", "/base", ())
@@ -40,11 +40,10 @@ def test_who_has_a_layer_open_is_told(
         return {"/base": pid} if "/base" in files else {}
 
     monkeypatch.setattr(open_layers, "locked" if running else "still_open", holders)
-    open_layers.refuse_open(handle(running), [Drop("/base")])
-    with pytest.raises(KvmError, match=told) as refused:
-        open_layers.refuse_open(handle(running), [MERGE])
-    assert refused.value.error_code == "file_in_use"
-    assert "Nothing was changed" in refused.value.remedy
+    assert list(open_layers.open_by_others(handle(running), ["/one"])) == []
+    (found,) = open_layers.open_by_others(handle(running), ["/one", "/base"])
+    assert found.file == "/base"
+    assert told in found.why
 
 
 @pytest.mark.parametrize("seen", [{}, {"/one": 4711}])

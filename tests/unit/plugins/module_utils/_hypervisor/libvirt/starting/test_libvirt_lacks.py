@@ -141,7 +141,7 @@ def test_a_network_and_the_device_that_it_goes_through(
         ("other/volume", "is not there"),
     ],
 )
-def test_a_volume(what: str, reason: str) -> None:
+def test_a_volume_is_looked_for_in_its_pool(what: str, reason: str) -> None:
     assert volume(Connection(), what) == reason
     assert "virsh pool-start pool" in volume(Connection(pool=False), "pool/volume")
 
@@ -159,12 +159,12 @@ def test_a_volume(what: str, reason: str) -> None:
         ("new kind:gone", ""),
     ],
 )
-def test_a_secret(what: str, reason: str) -> None:
+def test_a_secret_has_to_have_a_value(what: str, reason: str) -> None:
     assert secret(Connection(), what) == reason
 
 
 @pytest.mark.parametrize(("name", "reason"), [("clean-traffic", ""), ("gone", "is not there"), ("no driver", "")])
-def test_a_network_filter(name: str, reason: str) -> None:
+def test_a_network_filter_is_looked_for(name: str, reason: str) -> None:
     assert network_filter(Connection(), name) == reason
 
 
@@ -176,7 +176,7 @@ def test_a_network_filter(name: str, reason: str) -> None:
         ("<value>passthrough</value><value>emulator</value>", ""),
     ],
 )
-def test_an_emulated_tpm(backends: str, reason: str) -> None:
+def test_an_emulated_tpm_needs_its_program(backends: str, reason: str) -> None:
     assert emulated_tpm(Connection(backends=backends), DOMAIN) == reason
 
 
