@@ -191,3 +191,28 @@ def test_a_removal_keeps_and_names_what_is_held(make_vm: MakeVm, running: bool) 
     assert vm.reads(branch, 42)
     assert branch in entry["kept"], entry
     assert names(entry["notes"], branch, "heldother"), entry
+
+
+def test_a_removal_sees_who_reads_the_memory_that_goes(make_vm: MakeVm) -> None:
+    vm = make_vm("heldweb", "vda", directory=HOME, start=True)
+    vm.write("vda", 1)
+    memory = well(vm.take("s1", include_memory=True))["snapshot"]["memory_file"]
+    vm.write("vda", 42)
+    with reading(vm, "a copy", memory) as pid:
+        refused(vm, pid, partial(vm.remove, "s1"))
+    assert memory in well(agreed(vm.remove, "s1")[1])["files_removed"]
+    assert vm.disk_reads("vda", 42)
+
+
+@both
+def test_what_cannot_be_deleted_is_no_obstacle_where_it_is_kept(make_vm: MakeVm, running: bool) -> None:
+    vm = filled(make_vm("heldkeep", "vda", start=running))  # on a file system that knows attributes
+    overlay = vm.active_file("vda")
+    vm.host.run(["chattr", "+i", overlay])
+    try:
+        assert agreed(vm.revert, "s1")[1]["error_code"] == "file_read_only"
+        well(agreed(vm.revert, "s1", keep_current=True)[1])
+    finally:
+        vm.host.run(["chattr", "-i", overlay])
+    assert (vm.disk_reads("vda", 1), vm.reads(overlay, 42)) == (True, True)
+    vm.sound()
