@@ -94,6 +94,15 @@ def whole_life(vm: FieldVm, target: str, running: bool, **options: Any) -> None:
 both = pytest.mark.parametrize("running", [True, False], ids=["running", "off"])
 
 
+def loop_of(host: Host) -> str:
+    """Return a loop device that is this host's alone, with its node: all hosts of the lab share one kernel's numbers."""
+    number = 180 + NAMES.index(host.name)
+    host.run(
+        f"[ -e /dev/loop{number} ] || mknod /dev/loop{number} b 7 {number}; losetup -d /dev/loop{number}", check=False
+    )
+    return f"/dev/loop{number}"
+
+
 class Device:
     """Loop devices of one host, behind links such as LVM makes; all hosts of the lab share one kernel's numbers."""
 

@@ -17,7 +17,7 @@ from .field import MakeVm, agreed, make_vm
 from .field_disk import Disk
 from .field_vm import FieldVm
 from .guest import wait_for
-from .odd_disks import both
+from .odd_disks import both, loop_of
 from .other_users import filled, names, well
 from .planted import Planted, planted
 
@@ -138,10 +138,7 @@ def test_orphans_that_somebody_reads_are_told_beforehand(make_vm: MakeVm, runnin
     assert agreed(vm.prune, orphans=True)[1]["orphans_removed"] == [overlay]
 
 
-HOLDERS = {
-    "a loop device": ("losetup /dev/loop230 FILE", "losetup -d /dev/loop230", "/dev/loop230"),
-    "one for reading only": ("losetup -r /dev/loop230 FILE", "losetup -d /dev/loop230", "/dev/loop230"),
-}
+HOLDERS = {"a loop device": "losetup LOOP FILE", "one for reading only": "losetup -r LOOP FILE"}
 
 
 @pytest.mark.parametrize("how", HOLDERS)
@@ -149,16 +146,15 @@ HOLDERS = {
 def test_a_revert_keeps_and_names_what_the_kernel_holds(make_vm: MakeVm, how: str, running: bool) -> None:
     vm = filled(make_vm("heldweb", "vda", directory=HOME, start=running))
     overlay = vm.active_file("vda")
-    hold, release, who = HOLDERS[how]
-    vm.host.run("[ -e /dev/loop230 ] || mknod /dev/loop230 b 7 230; losetup -d /dev/loop230", check=False)
-    vm.host.run(hold.replace("FILE", overlay))
+    loop = loop_of(vm.host)
+    vm.host.run(HOLDERS[how].replace("LOOP", loop).replace("FILE", overlay))
     try:
         entry = well(agreed(vm.revert, "s1")[1])
         assert vm.reads(overlay, 42)
         assert overlay in entry["kept"], entry
-        assert names(entry["notes"], overlay, who), entry
+        assert names(entry["notes"], overlay, loop), entry
     finally:
-        vm.host.run(release, check=False)
+        vm.host.run(["losetup", "-d", loop], check=False)
     assert vm.disk_reads("vda", 1)
 
 

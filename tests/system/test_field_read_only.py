@@ -16,13 +16,16 @@ from .field import MakeVm, agreed, make_vm
 from .field_disk import Disk
 from .field_vm import FieldVm
 from .guest import wait_for
-from .odd_disks import MIB, Device, both, device, on_device, refused, removed, taken, toggle
+from .odd_disks import MIB, Device, both, device, loop_of, on_device, refused, removed, taken, toggle
 from .planted import Planted, only, planted
 
 __all__ = ("device", "make_vm", "planted")
 
 HOME = "/srv/rofield"
 FAILING = "/srv/rofailing"
+IMAGE = "/var/lib/rofield.ext4"
+# mount(8) of newer hosts takes no such option.
+FAIL = f"import ctypes; assert not ctypes.CDLL(None).mount(b'none', b'{FAILING}', None, 32, b'abort')"
 
 
 @pytest.fixture
@@ -94,19 +97,19 @@ def test_a_file_system_that_was_mounted_read_only(make_vm: MakeVm, home: str, pl
 @pytest.fixture
 def failing(planted: Planted) -> Iterator[str]:
     """A file system that can fail: the kernel lets nobody write to it from then on, as after an error of its disk."""
-    image = "/var/tmp/rofield.ext4"
-    clear = f"umount -l {FAILING}; rm -f {image}"
-    make = f"truncate -s 200M {image}; mkfs.ext4 -q -F -E nodiscard {image}; mkdir -p {FAILING}; mount -o loop {image} {FAILING}"
-    planted.host.run(f"({clear}) 2>/dev/null; {make}; chmod 755 {FAILING}")
+    host, loop = planted.host, loop_of(planted.host)
+    clear = f"umount -l {FAILING}; losetup -d {loop}; rm -f {IMAGE}"
+    host.run(f"({clear}) 2>/dev/null; truncate -s 200M {IMAGE}; losetup {loop} {IMAGE}", check=False)
+    host.run(f"mkfs.ext4 -q -F {loop}; mkdir -p {FAILING}; mount {loop} {FAILING} && chmod 755 {FAILING}")
     yield FAILING
-    planted.host.run(f"virsh destroy rofile; ({clear}) 2>/dev/null; rmdir {FAILING}", check=False)
+    host.run(f"virsh destroy rofile; ({clear}) 2>/dev/null; rmdir {FAILING}", check=False)
 
 
 def repair(vm: FieldVm) -> None:
     """Do what an operator does then; a VM that runs has its files open, and is stopped for that."""
-    image = "/var/tmp/rofield.ext4"
     vm.host.run(f"virsh destroy {vm.name}", check=False)
-    vm.host.run(f"umount {FAILING}; e2fsck -fy {image} >/dev/null; mount -o loop {image} {FAILING}", check=False)
+    source = vm.host.run(["findmnt", "-n", "-o", "SOURCE", FAILING]).stdout.strip()
+    vm.host.run(f"umount {FAILING}; e2fsck -fy {source} >/dev/null; mount {source} {FAILING}", check=False)
     vm.host.run(["touch", f"{FAILING}/writable"])
 
 
@@ -122,7 +125,7 @@ def test_a_file_system_that_fails_while_a_layer_is_merged(
     with ThreadPoolExecutor() as pool:
         removal = pool.submit(vm.remove, "s1", bandwidth=4)
         wait_for("the merge", lambda: (vm.info()["operation"] or {}).get("percent"), 60)
-        planted.host.run(["mount", "-o", "remount,abort", failing])
+        planted.host.run(["python3", "-c", FAIL])
         entry = removal.result()
     assert (entry["error_code"], entry["failed"]) == ("merge_failed", True), entry
     assert vm.exists(overlay), "it has the newest data"

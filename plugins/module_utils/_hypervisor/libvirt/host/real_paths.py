@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable
 from typing import Optional
 
@@ -17,6 +18,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     Mounts,
     current_mounts,
 )
+
+_TRUSTED_SECONDS = 0.05
 
 
 def real_path(path: str) -> str:
@@ -87,18 +90,22 @@ def _key(directory: str) -> Optional[tuple[int, int]]:
 
 
 class _Current:
-    """Those of the mounts that there are now."""
+    """Those of the mounts that there are now, or were a moment ago: thousands of paths are asked for in that."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._names: Optional[_FirstNames] = None
+        self._known: tuple[Optional[_FirstNames], float] = (None, 0.0)
 
     def __call__(self) -> _FirstNames:
-        mounts = current_mounts()
+        names, until = self._known
+        if names is not None and time.monotonic() < until:
+            return names
         with self._lock:
-            if self._names is None or self._names.mounts is not mounts:
-                self._names = _FirstNames(mounts)
-            return self._names
+            mounts = current_mounts()
+            if names is None or names.mounts is not mounts:
+                names = _FirstNames(mounts)
+            self._known = names, time.monotonic() + _TRUSTED_SECONDS
+            return names
 
 
 _first_names = _Current()
