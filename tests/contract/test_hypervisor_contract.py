@@ -219,8 +219,8 @@ def test_file_systems_with_images_are_told_once_with_their_room(world: World) ->
     """Two VMs with images in one directory are on one file system, and it has room for what the tests do."""
     world.reset("off01", "files01")
     (found,) = world.filesystems("off01", "files01")
-    assert set(found) == {"path", "total", "free", "vms"}
+    assert set(found) == {"path", "total", "free", "vms", "written_by"}
     assert IMAGES.startswith(found["path"])
     assert 0 < found["free"] <= found["total"]
-    assert found["vms"] == ["files01", "off01"]
+    assert found["vms"] == found["written_by"] == ["files01", "off01"]
     assert world.filesystems("nobody-*") == []
