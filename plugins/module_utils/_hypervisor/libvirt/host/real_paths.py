@@ -64,7 +64,8 @@ class _FirstNames:
             if below.startswith("..") or self.mounts.of(found) != other or not self.mounts.answers(mount.point):
                 continue
             # Of a network file system each mount may call its own root "/".
-            if _key(found) == _key(mount.point) is not None:
+            key = _key(found)
+            if key is not None and key == _key(mount.point):
                 return found
         return None
 

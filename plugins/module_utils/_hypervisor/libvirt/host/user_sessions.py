@@ -94,7 +94,7 @@ def _pool_texts() -> Iterator[SavedText]:
 
 def _running(pattern: str) -> Iterator[SavedText]:
     for file in sorted(glob.glob(os.path.join(_RUNTIME, pattern))):
-        user = os.path.relpath(file, _RUNTIME).split(os.sep)[0]
+        user = os.path.relpath(file, _RUNTIME).split(os.sep, maxsplit=1)[0]
         yield _read(file, os.path.join(_RUNTIME, user))
 
 

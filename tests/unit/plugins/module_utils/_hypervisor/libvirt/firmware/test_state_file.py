@@ -53,7 +53,7 @@ def test_half_of_a_json_file_is_no_copy(file: Path) -> None:
 
 
 def test_a_copy_from_a_backup_is_the_copy_still(file: Path) -> None:
-    ((part, copy),) = copied(file).items()
+    part, copy = next(iter(copied(file).items()))
     os.rename(copy.file, copy.file + ".away")
     assert (past_of(part, copy).past, is_ours(copy)) == ("changed", False)
     Path(copy.file).write_bytes(THEN)
@@ -64,7 +64,7 @@ def test_a_copy_from_a_backup_is_the_copy_still(file: Path) -> None:
 
 
 def test_a_link_in_its_place_is_not_ours(file: Path) -> None:
-    ((_part, copy),) = copied(file).items()
+    copy = next(iter(copied(file).values()))
     os.rename(copy.file, copy.file + ".away")
     os.symlink(copy.file + ".away", copy.file)
     assert not is_ours(copy)
@@ -119,7 +119,7 @@ def test_what_swtpm_would_not_take_is_no_copy(file: Path, content: bytes) -> Non
 
 def test_copies_that_go_are_ours_and_of_others_it_is_told(file: Path) -> None:
     copies = copied(file)
-    (copy,) = copies.values()
+    copy = next(iter(copies.values()))
     record = Record(snapshots={snapshot_key("s1", None): SnapshotRecord().with_copies(copies)})
     assert going_copies(record, [("s1", None), ("s2", None)]) == ([copy.file], [])
     os.unlink(copy.file)

@@ -35,7 +35,7 @@ __all__ = ("file",)
 
 
 def test_a_copy_is_for_root_alone_and_has_every_byte(file: Path) -> None:
-    ((part, copy),) = copied(file).items()
+    part, copy = next(iter(copied(file).items()))
     assert Path(copy.file).read_bytes() == THEN
     assert os.stat(copy.file).st_mode & 0o777 == 0o600
     assert (past_of(part, copy).past, is_ours(copy)) == ("unchanged", True)
