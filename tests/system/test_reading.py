@@ -22,7 +22,7 @@ counts = collections.Counter()
 
 def listed():
     callers = [frame.filename.rpartition('/libvirt/')[2] for frame in traceback.extract_stack()]
-    counts.update(['map' if 'host/file_users.py' in callers else 'snapshots'])
+    counts.update(['map' if 'host/users/read_users.py' in callers else 'snapshots'])
 
 before(vm_handle, 'survey', lambda: counts.update(['layers']))
 before(libvirt.virDomain, 'listAllSnapshots', listed)
