@@ -189,14 +189,14 @@ class VmHandle:
         left = {"without": without, "going": going}
         return survey(self.name, domains, self.saved(), record, around=self.around(), running=self.active(), **left)
 
-    def define(self, images: Mapping[str, tuple[str, str]], merged: str = "") -> None:
-        """Put disks (by target) on other images (path and format) in its definition, and take a ``merged`` layer out of it."""
+    def define(self, images: Mapping[str, tuple[str, str]], *merged: str) -> None:
+        """Put disks (by target) on other images (path and format) in its definition, and take ``merged`` layers out of it."""
         root = self.definition()
         for disk in root.iterfind("devices/disk"):
             if image := images.get(disk.find("target").get("dev")):
                 point_to(disk, *image)
         if merged:
-            without_layers(root, merged)
+            without_layers(root, *merged)
         with translated(self.name, "defining it on its new images"):
             self.connection.defineXML(unresolved(root))
 
@@ -206,7 +206,7 @@ class VmHandle:
         Libvirt (9.0 and later) writes chains into the definition when a snapshot is taken of a running VM, and believes them.
         """
         root = self.definition()
-        if without_layers(root, merged):
+        if without_layers(root, *merged):
             with translated(self.name, "taking a merged layer out of its definition"):
                 self.connection.defineXML(unresolved(root))
 

@@ -97,8 +97,8 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
     moved_tops.update((target, base) for target, image in handle.tops() if real_path(image) == step.top)
     if moved_tops:
         # Libvirt has done so for a running VM, unless it was killed just then.
-        _define(handle, moved_tops, (forest.spelled[step.top], forest.format(step.top)), step.top)
-    if step.through or not moved_tops:
+        _define(handle, moved_tops, (forest.spelled[step.top], forest.format(step.top)), step.gone)
+    else:
         handle.forget_layers(*step.gone)
     with handle.seen_once():
         handle.agree(forest, dict.fromkeys(step.gone, base))
@@ -106,14 +106,18 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
     handle.unlink(forest.spelled[file] for file in step.gone)
 
 
-def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[str, str], merged: str) -> None:
-    """Define disks on the image that took over; undo that where somebody has started the VM on the other meanwhile.
+def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[str, str], gone: Sequence[str]) -> None:
+    """Define disks on the image that took over from those that are ``gone``, highest first.
+
+    Undo that where somebody has started the VM on the highest meanwhile.
 
     A disk that somebody has defined on a third image, for the VM's next start, stays there.
     """
     defined = {disk.target: real_path(str(disk.source)) for disk in image_disks(handle.definition())}
-    images = {target: image for target, image in images.items() if defined.get(target) in (merged, real_path(image[0]))}
-    handle.define(images, merged)
+    images = {
+        target: image for target, image in images.items() if defined.get(target) in (gone[0], real_path(image[0]))
+    }
+    handle.define(images, *gone)
     runs_on = {disk.target: disk.source for disk in image_disks(handle.xml())} if handle.active() else {}
     if any(runs_on.get(target) == before[0] for target in images):
         handle.define(dict.fromkeys(images, before))

@@ -49,8 +49,9 @@ def open_by_others(handle: VmHandle, files: Iterable[str]) -> Iterator[OpenLayer
         users = still_open(wanted)
     for file, pid in users.items():
         yield OpenLayer(file, *holder(file, pid))
+    mounts = handle.around().files.mounts
     for file in sorted(wanted):
-        point = mounted_from(file, handle.around().files.mounts)
+        point = mounted_from(file, mounts)
         if point:
             why = f"it is mounted on this host at {point}"
             yield OpenLayer(file, why, f"Unmount it first: umount {shlex.quote(point)}.")

@@ -13,7 +13,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import source_path
 
 
-def without_layers(domain: Any, merged: Collection[str] = ()) -> bool:
+def without_layers(domain: Any, *merged: str) -> bool:
     """Take layers that were merged, or are gone, out of the chains in a VM's definition; return whether there were any."""
     stale = [one for one in domain.iter("backingStore") if _is_gone(one, merged)]
     for layer in stale:

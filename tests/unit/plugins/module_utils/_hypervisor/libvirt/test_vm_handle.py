@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Optional
 
 import pytest
+
+pytest.importorskip("lxml")
+from lxml import etree
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.read_layers import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import (
@@ -74,3 +78,23 @@ def test_whether_it_runs_is_asked_only_where_its_state_does_not_tell(state: int,
         assert handle.active() is (state != 5)
     assert len(questions) == asked
     assert handle.active()  # of that reading only
+
+
+def test_a_definition_keeps_a_base_whose_path_begins_that_of_the_merged_overlay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, overlay = tmp_path / "web01", tmp_path / "web01.vda.s1.qcow2"
+    for file in (base, overlay):
+        file.touch()
+    below = f"<backingStore type='file'><source file='{base}'/></backingStore>"
+    layer = f"<backingStore type='file'><source file='{overlay}'/>{below}</backingStore>"
+    other = f"<disk type='file'><source file='/vm/vdb'/><target dev='vdb'/>{layer}</disk>"
+    nothing: Any = None
+    defined: list[str] = []
+    connection = SimpleNamespace(defineXML=defined.append)
+    handle = VmHandle(connection, nothing, VmId("web", "u"), version=0, records=nothing, host_files=nothing)
+    xml = f"<domain><devices><disk><source/><target dev='vda'/></disk>{other}</devices></domain>"
+    monkeypatch.setattr(handle, "definition", lambda: etree.fromstring(xml))
+    handle.define({"vda": (str(base), "qcow2")}, str(overlay))
+    told = [source.get("file") for source in etree.fromstring(defined[0]).iterfind(".//backingStore/source")]
+    assert told == [str(base)]

@@ -152,6 +152,6 @@ def test_what_stays_since_somebody_came_meanwhile_is_told_with_the_reason() -> N
     found.layers.released, found.layers.frozen = {"/base"}, set()
     now.layers.backing["/clone"] = "/base"
     now.why["/base"] = "/clone is based on it"
-    found.leave_to_newcomers(now, "/merged")
+    found.leave_to_newcomers(now, ["/merged"])
     found.leave("/one", "process 7 has it open")
     assert found.late_notes() == ("/base stays a layer of its own, because /clone is based on it",)

@@ -61,6 +61,15 @@ def test_a_layer_that_was_merged_is_taken_out_though_it_is_still_there(there: li
     assert told(root) == there[1:]
 
 
+def test_a_layer_whose_path_begins_the_path_of_a_merged_one_stays(tmp_path: Path) -> None:
+    base, overlay, top = (tmp_path / name for name in ("web01", "web01.vda.s1.qcow2", "web01.vda.s2.qcow2"))
+    for file in (base, overlay, top):
+        file.touch()
+    root = chain(str(top), str(overlay), str(base))
+    assert without_layers(root, str(top), str(overlay))
+    assert told(root) == [str(base)]
+
+
 def test_a_chain_that_is_right_is_left_alone(there: list[str]) -> None:
     root = chain(*there)
     assert not without_layers(root)
