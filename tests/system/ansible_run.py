@@ -15,8 +15,10 @@ from typing import Any
 from lab.api import Host
 from lab.paths import INVENTORY
 
+CALLBACKS = Path(__file__).with_name("callback_plugins")
+KEEP_PAYLOADS = {"ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "ANSIBLE_CALLBACKS_ENABLED": "keep_payloads"}
 _ENVIRONMENT = {
-    "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback_plugins")),
+    **KEEP_PAYLOADS,
     "ANSIBLE_STDOUT_CALLBACK": "as_json",
     "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",  # `ansible` (not ansible-playbook) uses its own callback otherwise
     "ANSIBLE_NOCOLOR": "true",

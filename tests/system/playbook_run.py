@@ -22,9 +22,11 @@ from typing import Any, Optional
 from lab.api import Host, reset_vm
 from lab.paths import INVENTORY
 
+from .ansible_run import CALLBACKS
+
 VMS = ("db01", "files01", "off01", "tsc01", "web01")
 SNAPSHOT = ("ansible-playbook", "limiquantix.kvm.snapshot")
-_CALLBACKS = Path(__file__).resolve().parents[2] / "dev" / "demo" / "callback_plugins"
+_CALLBACKS = (CALLBACKS, Path(__file__).resolve().parents[2] / "dev" / "demo" / "callback_plugins")
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,8 @@ def _environment(inventory: Path) -> Iterator[tuple[dict[str, str], Path]]:
             **os.environ,
             "ANSIBLE_INVENTORY": str(inventory),
             "ANSIBLE_NOCOLOR": "true",
-            "ANSIBLE_CALLBACK_PLUGINS": str(_CALLBACKS),
-            "ANSIBLE_CALLBACKS_ENABLED": "keep_results",
+            "ANSIBLE_CALLBACK_PLUGINS": os.pathsep.join(map(str, _CALLBACKS)),
+            "ANSIBLE_CALLBACKS_ENABLED": "keep_results,keep_payloads",
             "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",  # `ansible` would use its own only
             "LIMIQUANTIX_KVM_RESULTS": str(results),
         }

@@ -16,6 +16,7 @@ import pytest
 from lab.api import Host, host_named
 from lab.paths import INVENTORY
 
+from .ansible_run import KEEP_PAYLOADS
 from .change_guests import layers, make_guests, number_on_disk, remove_guests
 from .guest import wait_for
 
@@ -80,6 +81,7 @@ def environment() -> dict[str, str]:
     """Return what lets Ansible know the way into the guests."""
     return {
         **os.environ,
+        **KEEP_PAYLOADS,
         "ANSIBLE_CONNECTION_PLUGINS": str(HERE / "connection_plugins"),
         "ANSIBLE_NOCOLOR": "true",
         "PYTHONPATH": str(HERE.parents[1] / "dev"),

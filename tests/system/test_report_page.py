@@ -87,6 +87,21 @@ def test_what_is_not_known_is_no_zero_and_no_name_is_left_out(screen: Browser, t
 
 
 @needs_browser
+def test_a_chain_that_is_not_read_to_its_end_is_at_least_what_was_seen(screen: Browser, tmp_path: Path) -> None:
+    for complete in (True, False):
+        found = fleet(1, 1, trouble=False)
+        found["hv-001"]["vms"][0]["chains"][0]["complete"] = complete
+        screen.open(write_page(tmp_path / "fleet.html", found))
+        press(screen, "#vms tr.row button")
+        opened = screen.run(
+            "[...document.querySelectorAll('[aria-label^=\"Disks of\"] td.number')].map(d => d.innerText)"
+        )
+        layers_and_sizes = [*opened, cells(screen, "vms", 6)[0], cells(screen, "vms", 7)[0]]
+        assert [text.startswith("\u2265") for text in layers_and_sizes] == [not complete] * 4
+    assert screen.said == []
+
+
+@needs_browser
 def test_a_table_is_filtered_by_words_and_by_state(page: Browser) -> None:
     typed(page, "vms-find", "hv-002 web")
     assert (set(cells(page, "vms", 1)), {one[:3] for one in cells(page, "vms", 0)}) == ({"hv-002"}, {"web"})
