@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lab.api import Host
 from lab.paths import INVENTORY
+
+from .loaded_ansible import LoadedAnsible
 
 CALLBACKS = Path(__file__).with_name("callback_plugins")
 KEEP_PAYLOADS = {"ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "ANSIBLE_CALLBACKS_ENABLED": "keep_payloads"}
@@ -41,18 +42,16 @@ def run_module_on(
         command += ["-a", json.dumps(args)]
     if python:
         command += ["-e", f"ansible_python_interpreter={python}"]
-    done = subprocess.run(
-        [*command, "--check"] if check else command,
-        check=False,
-        timeout=timeout,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **_ENVIRONMENT},
-    )
+    said, errors = _loaded().run([*command, "--check"] if check else command, timeout)
     try:
-        results = [json.loads(line) for line in done.stdout.splitlines()]
+        results = [json.loads(line) for line in said.splitlines()]
     except ValueError:
         results = []
     if not results:
-        raise AssertionError(f"{' '.join(command)} said no result:\n{done.stdout}{done.stderr}")
+        raise AssertionError(f"{' '.join(command)} said no result:\n{said}{errors}")
     return {result.pop("host"): result for result in results}
+
+
+@cache
+def _loaded() -> LoadedAnsible:
+    return LoadedAnsible(_ENVIRONMENT)
