@@ -58,7 +58,7 @@ DETAILS: dict[str, frozenset[str]] = {
 }
 # What only one backend can know beside that: its own world's words for it.
 OWN: dict[str, frozenset[str]] = {
-    "libvirt": frozenset({"libvirt_code", "libvirt_message", "job", "closed", "missing"}),
+    "libvirt": frozenset({"libvirt_code", "libvirt_message", "job", "closed", "missing", "file"}),
     "qx_node": frozenset({"status", "agent_error", "agent_message"}),
     "mock": frozenset({"path"}),
 }

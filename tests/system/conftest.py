@@ -14,6 +14,7 @@ import pytest
 from lab.api import Host, host_named, reset_vm
 from shares import NAMES, is_of_another, leave_out, parameters
 
+from .ansible_run import KEEP_PAYLOADS
 from .deployed import builds, kept
 
 # Of a session, not of each file: a build takes minutes.
@@ -22,6 +23,10 @@ __all__ = ("builds", "kept")
 HERE = Path(__file__).resolve().parent
 # In `make test` each case is done on one hypervisor, another one each, and these on all of them. EVERYWHERE=1: all on all.
 _OF_EACH = ("test_reading.py",)
+
+
+def pytest_configure() -> None:
+    os.environ.update(KEEP_PAYLOADS)  # of whatever runs Ansible
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -63,7 +63,7 @@ def run(words: Sequence[str], inventory: Path = INVENTORY, folder: Optional[Path
         return Run(done.returncode, done.stdout, _read(results))
 
 
-def run_on_terminal(words: Sequence[str], inventory: Path = INVENTORY, seconds: float = 120) -> Run:
+def run_on_terminal(words: Sequence[str], inventory: Path = INVENTORY, seconds: float = 300) -> Run:
     """Run a command on a terminal at which nobody sits; fails where it waits for somebody."""
     with _environment(inventory) as (environment, results):
         keyboard, terminal = pty.openpty()

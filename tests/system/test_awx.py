@@ -68,7 +68,7 @@ def test_every_playbook_runs_with_the_answers_that_its_survey_suggests(private: 
     for playbook, taken in RUNS.items():
         write_answers(private, playbook)
         command = ["ansible-runner", "run", str(private), "-p", f"{playbook}.yml"]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         assert snapshots(private) == ["s1"] * taken
     assert (private / "project/fleet.html").is_file()
@@ -80,7 +80,7 @@ def test_the_roll_out_of_the_node_agent_runs_too_as_far_as_no_host_is_touched(pr
     answers = {"qx_node_hosts": "hypervisors", "qx_node_serial": "1", "qx_node_binary": "/bin/true"}
     (private / "env/extravars").write_text(json.dumps(answers))
     command = ["ansible-runner", "run", str(private), "-p", "deploy_agent.yml", "--cmdline", "--tags build"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Look at the binary" in done.stdout
     assert "Compare the host with what is wanted" not in done.stdout
@@ -104,7 +104,7 @@ def elsewhere(private: Path, folder: Path, playbook: str) -> str:
         f" | ansible-runner process {folder}/result"
     )
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", pipe], check=False, capture_output=True, text=True, timeout=120
+        ["bash", "-o", "pipefail", "-c", pipe], check=False, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -114,7 +114,7 @@ def test_the_execution_environment_can_be_built_and_its_dependencies_are_found(t
     definition = AWX / "execution-environment.yml"
     context = tmp_path / "context"
     create = ["ansible-builder", "create", "-f", str(definition), "-c", str(context)]
-    done = subprocess.run(create, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    done = subprocess.run(create, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "limiquantix.kvm" in (context / "_build/requirements.yml").read_text()
 
@@ -122,7 +122,7 @@ def test_the_execution_environment_can_be_built_and_its_dependencies_are_found(t
     installed.parent.mkdir(parents=True)
     installed.symlink_to(ROOT)
     introspect = ["ansible-builder", "introspect", str(tmp_path)]
-    done = subprocess.run(introspect, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(introspect, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = yaml.safe_load(done.stdout)
     assert {line.split()[0] for line in found["system"]} == {"openssh-clients", "openssh-client"}

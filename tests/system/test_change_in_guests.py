@@ -16,7 +16,6 @@ import pytest
 from lab.api import Host, host_named
 from lab.paths import INVENTORY
 
-from .ansible_run import KEEP_PAYLOADS
 from .change_guests import layers, make_guests, number_on_disk, remove_guests
 from .guest import wait_for
 
@@ -81,7 +80,6 @@ def environment() -> dict[str, str]:
     """Return what lets Ansible know the way into the guests."""
     return {
         **os.environ,
-        **KEEP_PAYLOADS,
         "ANSIBLE_CONNECTION_PLUGINS": str(HERE / "connection_plugins"),
         "ANSIBLE_NOCOLOR": "true",
         "PYTHONPATH": str(HERE.parents[1] / "dev"),

@@ -119,7 +119,9 @@ def test_where_a_guest_is(tmp_path: Path) -> None:
     done = words(play.locate())
     assert "web01 is on hv2" in done
     assert "db01 is there and off on hv1 and hv2, so nobody knows which one is meant." in done
-    assert re.search(r"files01 [(][0-9a-f-]{36}[)] runs on hv1 and hv2[.] If it is moving .* both may write", done), done
+    assert re.search(r"files01 [(][0-9a-f-]{36}[)] runs on hv1 and hv2[.] If it is moving .* both may write", done), (
+        done
+    )
     assert "No hypervisor has a VM nosuch: hv1, hv2 answered." in done
     assert "is on hv1" not in done
 

@@ -39,7 +39,7 @@ class Stranger:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == status, done.stdout
         return done.stdout

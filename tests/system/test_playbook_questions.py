@@ -19,7 +19,7 @@ __all__ = ("mock_fleet",)
 @pytest.mark.parametrize("terminal", [False, True])
 def test_nobody_is_asked_and_nobody_waited_for(mock_fleet: Path, terminal: bool) -> None:
     """F26: ansible-runner and AWX give a terminal, and nobody sits at it."""
-    done = run_on_terminal(SNAPSHOT, mock_fleet) if terminal else run(SNAPSHOT, mock_fleet, timeout=60)
+    done = run_on_terminal(SNAPSHOT, mock_fleet) if terminal else run(SNAPSHOT, mock_fleet)
     assert done.status == 0, done.output
     snapshots = [vm["snapshot"] for vm in done.vms().values()]
     assert len(snapshots) == 2 * len(VMS)

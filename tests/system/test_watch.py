@@ -81,7 +81,7 @@ def flat(done: Run) -> str:
 
 def test_a_merge_is_told_with_percent_and_time_left_until_it_ends(inventory: Path) -> None:
     state = inventory.with_name("slow.json")
-    subprocess.run(on_mock(inventory, "snapshot(w, v, False, n, name='s1')"), check=True, timeout=60)
+    subprocess.run(on_mock(inventory, "snapshot(w, v, False, n, name='s1')"), check=True, timeout=300)
     slow_down(state)
     removal_of = on_mock(inventory, "remove(w, v, False, {'timeout': 600}, name='s1')")
     words = ["ansible-playbook", "-i", str(inventory), "limiquantix.kvm.watch", *QUICK]
@@ -113,7 +113,7 @@ def test_a_host_that_does_not_answer_is_unknown_and_no_success(inventory: Path) 
 def test_a_moment_between_two_merges_is_not_the_end(inventory: Path) -> None:
     """A first look at which nothing is at work is followed by a second, and that finds the next merge."""
     state = inventory.with_name("slow.json")
-    subprocess.run(on_mock(inventory, "snapshot(w, v, False, n, name='s1')"), check=True, timeout=60)
+    subprocess.run(on_mock(inventory, "snapshot(w, v, False, n, name='s1')"), check=True, timeout=300)
     slow_down(state)
     done = inventory.with_name("first")
     words = ["ansible-playbook", "-i", str(inventory), "limiquantix.kvm.watch", *QUICK, "-e", "watch_interval=8"]

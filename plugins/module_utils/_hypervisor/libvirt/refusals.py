@@ -123,7 +123,8 @@ def not_definable(vm: str, why: KvmError) -> KvmError:
         f"libvirt does not accept the definition of {vm} any more: {why.details.get('libvirt_message')}.",
         "Nothing was changed, and the VM was not stopped. Bring back what it misses, or correct the definition "
         f"(virsh edit {vm}). Then run the task again.",
-        **why.details,
+        libvirt_code=why.details.get("libvirt_code"),
+        libvirt_message=why.details.get("libvirt_message"),
     )
 
 
