@@ -38,15 +38,18 @@ class LoadedAnsible:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._socket = Path(self._folder.name, "socket")
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, str(self._socket)],
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-        )
+        log = Path(self._folder.name, "log")
+        with log.open("wb") as errors:  # Ansible goes with nothing that does not block: pytest's own stderr may be such
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(self._socket)],
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
         atexit.register(self._end)
         assert self._process.stdout
-        assert self._process.stdout.readline(), "Ansible cannot be loaded"
+        assert self._process.stdout.readline(), log.read_text("utf-8")
 
     def run(self, words: Sequence[str], timeout: float) -> tuple[str, str]:
         """Return what it says on stdout and on stderr.
