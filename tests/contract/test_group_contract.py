@@ -26,8 +26,8 @@ def members(world: World) -> Iterator[list[str]]:
 
 def soon(world: World) -> dict[str, float]:
     """Return moments that a host can keep: it looks at the VMs and makes overlays before the first."""
-    begin = 0.5 if world.name == "mock" else 4.0
-    return {"begin": begin, "cut": begin + 0.7, "release": begin + 1.3, "hard_end": begin + 4.0}
+    begin, pace = (0.5, 1.0) if world.name == "mock" else (5.0, 2.5)
+    return {"begin": begin, "cut": begin + 0.7 * pace, "release": begin + 1.3 * pace, "hard_end": begin + 4.0 * pace}
 
 
 def labels(world: World, vm: str) -> list[str]:

@@ -77,6 +77,15 @@ def test_an_agent_that_is_silent_is_asked_again_for_a_while(monkeypatch: pytest.
     assert "not responding" in set_clock(Domain(silent, behind=60), "web01")
 
 
+def test_an_agent_that_sets_the_time_late_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of these answers took longer than two times may be apart."""
+    monkeypatch.setattr(clock, "_CLOSE", -1)
+    monkeypatch.setattr(clock, "_SECONDS", 0.2)
+    domain = Domain(None, behind=3)
+    assert set_clock(domain, "web01") == "it tells another time still"
+    assert domain.asked > 1
+
+
 def test_the_agents_own_time_limit_is_put_back() -> None:
     domain = Domain(None)
     set_clock(domain, "web01")
