@@ -29,7 +29,7 @@ FORCED = '{"driver":"qcow2","file":{"driver":"file","filename":"FILE"},"force-sh
 
 # What opens a file for reading, as a backup program or a server of block devices does.
 READERS = {
-    "a copy": "sleep 99 <FILE",
+    "a copy": "sleep 999 <FILE",
     "qemu-nbd": f"qemu-nbd -r -t -k {HOME}/nbd 'json:{FORCED}'",
 }
 
@@ -143,8 +143,11 @@ HOLDERS = {"a loop device": "losetup LOOP FILE", "one for reading only": "losetu
 
 @pytest.mark.parametrize("how", HOLDERS)
 @both
-def test_a_revert_keeps_and_names_what_the_kernel_holds(make_vm: MakeVm, how: str, running: bool) -> None:
-    vm = filled(make_vm("heldweb", "vda", directory=HOME, start=running))
+def test_a_revert_keeps_and_names_what_the_kernel_holds(
+    planted: Planted, make_vm: MakeVm, how: str, running: bool
+) -> None:
+    # The lab's hosts have one kernel, which tells all of them of this loop device: its file's path is on no other host.
+    vm = filled(make_vm(planted.host.name.replace("hv-", "held"), "vda", directory=HOME, start=running))
     overlay = vm.active_file("vda")
     loop = loop_of(vm.host)
     vm.host.run(HOLDERS[how].replace("LOOP", loop).replace("FILE", overlay))
