@@ -23,7 +23,7 @@ name: keep_payloads
 type: aggregate
 short_description: packs a module up once, for the system tests
 description:
-  - Used by C(tests/system/ansible_run.py) and C(tests/system/playbook_run.py) only.
+  - Used by the system tests only, see C(tests/system/ansible_run.py).
 """
 
 _KEPT = Path(__file__).resolve().parents[3] / ".cache" / "payloads"
@@ -40,9 +40,11 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         super().__init__()
         here = Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache")  # where ansible-core 2.17 to 2.21 look for it
+        if here.exists():  # made by another run of a process that has Ansible loaded
+            return
         kept = _KEPT / _code()
         kept.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # by another run of a process that has Ansible loaded
+        with suppress(FileExistsError):  # by such a run, meanwhile
             here.symlink_to(kept)
 
 
