@@ -12,7 +12,7 @@ from typing import Callable
 
 import pytest
 from lab.api import Host, host_named, reset_vm
-from shares import NAMES, half, is_of_another, is_of_another_half, leave_out, parameters
+from shares import NAMES, is_of_another, is_of_another_third, leave_out, parameters, third
 
 from .ansible_run import KEEP_PAYLOADS
 from .deployed import builds, kept
@@ -23,8 +23,8 @@ __all__ = ("builds", "kept")
 HERE = Path(__file__).resolve().parent
 # In `make test` each case is done on one hypervisor, another one each, and these on all of them. EVERYWHERE=1: all on all.
 _OF_EACH = ("test_reading.py",)
-# Of these, which need no hypervisor and take minutes, a commit does one half of the cases too.
-_BY_HALVES = tuple(
+# Of these, which need no hypervisor and take minutes, a commit does one third of the cases too.
+_BY_THIRDS = tuple(
     f"test_{name}.py"
     for name in ("guarded_change", "playbook_questions", "playbook_slips", "qx_node_build", "schedule_role", "watch")
 )
@@ -35,8 +35,8 @@ def pytest_configure() -> None:
 
 
 def pytest_report_header() -> str:
-    done = {None: "all", 0: "the first half", 1: "the second half"}[half()]
-    return f"of the cases that one hypervisor does: {done} (HALF=both: all)"
+    done = f"third {third()}" if third() else "all"
+    return f"of the cases that one hypervisor does: {done} (THIRD=all: all)"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -54,8 +54,8 @@ def _is_of_another(item: pytest.Item) -> bool:
         return False
     on = next((name for name in ("host", "planted") if parameters(item).get(name) in NAMES), "")
     if on:
-        return is_of_another(item, on) or is_of_another_half(item, on)
-    return item.path.name in _BY_HALVES and is_of_another_half(item)
+        return is_of_another(item, on) or is_of_another_third(item, on)
+    return item.path.name in _BY_THIRDS and is_of_another_third(item)
 
 
 @pytest.fixture(scope="session", params=NAMES)

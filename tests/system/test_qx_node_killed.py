@@ -74,7 +74,7 @@ def test_a_run_killed_as_by_a_power_cut_is_settled_by_the_next(
     process = begin(words(host.name, tmp_path, qx_node_binary=str(new), **inputs))
     wait_for_the_new_one(host, served)
     host.run("pkill -KILL -f '[q]x_node_release'")
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert host.run("ls /opt/qx-node/unfinished.json").stdout
     told = deploy(builds.good(), "--check", "-v")
     assert "an earlier run was interrupted" in told.output
@@ -99,7 +99,7 @@ def test_the_host_drops_away(host: Host, deploy: Deploy, builds: Builds, served:
     try:
         wait_for(host, "find /root/.ansible/tmp -type f -size +1M | grep -q .")
         subprocess.run(["ip", "link", "set", link, "down"], check=True)
-        said, _nothing = process.communicate(timeout=90)
+        said, _nothing = process.communicate(timeout=300)
     finally:
         subprocess.run(["ip", "link", "set", link, "up"], check=True)
     assert process.returncode != 0
@@ -115,7 +115,7 @@ def test_the_host_drops_away(host: Host, deploy: Deploy, builds: Builds, served:
 def test_vms_that_end_are_named(host: Host, deploy: Deploy, builds: Builds, served: Agent, tmp_path: Path) -> None:
     process = begin(words(host.name, tmp_path, qx_node_binary=str(builds.good(2)), qx_node_stay_up=4))
     wait_for(host, f"pgrep -x qx-node | grep -qvx {served.pids[0]}", then="virsh destroy db01")
-    said, _nothing = process.communicate(timeout=90)
+    said, _nothing = process.communicate(timeout=300)
     reset_vm(host, "db01")
     assert process.returncode != 0
     assert "VMs that ran before do not run any more: db01" in said
