@@ -57,6 +57,12 @@ class Controller:
         words = ["ansible-playbook", "-i", "localhost,", "play.yml", "-e", json.dumps(inputs), *options]
         return run(words, folder=self.folder)
 
+    def nightly(self) -> subprocess.CompletedProcess[str]:
+        """Run the job of that name, as its timer would."""
+        program = str(self.root / "usr/local/bin/limiquantix-kvm-schedule")
+        words = [program, "--root", str(self.root), "nightly"]
+        return subprocess.run(words, check=False, capture_output=True, text=True)
+
     def files(self) -> dict[str, str]:
         """Return all files and what is in them, below the directory."""
         found = sorted(path for path in self.root.rglob("*") if path.is_file())
@@ -154,14 +160,14 @@ def test_a_job_takes_and_prunes_with_the_real_playbooks(controller: Controller) 
     controller.apply([entry])
     job = controller.root / "etc/limiquantix-kvm-schedule/nightly.json"
     job.write_text(job.read_text("utf-8").replace('"/hosts.yml"', json.dumps(str(hosts))))
-    program = str(controller.root / "usr/local/bin/limiquantix-kvm-schedule")
     for _night in range(2):
-        done = subprocess.run(
-            [program, "--root", str(controller.root), "nightly"], check=False, capture_output=True, text=True
-        )
+        done = controller.nightly()
         assert done.returncode == 0, done.stdout + done.stderr
     vm = next(vm for vm in json.loads(state.read_text("utf-8"))["vms"] if vm["name"] == "web01")
     assert [bool(re.fullmatch(r"nightly-\d{8}T\d{6}Z", one["name"])) for one in vm["snapshots"]] == [True]
+    hosts.write_text(json.dumps({"hypervisors": {}}))
+    done = controller.nightly()
+    assert (done.returncode, "the play has no host in it" in done.stdout) == (1, True), done.stdout + done.stderr
 
 
 def test_defaults_of_the_role_are_as_documented() -> None:

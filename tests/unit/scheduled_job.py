@@ -17,12 +17,22 @@ from typing import Any
 import pytest
 
 PROGRAM = Path(__file__).resolve().parents[2] / "roles/schedule/files/schedule_run.py"
-# In place of ansible-playbook: notes how it was called, and ends as a file of the playbook's name says.
+# In place of ansible-playbook: notes how it was called, and ends as a file of the playbook's name says. Asked for hosts, it says
+# what the file hosts has.
 FAKE = """#!/bin/sh
 cd "$(dirname "$0")"
+case "$*" in *--list-hosts) cat hosts; exit;; esac
 printf '%s\\n' "$COLOUR" "$@" > "called.$1"
 while [ -e wait ]; do touch waiting; sleep 0.05; done
 [ ! -e "status.$1" ] || exit "$(cat "status.$1")"
+"""
+# As ansible-core 2.17 to 2.21 print it.
+HOSTS = """
+playbook: /x/playbooks/snapshot.yml
+
+  play #1 (hypervisors): Snapshot VMs of the fleet	TAGS: []
+    pattern: ['hypervisors']
+    hosts ({}):
 """
 SNAPSHOT, PRUNE = "limiquantix.kvm.snapshot", "limiquantix.kvm.prune"
 
@@ -36,6 +46,7 @@ def root(tmp_path: Path) -> Path:
     fake = tmp_path / "ansible-playbook"
     fake.write_text(FAKE)
     fake.chmod(0o755)
+    (tmp_path / "hosts").write_text(HOSTS.format(1))
     job = {
         "ansible_playbook": str(fake),
         "environment": {"COLOUR": "green"},

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from ansible_collections.limiquantix.kvm.tests.unit.scheduled_job import (
+    HOSTS,
     PRUNE,
     SNAPSHOT,
     root,
@@ -88,6 +89,22 @@ def test_a_run_whose_program_was_killed_goes_on_alone_and_is_told_as_interrupted
     code, said = run(root, "--status")
     assert (code, "was interrupted" in said) == (1, True)
     assert run(root, "nightly")[0] == 0
+
+
+def test_a_group_without_a_host_is_no_run_that_worked(root: Path) -> None:
+    (root / "hosts").write_text(HOSTS.format(0))
+    code, said = run(root, "nightly")
+    assert (code, status(root)["failed"]) == (1, ["snapshot", "prune"])
+    assert "the play has no host" in said
+    assert "has never worked" in said
+    assert not (root / f"called.{SNAPSHOT}").exists()
+
+
+def test_hosts_that_cannot_be_listed_are_told_by_the_run_itself(root: Path) -> None:
+    (root / "hosts").unlink()
+    (root / f"status.{SNAPSHOT}").write_text("4")
+    assert run(root, "nightly")[0] == 4
+    assert (root / f"called.{SNAPSHOT}").exists()
 
 
 def test_a_program_that_is_not_there_fails_with_what_to_do(root: Path) -> None:

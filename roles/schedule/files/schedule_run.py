@@ -16,6 +16,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,7 @@ BUSY = 75  # EX_TEMPFAIL of sysexits.h
 NOT_NOTED = 74  # EX_IOERR
 NO_PROGRAM = 127
 LOST = "lost"  # the result where what was known of the runs cannot be read
+NO_HOSTS = 1  # as Ansible's own, of a limit that leaves no host
 _UNIT = "limiquantix-kvm-schedule@{}.timer"
 _LOCALE = ("LC_ALL", "LC_CTYPE", "LANG")  # the first that is set counts
 _LONG = 24 * 3600  # seconds: a run that takes longer may hang
@@ -156,18 +158,35 @@ def command(job: dict[str, Any], step: dict[str, Any]) -> list[str]:
 def run_step(words: Sequence[str], environment: dict[str, str], lock: int) -> int:
     """Return the status of a step. It has the lock too: where this process is killed, it ends when the step does."""
     say(" ".join(["+", *words]))
+    whole = {**os.environ, **_STRICT, **locale_of(environment), **environment}
     try:
-        done = subprocess.run(
-            words,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **_STRICT, **locale_of(environment), **environment},
-            pass_fds=[lock],
-        )
+        if _is_for_nobody(words, whole, lock):
+            say("The inventory is there, but the play has no host in it: its group is empty. Nothing was done.")
+            return NO_HOSTS
+        done = subprocess.run(words, check=False, stdin=subprocess.DEVNULL, env=whole, pass_fds=[lock])
     except OSError as error:
         say(f"{words[0]} cannot be started: {error.strerror}. Correct schedule_ansible_playbook.")
         return NO_PROGRAM
     return done.returncode if done.returncode >= 0 else 128 - done.returncode
+
+
+def _is_for_nobody(words: Sequence[str], environment: dict[str, str], lock: int) -> bool:
+    """Whether Ansible finds no host for the play. It would do nothing, and end with status 0.
+
+    ANSIBLE_HOST_PATTERN_MISMATCH knows a group that is not there, not one that is empty (ansible-core 2.21).
+    Where Ansible cannot list the hosts, the run itself says why.
+    """
+    asked = subprocess.run(
+        [*words, "--list-hosts"],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env=environment,
+        pass_fds=[lock],
+    )
+    return asked.returncode == 0 and re.search(r"^ +hosts \(0\):", asked.stdout, re.MULTILINE) is not None
 
 
 def run(schedule: Schedule, name: str) -> int:
