@@ -64,6 +64,10 @@ class Users:
         elif image and is_device(real):
             self.device_directories.add(directory)
 
+    def add_file(self, key: tuple[int, int], user: User) -> None:
+        """Note that somebody uses a file of which device and inode are known, and maybe no path that leads there."""
+        self._by_file.setdefault(key, []).append(user)
+
     def _resolved(self, path: str) -> tuple[str, Optional[tuple[int, int]]]:
         """Return a file's real path and what tells it from others; a host's files lie in few directories, resolved once."""
         named, name = os.path.split(path)

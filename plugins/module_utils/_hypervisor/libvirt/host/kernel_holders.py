@@ -7,9 +7,11 @@ nobody write to. No process shows these.
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import os
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Optional
@@ -18,15 +20,39 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 
 _LOOPS = "/sys/block/loop*/loop/backing_file"
 _DELETED = " (deleted)"
+_GET_STATUS = 0x4C05  # LOOP_GET_STATUS64 of linux/loop.h
+_STATUS_SIZE = 232  # of struct loop_info64, which begins with the file's device and inode
+_DEVICE_AND_INODE = struct.Struct("=QQ")
 
 
 def loops() -> Iterator[tuple[str, str]]:
-    """Yield each loop device in use with the file that it is on."""
+    """Yield each loop device in use with the path of its file, as whoever attached it calls it.
+
+    For others, such as those outside a container, that leads elsewhere or nowhere: `file_of_loop` tells which file it is.
+    """
     for found in glob.glob(_LOOPS):
         with suppress(OSError), open(found, encoding="utf-8", errors="surrogateescape") as file:
-            path = file.read().rstrip("\n")
-            if not path.endswith(_DELETED):
-                yield "/dev/" + found.split("/")[3], path
+            yield "/dev/" + found.split("/")[3], file.read().rstrip("\n")
+
+
+def is_deleted(path: str) -> bool:
+    """Whether the path that the kernel told of a file is one that leads there no more; another one may."""
+    return path.endswith(_DELETED)
+
+
+def file_of_loop(device: str) -> Optional[tuple[int, int]]:
+    """Return what tells a loop device's file from every other one; None where that cannot be asked, as without a node of it.
+
+    A device whose file is on a file system that does not answer is not to be asked: to close it may block.
+    """
+    try:
+        with open(device, "rb", buffering=0) as loop:
+            status = fcntl.ioctl(loop, _GET_STATUS, bytes(_STATUS_SIZE))
+    except OSError:
+        return None
+    number, inode = _DEVICE_AND_INODE.unpack_from(status)
+    # huge_encode_dev of linux/kdev_t.h
+    return os.makedev((number & 0xFFF00) >> 8, (number & 0xFF) | ((number >> 12) & 0xFFF00)), inode
 
 
 def is_read_only(device: str) -> bool:

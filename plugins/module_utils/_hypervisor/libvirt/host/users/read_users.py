@@ -21,7 +21,11 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host import user_sessions as sessions
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_users import User, Users
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.kernel_holders import loops
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.kernel_holders import (
+    file_of_loop,
+    is_deleted,
+    loops,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users.saved_memory import (
@@ -73,8 +77,7 @@ class _Reader:
                 for text in _there(texts, native):
                     self._add_text(text, f"{what}VM {native.name()}", uuid, past=bool(what))
         self._add_sessions()
-        for device, file in loops():
-            self._users.add(file, User(f"loop device {device}", "", False, False), image=False)
+        self._add_loops()
         self._users.directories |= self._mounts.nearby(self._users.directories) | self._users.device_directories
         self._users.directories.add(DIRECTORY)  # some put there what they save themselves
         return self._users
@@ -104,6 +107,16 @@ class _Reader:
         path = path or volumes.likely_path(self._connection, named.pool, named.volume)
         if path:
             self._add(NamedFile(path, True, named.writes), user)
+
+    def _add_loops(self) -> None:
+        for device, path in loops():
+            user = User(f"loop device {device}", "", False, False)
+            if not self._mounts.answers(path):
+                self._users.unknown[os.path.dirname(path)] = f"its file system does not answer, and {user} uses it"
+            elif key := file_of_loop(device):
+                self._users.add_file(key, user)
+            elif not is_deleted(path):
+                self._users.add(path, user, image=False)
 
     def _add_sessions(self) -> None:
         pools = sessions.SessionPools()

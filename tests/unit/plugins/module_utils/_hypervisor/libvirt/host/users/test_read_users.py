@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("lxml")
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import file_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.mounts import Mounts
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.users import read_users
 from ansible_collections.limiquantix.kvm.tests.unit.plugins.module_utils.domains import domain
@@ -79,3 +80,23 @@ def test_a_disk_on_a_file_system_that_does_not_answer_is_noted(tmp_path: Path, m
     users = read_users.read_users(Connection(domain(disk("/dead/app.qcow2"))), Mounts())
     assert list(users.absent) == ["/dead/app.qcow2"]
     assert users.why_unknown("/dead/other.qcow2")
+
+
+def test_a_loop_device_uses_a_file_by_whatever_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its path is that of whoever attached it; without the device's node nothing else is known."""
+    here, there = (str(tmp_path / name) for name in ("app.qcow2", "data.qcow2"))
+    for file in (here, there):
+        Path(file).touch()
+    monkeypatch.setattr(read_users, "loops", lambda: [("/dev/loop7", "/data/app.qcow2"), ("/dev/loop8", there)])
+    monkeypatch.setattr(read_users, "file_of_loop", {"/dev/loop7": file_key(here)}.get)
+    users = read_users.read_users(Connection(domain("")), Mounts())
+    assert [str(user) for user in users.of(here)] == ["loop device /dev/loop7"]
+    assert [str(user) for user in users.of(there)] == ["loop device /dev/loop8"]
+
+
+def test_a_loop_device_on_a_file_system_that_does_not_answer_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mounts, "answers", lambda _self, path: not path.startswith("/dead/"))
+    monkeypatch.setattr(read_users, "loops", lambda: [("/dev/loop7", "/dead/app.qcow2")])
+    monkeypatch.setattr(read_users, "file_of_loop", lambda device: pytest.fail(f"{device} was asked"))
+    users = read_users.read_users(Connection(domain("")), Mounts())
+    assert "loop device /dev/loop7" in (users.why_unknown("/dead/app.qcow2") or "")
