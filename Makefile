@@ -63,8 +63,8 @@ metal: env ## tests on hypervisors that are machines of their own: AppArmor, pow
 	@source .cache/env.sh && dev/gates/on_lab metal
 
 .PHONY: group
-group: env ## groups of VMs on the lab that is up, killed at each step and lost in the middle
-	@source .cache/env.sh && LIMIQUANTIX_KVM_GROUP=all pytest -o cache_dir=.cache/pytest-group tests/system/test_group.py tests/system/test_group_playbooks.py
+group: env ## groups of VMs on the lab that is up: killed at each step, lost in the middle, and 200 times seen to be one moment
+	@source .cache/env.sh && LIMIQUANTIX_KVM_GROUP=all pytest -o cache_dir=.cache/pytest-group tests/system/test_group.py tests/system/test_group_playbooks.py tests/system/test_group_tokens.py
 
 .PHONY: uefi
 uefi: env ## UEFI variables and TPMs in snapshots, on the lab that is up, killed at each step

@@ -106,11 +106,19 @@ def prune(
 
 
 def group(
-    where: dict[str, Any], vms: list[str], check: bool, limits: dict[str, Any], *, name: str = "", **appointment: Any
+    where: dict[str, Any],
+    vms: list[str],
+    check: bool,
+    limits: dict[str, Any],
+    *,
+    name: str = "",
+    since: float = 0,
+    quiesce: str = "auto",
+    **appointment: Any,
 ) -> dict[str, Any]:
-    """Do what vm_snapshot does for a group's members on one host; the times are seconds ``from`` now on."""
+    """Do what vm_snapshot does for a group's members on one host; the times are seconds from ``since``, or from now on."""
     moments = dict.fromkeys(("begin", "cut", "release", "hard_end"), 0.0)
-    soon = {key: boot_time() + appointment.pop(key) for key in moments if key in appointment}
+    soon = {key: (since or boot_time()) + appointment.pop(key) for key in moments if key in appointment}
     nothing = {"group": "g1", "members": [], "late": False, "boot_id": boot_id()}
     asked = {"appointment": {**nothing, **moments, **appointment, **soon}}
     with open_hypervisor({**where, "parallel": 1, "timeout": 60}) as hypervisor:
@@ -118,7 +126,7 @@ def group(
     uuids = [named_here[vm] for vm in vms]
     asked["appointment"]["members"] = asked["appointment"]["members"] or uuids
     given = {"vms": uuids, "parallel": 4, "timeout": 60, **limits, **asked}
-    step = group_step(given, SnapshotRequest(name, quiesce=where.get("quiesce", "auto")))
+    step = group_step(given, SnapshotRequest(name, quiesce=quiesce))
     found = _done({**where, **asked}, uuids, step.action, check or step.only_looks, step.limits)
     return {**outcome(step.wording, found, check), "group": step.to_result(asked["appointment"]["group"])}
 
