@@ -13,6 +13,7 @@ from typing import Callable, Optional, Union
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.contract import Hypervisor
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.allowed_texts import check_texts
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import CHANGED
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.expiry import (
     check_expiry,
     expiry,
@@ -73,7 +74,8 @@ class Present(Action[Union[SnapshotRequest, Annotation], Union[SnapshotPlan, Ann
         if self._request.description and "description" in existing.untold:
             notes.append("qx-node does not tell its description, which stays as it is")
             said.append(notes[-1])
-        return Nothing(vm, "; ".join(said), existing, tuple(notes))
+        spoilt = _spoilt(existing)
+        return Nothing(vm, "; ".join([*said, *spoilt]), existing, (*notes, *spoilt))
 
     def plans_ahead(self, _vm: VirtualMachine, _wish: Union[SnapshotRequest, Annotation]) -> bool:
         return True  # all VMs of a file system share its room
@@ -107,6 +109,13 @@ class Present(Action[Union[SnapshotRequest, Annotation], Union[SnapshotPlan, Ann
             hypervisor.annotate(plan.vm, plan.snapshot)
             return annotation_outcome(plan, "changed")
         return taken(hypervisor, plan, lambda: hypervisor.take(plan, deadline))
+
+
+def _spoilt(existing: Snapshot) -> list[str]:
+    """Return what to tell of a snapshot that is there, and that a revert would be refused to."""
+    why = [f"{file} is gone" for file in existing.missing_files]
+    why += ["others have changed its images since"] if existing.past == CHANGED else []
+    return [f"it is of no use as it is, since {' and '.join(why)}: take one with another name"] if why else []
 
 
 def taken(hypervisor: Hypervisor, plan: SnapshotPlan, take: Callable[[], Done]) -> VmOutcome:

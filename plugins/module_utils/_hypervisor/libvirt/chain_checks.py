@@ -161,8 +161,8 @@ def _is_left(record: Record, last: str, image: str, snapshots: Iterable[Saved]) 
     top, before = real_path(image), real_path(last)
     if top in {before, *record.kept}:  # what is kept is put back on purpose
         return False
-    made = record.made.get(last)
-    if made is None or not os.path.lexists(last) or not is_same(made.identity, last):
+    made = record.made.get(last)  # not of an overlay that others made: of that nothing is noted but its name
+    if not os.path.lexists(last) or (made is not None and not is_same(made.identity, last)):
         return False
     try:
         below = real_chain(last, "qcow2")

@@ -60,6 +60,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.take import (
     Take,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import saved_on
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.storage_findings import (
     with_neighbours,
 )
@@ -213,7 +214,8 @@ class LibvirtHypervisor(Hypervisor):
         self._records.write(vm.id, replace(record, snapshots={**record.snapshots, key: note}))
 
     def cannot_delete(self, vm: VirtualMachine, files: Sequence[str]) -> Optional[KvmError]:
-        return undeletable(self._handle(vm.id), files)
+        handle = self._handle(vm.id)
+        return saved_on(handle, files) or undeletable(handle, files)
 
     def delete_orphans(self, vm: VirtualMachine, files: Sequence[str]) -> tuple[str, ...]:
         native = self._lookup(vm.id)
@@ -222,6 +224,9 @@ class LibvirtHypervisor(Hypervisor):
             found = reader.read(vm, read_domain(native), native)
         found = with_neighbours(handle := self._handle(vm.id), found)
         left = () if found.definition_changed else found.leftovers
+        refused = saved_on(handle, files)
+        if refused:
+            raise refused
         going = {*found.orphans, *(one.file for one in left if one.given_up_by_name)}.intersection(files)
         with handle.telling_removed():
             handle.unlink(going)

@@ -10,7 +10,10 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import libvirt
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import (
+    libvirt,
+    parse,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     translated,
 )
@@ -32,6 +35,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import disks, image_disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.named_files import named_files
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import block_job_active, managed_save
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.files_plan import check_vm
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -114,6 +118,16 @@ def refuse_managed_save(handle: VmHandle) -> None:
     with translated(handle.name, "asking for its jobs"):
         if not handle.active() and handle.native.hasManagedSaveImage(0):
             raise managed_save(handle.name)
+
+
+def saved_on(handle: VmHandle, files: Collection[str]) -> KvmError | None:
+    """Return the refusal where memory was saved of a VM that is off, and goes on with one of the files; else None."""
+    with translated(handle.name, "asking for its saved memory"):
+        if not files or handle.active() or not handle.native.hasManagedSaveImage(0):
+            return None
+        saved = parse(handle.native.managedSaveGetXMLDesc(0))
+    needed = {real_path(one.path) for one in named_files(saved)}
+    return None if needed.isdisjoint(map(real_path, files)) else managed_save(handle.name)
 
 
 def refuse_saved_memory(handle: VmHandle) -> None:

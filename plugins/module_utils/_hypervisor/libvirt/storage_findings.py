@@ -5,12 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.chain_checks import frozen_written
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.qcow2_metadata import (
+    snapshot_names,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import leftovers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.any_format_backing import (
+    UNREADABLE,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.definition_chains import (
     gone_layers,
@@ -36,6 +43,12 @@ def with_neighbours(handle: VmHandle, found: Storage) -> Storage:
             f"out (virsh edit {handle.name}); removing any snapshot of it does so too"
             for file in gone_layers(handle.definition())
         ]
+        gone += [
+            f"snapshot {one.name!r} is not inside {file} any more, and a revert to it is refused. Bring the image back from a "
+            f"backup, or have libvirt forget the snapshot: virsh snapshot-delete {handle.name} {shlex.quote(one.name)} --metadata"
+            for one in every
+            for file in lost_inside(one)
+        ]
     if errors:  # half of what a run, or virsh, was just doing is no trouble: looked at once more, anew
         errors = [] if handle.records.held(handle.id, by_others=True) else list(frozen_written(handle, handle.saved()))
     in_doubt = tuple(one.details["disk"] for one in errors if one.error_code == "definition_changed")
@@ -60,3 +73,14 @@ def set_aside(handle: VmHandle, every: Iterable[Saved]) -> Record:
     left.difference_update(real_path(top) for _target, top in handle.tops())
     aside = left.intersection(handle.survey(record=record).unneeded()) if left else ()
     return replace(record, kept=tuple(sorted(aside)))
+
+
+def lost_inside(snapshot: Saved) -> Iterator[str]:
+    """Yield the images that a snapshot was kept inside and is not any more: restored, converted, deleted from by hand.
+
+    Of one that cannot be read nothing is said here.
+    """
+    for part in snapshot.disks if snapshot.kind == "internal" else ():
+        with suppress(*UNREADABLE), open(part.frozen, "rb") as stream:
+            if snapshot.name not in snapshot_names(stream):
+                yield part.frozen

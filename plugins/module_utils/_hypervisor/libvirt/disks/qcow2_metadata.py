@@ -10,6 +10,7 @@ their last write and nothing that a guest reads. Layout: docs/interop/qcow2.rst 
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO, Optional
@@ -22,6 +23,9 @@ _MAGIC = b"QFI\xfb"
 # Magic, version, backing offset, backing length, cluster bits, virtual size, encryption, entries of the L1 table, where
 # that lies, where the refcount table lies, its clusters, internal snapshots.
 _FIXED = struct.Struct(">4sIQIIQIIQQII")
+_TABLE = struct.Struct(">Q")  # where the table of snapshots lies, right after these
+# Of a snapshot: where its L1 table lies and its entries, the lengths of id and name, times and size, the length of what is added.
+_ENTRY = struct.Struct(">8x4xHH4x4x8x4xI")
 _BITMAPS = 0x23852875
 _OFFSET = 0x00FFFFFFFFFFFE00
 _HEADER = 65536
@@ -49,6 +53,21 @@ def read_inside(stream: BinaryIO, mapped: bool = False) -> Inside:
     if not (mapped or bitmaps or snapshots):
         return Inside()
     return Inside(bitmaps, snapshots, _mapping(stream, fields[4], fields[7], fields[8]))
+
+
+def snapshot_names(stream: BinaryIO) -> set[str]:
+    """Return the names of the snapshots inside an open qcow2 image. Raises `OSError`, `ValueError` or `struct.error`."""
+    head = stream.read(_HEADER)
+    if head[:4] != _MAGIC:
+        raise ValueError("not a qcow2 image")
+    names = set()
+    stream.seek(_TABLE.unpack_from(head, _FIXED.size)[0])
+    for _number in range(_FIXED.unpack_from(head)[-1]):
+        *_before, id_length, name_length, more = _ENTRY.unpack(stream.read(_ENTRY.size))
+        stream.seek(more + id_length, os.SEEK_CUR)
+        names.add(stream.read(name_length).decode(errors="surrogateescape"))
+        stream.seek(-(_ENTRY.size + more + id_length + name_length) % 8, os.SEEK_CUR)
+    return names
 
 
 def _bitmaps(head: bytes) -> int:

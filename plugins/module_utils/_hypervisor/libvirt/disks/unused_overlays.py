@@ -17,6 +17,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import SnapshotDisk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
 
@@ -59,6 +60,15 @@ def left_whole(vm: str, forest: Forest, record: Record, overlays: Iterable[Snaps
         top = forest.tops.get(overlay.target)
         if top in record.made and forest.layers.backing.get(top, "") is None and top not in forest.layers.frozen:
             yield _detached(vm, top, overlay.target, None, overlay.file)
+
+
+def left_at_the_stop(vm: str, forest: Forest, left: Mapping[str, Disk], later: Mapping[str, str]) -> Iterator[Leftover]:
+    """Yield the overlays of ours that a running VM writes to and is not on any more once it is stopped: ``later`` has the images
+    that its disks, by target, are on from then on.
+    """
+    for file, disk in sorted(left.items()):
+        if file in forest.layers.ours:
+            yield _detached(vm, file, disk.target, None, later.get(disk.target), bus=disk.bus)
 
 
 def _detached(

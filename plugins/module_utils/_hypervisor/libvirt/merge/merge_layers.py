@@ -8,6 +8,7 @@ Every step may be repeated, and each leaves libvirt's word and the files in agre
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from typing import Callable, Optional
 
@@ -128,7 +129,7 @@ def see_merged(handle: VmHandle, forest: Forest, merging: Sequence[str], lost: O
     """Draw the conclusions from a merge that has ended while nobody, perhaps not even libvirt, was there to see it.
 
     ``lost`` is the pace at which to do it once more where the host has been booted since: QEMU tells the layers above of their
-    new base before it has flushed that. Raises ``merge_failed`` and ``timeout``.
+    new base before it has flushed that. Raises ``merge_failed``, also where it has not ended after all, and ``timeout``.
     """
     top, base = map(real_path, merging)
     _see_pivot(handle, forest, top, base)
@@ -136,7 +137,9 @@ def see_merged(handle: VmHandle, forest: Forest, merging: Sequence[str], lost: O
         return  # it has not ended, and is begun anew
     chain = forest.chain(top)
     merged = chain[: chain.index(base)] if base in chain else [top]
-    if lost and top in forest.images and base not in forest.tops.values():  # nobody has written to that since
+    if not lost:
+        refuse_half_merged(handle, forest, merging)
+    elif top in forest.images and base not in forest.tops.values():  # nobody has written to that since
         _merge_once_more(handle, forest, (*merged, base), lost)
     _flush_merged(forest, base, forest.layers.above(base))
     if forest.running:
@@ -145,6 +148,27 @@ def see_merged(handle: VmHandle, forest: Forest, merging: Sequence[str], lost: O
     handle.define({target: image for target, file in forest.tops.items() if file == base})
     handle.forget_layers(*merged)
     handle.agree(forest, dict.fromkeys(merged, image))
+
+
+def refuse_half_merged(handle: VmHandle, forest: Forest, merging: Sequence[str]) -> None:
+    """Raise ``merge_failed`` where a merge looks as if it had ended, and it was somebody else who has moved the layers above
+    (``virsh blockpull``).
+    """
+    top, base = map(real_path, merging)
+    tops, images = forest.tops.values(), forest.images
+    if not {top, base} <= images.keys() or forest.layers.above(top) or top in tops or base in tops:
+        return
+    above, below = images[top], images[base]
+    if reads_the_same(handle.name, above, below):
+        return
+    once_more = shlex.join(["qemu-img", "commit", "-d", "-f", above.format, "-b", below.file, above.file])
+    raise KvmError(
+        "merge_failed",
+        f"The merge of {above.file} of {handle.name} into {below.file} was interrupted. Nothing is based on {above.file} any "
+        f"more, but {below.file} does not have all of its data: somebody moved the layers, such as with virsh blockpull.",
+        f"No file was deleted. If nobody has written to {below.file} since, shut the VM down and end the merge: {once_more}. "
+        "Then run the task again.",
+    )
 
 
 def _flush_merged(forest: Forest, base: str, above: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import (
     readable_chain,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import definition_older
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RemoveJournal
@@ -35,12 +36,13 @@ def last_on(record: Record) -> dict[str, str]:
 def refuse_older(handle: VmHandle, journal: RemoveJournal) -> set[str]:
     """Raise ``definition_changed`` where a disk is on an older image than a killed removal left it on.
 
-    To go on would delete what that image does not have. Who copied the disk elsewhere has it there: return the overlays of
-    ours that were left so, which are to be kept.
+    To go on would delete what that image does not have. Who copied the disk elsewhere has it there, and who detached it may
+    want it back: return the images that were left so, of which the overlays that a removal may delete are to be kept.
     """
-    record, left = handle.record(), set()
+    record, tops = handle.record(), dict(handle.tops())
     ours = {*record.overlays, *record.made}
-    for target, image in handle.tops():
+    left = {real_path(last) for target, last in journal.was.items() if target not in tops}
+    for target, image in tops.items():
         last = journal.was.get(target)
         if last is None or not os.path.lexists(last):
             continue
@@ -51,11 +53,11 @@ def refuse_older(handle: VmHandle, journal: RemoveJournal) -> set[str]:
         if now[0] in before or now[0] in ours:
             raise definition_older(handle.name, target, image, last)
         left.add(before[0])
-    return left & ours
+    return left
 
 
 def keep_left(handle: VmHandle, left: set[str]) -> None:
-    """Note that overlays are kept that the VM was copied away from."""
+    """Note that images are kept that the VM has left; of those that it is on, or that are not ours, this says nothing."""
     if left:
         record = handle.record()
         handle.write(replace(record, kept=tuple(sorted({*record.kept, *left}))))

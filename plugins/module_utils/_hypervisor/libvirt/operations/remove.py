@@ -42,6 +42,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.merge_layers import (
     carry_out,
+    refuse_half_merged,
     see_merged,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.moved_disks import (
@@ -161,7 +162,10 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
         if not any(has_job(handle, target) for target in merging):  # else nobody knows what is left then
-            refuse_held(handle, steps(handle.survey(without=self._going(journal)).layers))
+            forest = handle.survey(without=self._going(journal))
+            if journal.merging and journal.boot_id == boot_id():
+                refuse_half_merged(handle, forest, journal.merging)
+            refuse_held(handle, steps(forest.layers))
 
     def _refuse_others(self, journal: RemoveJournal) -> dict[str, bool]:
         """Return the disks, by target, on which the merge of an earlier run may go on, and whether it has to be pivoted.
@@ -239,7 +243,7 @@ def close_record(handle: VmHandle) -> None:
         overlays=tuple(file for file in record.overlays if known.get(file) is not None),
         made=still_there(record.made),
         kept=tuple(file for file in forest.unneeded() if file in forest.detached),
-        active={target: top for target, top in forest.tops.items() if top in record.made},
+        active={target: top for target, top in forest.tops.items() if top in {*record.made, *forest.layers.ours}},
         former=tuple(
             file
             for file in record.former

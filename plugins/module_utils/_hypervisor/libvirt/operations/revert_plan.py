@@ -20,6 +20,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.backing_chain import read_chain
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.unused_overlays import (
+    left_at_the_stop,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.put_back import differs
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import (
     noted_copies,
@@ -37,12 +40,14 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     what_goes,
     what_stays,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.reverting.inside_images import (
+    check_internal,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.reverting.start_checks import (
     check_start,
     check_start_inside,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.same_disks import (
-    check_internal,
     check_same_disks,
     is_needed,
     resizes,
@@ -70,6 +75,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import (
+    Disk,
     has_agent_channel,
     image_disks,
 )
@@ -136,6 +142,8 @@ def plan_revert(handle: VmHandle, vm: VirtualMachine, wish: RevertWish) -> Rever
     before = forest.copy()
     dropped = what_goes(handle, forest, record, target.disks, wish.kept_now)
     kept = what_stays(vm.name, before, forest, record, every=every, overlays=overlays)
+    later = {name: str(disk.source) for name, disk in defined.items()}
+    kept = (*kept, *left_at_the_stop(vm.name, forest, _left_by_the_stop(handle, snapshot), later))
     notes = (*notes, *check_start(handle, target, final, overlays), *map(str, kept))
     return RevertPlan(vm, snapshot, overlays, dropped, final, True, notes, kept, resized)
 
@@ -145,9 +153,11 @@ def keeping(handle: VmHandle, every: Sequence[Saved], snapshot: Snapshot) -> Rec
 
     Where the task accepts an image that others changed, the VM may be on that very image: somebody committed its overlay down,
     or put back an older definition. Nobody can tell which, so an overlay that may have the newest data stays.
-    Raises as `check_frozen` does where nothing was accepted.
+    So does one that a running VM writes to by a disk outside the snapshot that it will not be on after the stop: it was attached
+    for this run only, or has another image from the next start on. Raises as `check_frozen` does where nothing was accepted.
     """
     record, errors = set_aside(handle, every), list(frozen_written(handle, every))
+    record = replace(record, kept=tuple(sorted({*record.kept, *_left_by_the_stop(handle, snapshot)})))
     for error in errors:
         if error.error_code != "definition_changed" or snapshot.past != CHANGED:
             raise error
@@ -155,6 +165,15 @@ def keeping(handle: VmHandle, every: Sequence[Saved], snapshot: Snapshot) -> Rec
         return record
     aside = handle.survey().unneeded()
     return replace(record, kept=tuple(sorted({*record.kept, *aside})))
+
+
+def _left_by_the_stop(handle: VmHandle, snapshot: Snapshot) -> dict[str, Disk]:
+    if not handle.active():
+        return {}
+    covered = {part.target for part in snapshot.disks}
+    defined = {real_path(str(disk.source)) for disk in image_disks(handle.definition())}
+    now_on = {real_path(str(disk.source)): disk for disk in image_disks(handle.xml()) if disk.target not in covered}
+    return {file: disk for file, disk in now_on.items() if file not in defined}
 
 
 def _check_states(handle: VmHandle, target: Saved) -> dict[str, list[Image]]:

@@ -54,7 +54,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
     disk_replaced,
     disks_changed,
-    mixed_chain,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.firmware_copies import called
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Resize
@@ -118,17 +117,6 @@ def is_needed(vm: VirtualMachine, snapshot: Snapshot, forest: Forest, target: Sa
         for part in target.disks
         if (top := forest.tops.get(part.target))
     )
-
-
-def check_internal(handle: VmHandle, target: Saved, disks: dict[str, Disk]) -> None:
-    """Raise ``mixed_chain`` where the VM has left the images that hold a snapshot inside, or something is based on them."""
-    layers = handle.survey().layers
-    for part in target.disks:
-        state, top = real_path(part.frozen), real_path(str(disks[part.target].source))
-        if state != top:
-            raise mixed_chain(handle.name, f"{target.name!r} is inside {part.frozen}, and the VM is on {top} now")
-        if layers.above(state) or state in layers.frozen - layers.fixed:
-            raise mixed_chain(handle.name, f"{target.name!r} is inside {part.frozen}, which overlays are based on")
 
 
 def check_removable_inside(handle: VmHandle, going: Iterable[Saved]) -> None:
@@ -236,7 +224,7 @@ def keep_where_others_decide(handle: VmHandle, journal: RevertJournal) -> None:
         for target, (image, _format) in journal.was.items()
         if real_path(journal.overlays.get(target, "")) not in on
     )
-    keep_left(handle, (left - on).intersection({*record.overlays, *record.made}))
+    keep_left(handle, left - on)
 
 
 def last_writes(journal: RevertJournal) -> dict[str, int]:

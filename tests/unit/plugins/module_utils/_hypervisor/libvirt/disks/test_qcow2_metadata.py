@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.qcow2_metadata import (
     Inside,
     read_inside,
+    snapshot_names,
 )
 
 
@@ -48,6 +49,19 @@ def test_a_mapping_differs_where_data_lies_elsewhere() -> None:
 def test_whose_cluster_it_alone_is_does_not_change_the_mapping() -> None:
     shared, alone = (read_inside(image(data=at), mapped=True).mapping for at in (0x20000, 0x20000 | 1 << 63))
     assert shared == alone
+
+
+def test_snapshots_are_called_by_their_names() -> None:
+    table = b""
+    for number, name in (("1", "before"), ("22", "naïve day")):
+        text = name.encode()
+        entry = (
+            struct.pack(">QIHHIIQII", 0, 1, len(number), len(text), 0, 0, 0, 0, 24) + b"x" * 24 + number.encode() + text
+        )
+        table += entry.ljust((len(entry) + 7) // 8 * 8, b"\0")
+    whole = bytearray(image(snapshots=2).getvalue())
+    whole[64:72] = struct.pack(">Q", len(whole))
+    assert snapshot_names(io.BytesIO(bytes(whole) + table)) == {"before", "naïve day"}
 
 
 def test_what_is_no_qcow2_image_is_refused() -> None:
