@@ -125,20 +125,23 @@ def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[
         raise merge_failed(handle.name, "somebody started the VM while its layers were being merged")
 
 
-def see_merged(handle: VmHandle, forest: Forest, merging: Sequence[str], lost: Optional[Pace]) -> None:
+def see_merged(
+    handle: VmHandle, forest: Forest, merging: Sequence[str], left: Collection[str], lost: Optional[Pace]
+) -> None:
     """Draw the conclusions from a merge that has ended while nobody, perhaps not even libvirt, was there to see it.
 
+    ``left`` are the images that disks were on which the VM no longer has, or has elsewhere (`refuse_older`).
     ``lost`` is the pace at which to do it once more where the host has been booted since: QEMU tells the layers above of their
     new base before it has flushed that. Raises ``merge_failed``, also where it has not ended after all, and ``timeout``.
     """
     top, base = map(real_path, merging)
     _see_pivot(handle, forest, top, base)
-    if base not in forest.images or forest.layers.above(top) or top in forest.tops.values():
+    if base not in forest.images or forest.layers.above(top) or top in {*forest.tops.values(), *left}:
         return  # it has not ended, and is begun anew
     chain = forest.chain(top)
     merged = chain[: chain.index(base)] if base in chain else [top]
     if not lost:
-        refuse_half_merged(handle, forest, merging)
+        refuse_half_merged(handle, forest, merging, left)
     elif top in forest.images and base not in forest.tops.values():  # nobody has written to that since
         _merge_once_more(handle, forest, (*merged, base), lost)
     _flush_merged(forest, base, forest.layers.above(base))
@@ -150,13 +153,13 @@ def see_merged(handle: VmHandle, forest: Forest, merging: Sequence[str], lost: O
     handle.agree(forest, dict.fromkeys(merged, image))
 
 
-def refuse_half_merged(handle: VmHandle, forest: Forest, merging: Sequence[str]) -> None:
+def refuse_half_merged(handle: VmHandle, forest: Forest, merging: Sequence[str], left: Collection[str]) -> None:
     """Raise ``merge_failed`` where a merge looks as if it had ended, and it was somebody else who has moved the layers above
     (``virsh blockpull``).
     """
     top, base = map(real_path, merging)
-    tops, images = forest.tops.values(), forest.images
-    if not {top, base} <= images.keys() or forest.layers.above(top) or top in tops or base in tops:
+    used, images = {*forest.tops.values(), *left}, forest.images
+    if not {top, base} <= images.keys() or forest.layers.above(top) or not used.isdisjoint((top, base)):
         return
     above, below = images[top], images[base]
     if reads_the_same(handle.name, above, below):

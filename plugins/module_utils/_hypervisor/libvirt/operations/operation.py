@@ -11,6 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Optional, TypeVar
 
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.note_frozen_images import (
+    looked_at,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.firmware.state_file import is_ours
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.guest.thaw_guard import ThawGuard
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.inspection import (
@@ -21,6 +25,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     refuse_managed_save,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.made_overlays import still_there
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import snapshot_key
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Done, Recovery
@@ -115,3 +121,32 @@ def remove_unused(handle: VmHandle, files: Iterable[str]) -> None:
         for real, file in existing.items()
         if real not in needed and not layers.above(real) and not users.of(real, handle.id.uuid)
     )
+
+
+def close_record(handle: VmHandle) -> None:
+    """End the operation under way, and forget of layers and snapshots what is of no use any more.
+
+    A snapshot that others removed is noted as long as there is a copy of its UEFI variables or its TPM: that is an orphan now.
+    """
+    forest, record = handle.survey(), handle.record()
+    known, saved = forest.layers.backing, handle.saved()
+    keys = {snapshot_key(one.name, one.created_at) for one in saved}
+    kept = replace(
+        looked_at(record, saved),
+        snapshots={
+            key: note
+            for key, note in record.snapshots.items()
+            if key in keys or any(map(is_ours, note.copies.values()))
+        },
+        overlays=tuple(file for file in record.overlays if known.get(file) is not None),
+        made=still_there(record.made),
+        kept=tuple(file for file in forest.unneeded() if file in forest.detached),
+        active={target: top for target, top in forest.tops.items() if top in {*record.made, *forest.layers.ours}},
+        former=tuple(
+            file
+            for file in record.former
+            if (real := real_path(file)) in known and real not in forest.layers.frozen | forest.layers.active
+        ),
+        journal=None,
+    )
+    handle.write(kept)

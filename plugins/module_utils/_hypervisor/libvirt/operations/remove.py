@@ -52,7 +52,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_rewrite import (
     forget,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import Operation
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import (
+    Operation,
+    close_record,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove_plan import (
     PlannedRemoval,
     RemoveWish,
@@ -64,13 +67,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     refuse_block_jobs,
     refuse_writers,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.meeting import boot_id
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import RemoveJournal, now
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.made_overlays import still_there
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import (
-    snapshot_key,
-)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.image_changes import being_written
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Layers, steps
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -140,13 +138,14 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         handle = self._handle
         handle.may_adjust = handle.may_adjust or journal.may_adjust
         ours = self._refuse_others(journal)
-        keep_left(handle, refuse_older(handle, journal))
+        left = refuse_older(handle, journal)
+        keep_left(handle, left)
         self._pace = replace(self._pace, bandwidth=self._pace.bandwidth or journal.bandwidth)
         for target in ours:
             follow_commit(handle, target, ours[target], self._pace.deadline)
         if journal.merging:
             forest = handle.survey(without=self._going(journal))
-            see_merged(handle, forest, journal.merging, self._pace if journal.boot_id != boot_id() else None)
+            see_merged(handle, forest, journal.merging, left, self._pace if journal.boot_id != boot_id() else None)
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
         going = self._going(journal)
@@ -158,13 +157,13 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
 
     def _check_resume(self, journal: RemoveJournal) -> None:
         handle, merging = self._handle, self._refuse_others(journal)
-        refuse_older(handle, journal)
+        left = refuse_older(handle, journal)
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
         if not any(has_job(handle, target) for target in merging):  # else nobody knows what is left then
             forest = handle.survey(without=self._going(journal))
             if journal.merging and journal.boot_id == boot_id():
-                refuse_half_merged(handle, forest, journal.merging)
+                refuse_half_merged(handle, forest, journal.merging, left)
             refuse_held(handle, steps(forest.layers))
 
     def _refuse_others(self, journal: RemoveJournal) -> dict[str, bool]:
@@ -223,32 +222,3 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         with translated(handle.name, "removing the snapshot inside its images"):
             if any(one.getName() == name for one in handle.native.listAllSnapshots(0)):
                 handle.native.snapshotLookupByName(name, 0).delete(0)
-
-
-def close_record(handle: VmHandle) -> None:
-    """End the operation under way, and forget of layers and snapshots what is of no use any more.
-
-    A snapshot that others removed is noted as long as there is a copy of its UEFI variables or its TPM: that is an orphan now.
-    """
-    forest, record = handle.survey(), handle.record()
-    known, saved = forest.layers.backing, handle.saved()
-    keys = {snapshot_key(one.name, one.created_at) for one in saved}
-    kept = replace(
-        looked_at(record, saved),
-        snapshots={
-            key: note
-            for key, note in record.snapshots.items()
-            if key in keys or any(map(is_ours, note.copies.values()))
-        },
-        overlays=tuple(file for file in record.overlays if known.get(file) is not None),
-        made=still_there(record.made),
-        kept=tuple(file for file in forest.unneeded() if file in forest.detached),
-        active={target: top for target, top in forest.tops.items() if top in {*record.made, *forest.layers.ours}},
-        former=tuple(
-            file
-            for file in record.former
-            if (real := real_path(file)) in known and real not in forest.layers.frozen | forest.layers.active
-        ),
-        journal=None,
-    )
-    handle.write(kept)

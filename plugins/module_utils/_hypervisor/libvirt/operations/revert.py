@@ -29,9 +29,9 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.operation import (
     Operation,
+    close_record,
     remove_unused,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.remove import close_record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.revert_plan import (
     RevertWish,
     keeping,
