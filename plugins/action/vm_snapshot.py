@@ -23,7 +23,16 @@ class ActionModule(NormalAction):
     """Run the module as any other, or read the host's clock over the connection that is open."""
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-        """Run the task."""
+        """Run the task. Raises `AnsibleActionFail` for labels that an empty variable has left without a value."""
+        if (
+            "labels" in self._task.args
+            and self._task.args["labels"] is None
+            and self._task.args.get("state") == "absent"
+        ):
+            raise AnsibleActionFail(
+                "labels of vm_snapshot has no value: more snapshots would go than are meant. Nothing was changed. Look for an "
+                "empty variable, or leave the option out."
+            )
         asked = self._task.args.get("appointment")
         if isinstance(asked, dict) and asked.get("step") == "clock":
             return {"changed": False, "clock": self._clock()}

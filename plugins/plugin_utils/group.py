@@ -234,7 +234,10 @@ def pending(hosts: Mapping[str, Mapping[str, Any]], name: str) -> list[dict[str,
 
 
 def whole(hosts: Mapping[str, Mapping[str, Any]], name: str, selected: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Return the confirmed group that the selected VMs are, as ``group``; or why they are none, as ``problem``."""
+    """Return the confirmed group that the selected VMs are, as ``group``; or why they are none, as ``problem``.
+
+    ``alone`` are those that have a snapshot of that name, and not of a group.
+    """
     wanted = {one for here in selected.values() for one in here}
     found = {one.uuid: one for one in _seen(hosts, name) if one.uuid in wanted and not one.pending}
     names = {vm["uuid"]: vm["vm"] for told in hosts.values() for vm in told.get("vms") or ()}
@@ -252,4 +255,10 @@ def whole(hosts: Mapping[str, Mapping[str, Any]], name: str, selected: Mapping[s
         without = ", ".join(sorted(names.get(one, one) for one in wanted - found.keys()))
         problem = f"These VMs are not in the group {name!r}, or lost its snapshot: {without}."
     group = "" if problem else next(iter(groups))
-    return {"group": group, "groups": sorted(groups), "problem": problem, "left_out": left_out}
+    alone = sorted(names[one] for one in (wanted & _with_name(hosts, name)) - found.keys())
+    return {"group": group, "groups": sorted(groups), "problem": problem, "left_out": left_out, "alone": alone}
+
+
+def _with_name(hosts: Mapping[str, Mapping[str, Any]], name: str) -> set[str]:
+    vms = [vm for told in hosts.values() for vm in told.get("vms") or ()]
+    return {vm["uuid"] for vm in vms if any(one["name"] == name for one in vm.get("snapshots") or ())}

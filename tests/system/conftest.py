@@ -26,7 +26,15 @@ _OF_EACH = ("test_reading.py",)
 # Of these, which need no hypervisor and take minutes, a commit does one third of the cases too.
 _BY_THIRDS = tuple(
     f"test_{name}.py"
-    for name in ("guarded_change", "playbook_questions", "playbook_slips", "qx_node_build", "schedule_role", "watch")
+    for name in (
+        "guarded_change",
+        "playbook_questions",
+        "playbook_slips",
+        "playbook_traps",
+        "qx_node_build",
+        "schedule_role",
+        "watch",
+    )
 )
 
 

@@ -55,6 +55,7 @@ class GuestsPlay:
     on: dict[str, tuple[str, ...]]
     role: dict[str, Any] = field(default_factory=dict)
     hypervisors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ignore_errors: bool = False
 
     def __post_init__(self) -> None:
         fleet = json.loads((ROOT / "tests/fixtures/mock/fleet.json").read_text("utf-8"))
@@ -126,10 +127,12 @@ class GuestsPlay:
             "handlers": [{"name": "Restart", **restart}],
         }
 
+    @property
+    def _of_play(self) -> dict[str, Any]:
+        return {"gather_facts": False, "module_defaults": _MOCK, "ignore_errors": self.ignore_errors}
+
     def _command(self, play: Mapping[str, Any]) -> Sequence[str]:
-        (self.folder / "play.yml").write_text(
-            json.dumps([{"hosts": "guests", "gather_facts": False, "module_defaults": _MOCK, **play}]), "utf-8"
-        )
+        (self.folder / "play.yml").write_text(json.dumps([{"hosts": "guests", **self._of_play, **play}]), "utf-8")
         return ["ansible-playbook", str(self.folder / "play.yml")]
 
     def _inventory(self) -> Path:

@@ -186,3 +186,34 @@ def test_a_file_that_cannot_be_read_ends_the_play_before_anything(tmp_path: Path
     before = play.state("hv1").read_text("utf-8")
     assert play.change(option).status != 0
     assert (play.state("hv1").read_text("utf-8"), play.log("web01")) == (before, [])
+
+
+def test_what_comes_from_the_command_line_is_what_it_says(tmp_path: Path) -> None:
+    """There all values are texts: "false" is not true, and 1 can be added to."""
+    play = GuestsPlay(tmp_path, {"web01": {}, "db01": {"check": "false"}}, ON)
+    done = play.change("-e", "guarded_change_all_or_nothing=false", "-e", "guarded_change_wait=1", keep="1d")
+    assert (recap(done, "web01")[1], recap(done, "db01")[1]) == (0, 1), done.output
+    assert [snapshot["name"] for snapshot in play.snapshots("web01")] == ["patch"]
+    assert play.snapshots("db01") == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"name": 2026}, "guarded_change_name is 2026, which YAML reads as int and not as text. Put it in quotes."),
+        ({"keep": 14}, "expires is '14', which is neither a time span nor a date"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_the_change(tmp_path: Path, variables: dict[str, int], says: str) -> None:
+    play = GuestsPlay(tmp_path, {"web01": {}}, ON)
+    for options in (["--check"], []):
+        done = play.change(*options, **variables)
+        assert (done.status != 0, says in words(done)) == (True, True), done.output
+    assert (play.log("web01"), play.snapshots("web01")) == ([], [])
+
+
+def test_errors_that_the_play_ignores_are_none_that_the_change_may_have(tmp_path: Path) -> None:
+    play = GuestsPlay(tmp_path, {"web01": {"check": "false"}}, ON, ignore_errors=True)
+    done = play.change()
+    assert (done.status != 0, play.snapshots("web01")) == (True, []), done.output
+    assert "The VM was reverted to the time before the change" in words(done)
