@@ -77,7 +77,11 @@ class GuestsPlay:
         """Return what the mock has of a VM."""
         states = [json.loads(self.state(host).read_text("utf-8")) for host in self.on]
         return [
-            snapshot for state in states for one in state["vms"] if one["name"] == vm for snapshot in one["snapshots"]
+            snapshot
+            for state in states
+            for one in state["vms"]
+            if one["name"] == vm
+            for snapshot in one.get("snapshots", ())
         ]
 
     def set_power(self, host: str, vm: str, power: str) -> None:

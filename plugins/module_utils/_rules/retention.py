@@ -36,7 +36,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
 
-_QUOTED = re.compile(r"""^\[?["']|["']\]?$""")  # of a list in JSON that came as text, or of a shell's word
+_QUOTED = re.compile(r"""^\[?["']|["']\]?$""")  # of a list that came as text, or of a shell's word
 _COUNTS = ("keep_last", *(f"keep_{rule}" for rule in PERIODS))
 
 
@@ -128,12 +128,11 @@ def retention(params: dict[str, Any]) -> Retention:
             raise _bad_request(f"{option} is {params[option]}. It must be 0 or more.", _correct(option))
     slips = [one for one in params["protect"] if not one.strip() or _QUOTED.search(one)]
     if slips:
-        message = f"protect has {slips[0]!r}, which is no name: what it was to protect would go."
-        raise _bad_request(message, "Look for an empty variable, or for quotes that are a part of the text.")
-    periods = {option: params[option] for option in _COUNTS}
+        why = f"protect has {slips[0]!r}, which is no name: what it was to protect would go."
+        raise _bad_request(why, "Look for an empty variable, or for quotes that are a part of the text.")
     needs_zone = params["timezone"] is not None or any(params[f"keep_{rule}"] for rule in PERIODS)
     wish = Retention(
-        **periods,
+        **{option: params[option] for option in _COUNTS},
         older_than=None if params["older_than"] is None else age(params["older_than"]),
         names=None if params["names"] is None else tuple(params["names"]),
         protect=tuple(params["protect"]),

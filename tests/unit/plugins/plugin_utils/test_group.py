@@ -211,3 +211,10 @@ def test_only_a_whole_group_is_reverted(hosts: dict[str, Any], selected: list[st
     assert problem in found["problem"]
     assert bool(found["problem"]) is bool(problem)
     assert found["group"] == ("" if problem else GROUP)
+
+
+def test_a_snapshot_that_is_no_groups_is_told_apart() -> None:
+    by_itself = {"vms": [{"vm": "vm-c1", "uuid": "c1", "operation": None, "snapshots": [{"name": "s", "labels": {}}]}]}
+    hosts = {"a": look("a1", state="confirmed"), "c": by_itself}
+    assert whole(hosts, "s", {"a": ["a1"], "c": ["c1"]})["alone"] == ["vm-c1"]
+    assert whole(hosts, "s", {"a": ["a1"]})["alone"] == []
