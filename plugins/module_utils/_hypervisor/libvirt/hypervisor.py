@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -28,6 +27,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import (
     read_domain,
 )
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.new_overlay import room
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.storage_report import (
     StorageReader,
 )
@@ -75,7 +75,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     SnapshotRecord,
     snapshot_key,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import overlay_dir_unusable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import (
@@ -182,15 +181,7 @@ class LibvirtHypervisor(Hypervisor):
         return operation(self._handle(vm.id), self._tools, Pace(bandwidth, deadline or Deadline(0)))
 
     def room(self, directory: str) -> Room:
-        try:
-            status, filesystem = os.statvfs(directory), os.stat(directory).st_dev
-        except OSError as error:
-            raise overlay_dir_unusable(directory, str(error.strerror)) from error
-        if not os.path.isdir(directory):
-            raise overlay_dir_unusable(directory, "it is not a directory")
-        if status.f_flag & os.ST_RDONLY or not os.access(directory, os.W_OK | os.X_OK):
-            raise overlay_dir_unusable(directory, "it cannot be written")
-        return Room(str(filesystem), status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
+        return room(directory)
 
     def lock(self, vm_id: VmId, deadline: Deadline) -> AbstractContextManager[None]:
         return self._records.lock(vm_id, deadline)
@@ -224,8 +215,7 @@ class LibvirtHypervisor(Hypervisor):
             found = reader.read(vm, read_domain(native), native)
         found = with_neighbours(handle := self._handle(vm.id), found)
         left = () if found.definition_changed else found.leftovers
-        refused = saved_on(handle, files)
-        if refused:
+        if refused := saved_on(handle, files):
             raise refused
         going = {*found.orphans, *(one.file for one in left if one.given_up_by_name)}.intersection(files)
         with handle.telling_removed():

@@ -9,7 +9,11 @@ import os
 import subprocess
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.qemu_user import QemuUser
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import overlay_failed
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
+    overlay_dir_unusable,
+    overlay_failed,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import Room
 
 _PRIVATE = 0o600
 
@@ -68,3 +72,16 @@ def _access(backing: str, user: QemuUser | None) -> tuple[int, int, int]:
 def _escaped(text: str) -> str:
     """A comma separates qemu-img's options, and is doubled inside one."""
     return text.replace(",", ",,")
+
+
+def room(directory: str) -> Room:
+    """Return what is free where new overlays are to lie. Raises ``overlay_dir_unusable``."""
+    try:
+        status, filesystem = os.statvfs(directory), os.stat(directory).st_dev
+    except OSError as error:
+        raise overlay_dir_unusable(directory, str(error.strerror)) from error
+    if not os.path.isdir(directory):
+        raise overlay_dir_unusable(directory, "it is not a directory")
+    if status.f_flag & os.ST_RDONLY or not os.access(directory, os.W_OK | os.X_OK):
+        raise overlay_dir_unusable(directory, "it cannot be written")
+    return Room(str(filesystem), status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
