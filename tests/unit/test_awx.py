@@ -129,6 +129,26 @@ def test_the_revert_is_not_confirmed_in_advance() -> None:
         assert confirm["default"] == "no"
 
 
+@pytest.mark.parametrize("playbook", ["snapshot", "prune"])
+def test_a_schedule_answers_what_its_survey_asks(playbook: str) -> None:
+    schedules = yaml.safe_load((AWX / "schedules.yml").read_text("utf-8"))["controller_schedules"]
+    (schedule,) = [one for one in schedules if one["unified_job_template"] == TEMPLATES[playbook]["name"]]
+    asked = {one["variable"]: one for one in questions(playbook)}
+    needed = {name for name, one in asked.items() if one["required"]}
+    assert needed <= schedule["extra_data"].keys() <= asked.keys()
+    for name, answer in schedule["extra_data"].items():
+        assert "choices" not in asked[name] or answer in asked[name]["choices"], name
+        assert isinstance(answer, int) is (asked[name]["type"] == "integer"), name
+    assert re.fullmatch(r"DTSTART:\d{8}T\d{6}Z RRULE:FREQ=DAILY;INTERVAL=1", schedule["rrule"])
+
+
+def test_the_schedules_are_of_these_playbooks_only() -> None:
+    schedules = yaml.safe_load((AWX / "schedules.yml").read_text("utf-8"))["controller_schedules"]
+    assert [one["unified_job_template"] for one in schedules] == [
+        TEMPLATES[one]["name"] for one in ("snapshot", "prune")
+    ]
+
+
 def test_all_of_it_is_in_the_artifact() -> None:
     ignored = yaml.safe_load((ROOT / "galaxy.yml").read_text("utf-8"))["build_ignore"]
     assert [one for one in ignored if one.startswith("extensions") and one != "extensions/molecule"] == []
