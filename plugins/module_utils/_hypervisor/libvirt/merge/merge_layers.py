@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Sequence
-from typing import Callable, Optional
+from typing import Callable
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     translated,
@@ -126,12 +126,12 @@ def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[
 
 
 def see_merged(
-    handle: VmHandle, forest: Forest, merging: Sequence[str], left: Collection[str], lost: Optional[Pace]
+    handle: VmHandle, forest: Forest, merging: Sequence[str], left: Collection[str], pace: Pace, *, lost: bool
 ) -> None:
     """Draw the conclusions from a merge that has ended while nobody, perhaps not even libvirt, was there to see it.
 
     ``left`` are the images that disks were on which the VM no longer has, or has elsewhere (`refuse_older`).
-    ``lost`` is the pace at which to do it once more where the host has been booted since: QEMU tells the layers above of their
+    ``lost``: the host has been booted since, and it is done once more: QEMU tells the layers above of their
     new base before it has flushed that. Raises ``merge_failed``, also where it has not ended after all, and ``timeout``.
     """
     top, base = map(real_path, merging)
@@ -141,9 +141,9 @@ def see_merged(
     chain = forest.chain(top)
     merged = chain[: chain.index(base)] if base in chain else [top]
     if not lost:
-        refuse_half_merged(handle, forest, merging, left)
+        _refuse_half_merged(handle, forest, top, base, pace)
     elif top in forest.images and base not in forest.tops.values():  # nobody has written to that since
-        _merge_once_more(handle, forest, (*merged, base), lost)
+        _merge_once_more(handle, forest, (*merged, base), pace)
     _flush_merged(forest, base, forest.layers.above(base))
     if forest.running:
         catch_up(handle)
@@ -153,16 +153,14 @@ def see_merged(
     handle.agree(forest, dict.fromkeys(merged, image))
 
 
-def refuse_half_merged(handle: VmHandle, forest: Forest, merging: Sequence[str], left: Collection[str]) -> None:
+def _refuse_half_merged(handle: VmHandle, forest: Forest, top: str, base: str, pace: Pace) -> None:
     """Raise ``merge_failed`` where a merge looks as if it had ended, and it was somebody else who has moved the layers above
-    (``virsh blockpull``).
+    (``virsh blockpull``). Asked where another snapshot is still noted to be in the layer that was merged: nobody else needs it.
     """
-    top, base = map(real_path, merging)
-    used, images = {*forest.tops.values(), *left}, forest.images
-    if not {top, base} <= images.keys() or forest.layers.above(top) or not used.isdisjoint((top, base)):
+    if top not in forest.images or top not in forest.layers.frozen or base in forest.tops.values():
         return
-    above, below = images[top], images[base]
-    if reads_the_same(handle.name, above, below):
+    above, below = forest.images[top], forest.images[base]
+    if reads_the_same(handle.name, above, below, pace):
         return
     once_more = shlex.join(["qemu-img", "commit", "-d", "-f", above.format, "-b", below.file, above.file])
     raise KvmError(
@@ -188,7 +186,7 @@ def _merge_once_more(handle: VmHandle, forest: Forest, chain: Sequence[str], pac
     top = layers[0]
     if not forest.running:
         commit_image(handle.name, layers, forest.spelled[chain[-1]], pace, handle.note_percent)
-    elif not reads_the_same(handle.name, top, base):
+    elif not reads_the_same(handle.name, top, base, pace):
         raise KvmError(
             "merge_failed",
             f"The host of {handle.name} went down while {top.file} was merged into {base.file}. A part did not get there.",

@@ -42,6 +42,7 @@ def refuse_older(handle: VmHandle, journal: RemoveJournal) -> set[str]:
     record, tops = handle.record(), dict(handle.tops())
     ours = {*record.overlays, *record.made}
     left = {real_path(last) for target, last in journal.was.items() if target not in tops}
+    left.difference_update(map(real_path, tops.values()))  # a disk that is called otherwise now
     for target, image in tops.items():
         last = journal.was.get(target)
         if last is None or not os.path.lexists(last):

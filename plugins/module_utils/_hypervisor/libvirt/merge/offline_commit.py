@@ -100,12 +100,15 @@ def rebase_unsafe(vm: str, overlay: str, backing: str, backing_format: str) -> N
         raise merge_failed(vm, done.stderr.strip())
 
 
-def reads_the_same(vm: str, one: Image, other: Image) -> bool:
-    """Whether two images hold the same; they may be open. Raises ``merge_failed`` where that cannot be told."""
+def reads_the_same(vm: str, one: Image, other: Image, pace: Pace) -> bool:
+    """Whether two images hold the same; they may be open. Raises ``merge_failed`` where that cannot be told, and ``timeout``."""
     require_qemu_img(vm)
     command = ["qemu-img", "compare", "-U", "-q", "-f", one.format, "-F", other.format, one.file, other.file]
-    # pylint: disable-next=ansible-bad-function
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    try:
+        # pylint: disable-next=ansible-bad-function
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=pace.deadline.remaining())
+    except subprocess.TimeoutExpired as error:
+        raise merge_timeout(vm, pace.deadline) from error
     if done.returncode > 1:
         raise merge_failed(vm, done.stderr.strip())
     return done.returncode == 0

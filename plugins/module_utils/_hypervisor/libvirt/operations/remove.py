@@ -42,7 +42,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.merge_layers import (
     carry_out,
-    refuse_half_merged,
     see_merged,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.moved_disks import (
@@ -145,7 +144,7 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
             follow_commit(handle, target, ours[target], self._pace.deadline)
         if journal.merging:
             forest = handle.survey(without=self._going(journal))
-            see_merged(handle, forest, journal.merging, left, self._pace if journal.boot_id != boot_id() else None)
+            see_merged(handle, forest, journal.merging, left, self._pace, lost=journal.boot_id != boot_id())
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
         going = self._going(journal)
@@ -157,14 +156,11 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
 
     def _check_resume(self, journal: RemoveJournal) -> None:
         handle, merging = self._handle, self._refuse_others(journal)
-        left = refuse_older(handle, journal)
+        refuse_older(handle, journal)
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
         if not any(has_job(handle, target) for target in merging):  # else nobody knows what is left then
-            forest = handle.survey(without=self._going(journal))
-            if journal.merging and journal.boot_id == boot_id():
-                refuse_half_merged(handle, forest, journal.merging, left)
-            refuse_held(handle, steps(forest.layers))
+            refuse_held(handle, steps(handle.survey(without=self._going(journal)).layers))
 
     def _refuse_others(self, journal: RemoveJournal) -> dict[str, bool]:
         """Return the disks, by target, on which the merge of an earlier run may go on, and whether it has to be pivoted.
