@@ -93,12 +93,19 @@ def test_what_somebody_writes_to_is_left_to_qemu_img_to_refuse(tmp_path: Path, m
 def test_two_images_hold_the_same_or_not(qemu_img: Path, tmp_path: Path, status: int, same: bool) -> None:
     qemu_img.write_text(f'#!/bin/sh\necho "$*" >{tmp_path}/asked\nexit {status}\n')
     one, other = Image("/vm/a b", "qcow2", 0, 0), Image("/vm/b", "raw", 0, 0)
-    assert reads_the_same("web01", one, other) is same
+    assert reads_the_same("web01", one, other, Pace(0, Deadline(30))) is same
     assert tmp_path.joinpath("asked").read_text() == "compare -U -q -f qcow2 -F raw /vm/a b /vm/b\n"
 
 
 def test_images_that_cannot_be_compared_are_not_called_the_same(qemu_img: Path) -> None:
     qemu_img.write_text("#!/bin/sh\necho 'no such file' >&2\nexit 2\n")
     with pytest.raises(KvmError, match="no such file") as caught:
-        reads_the_same("web01", Image("/vm/a", "qcow2", 0, 0), Image("/vm/b", "raw", 0, 0))
+        reads_the_same("web01", Image("/vm/a", "qcow2", 0, 0), Image("/vm/b", "raw", 0, 0), Pace(0, Deadline(30)))
     assert caught.value.error_code == "merge_failed"
+
+
+def test_a_comparison_ends_with_the_task_s_time(qemu_img: Path) -> None:
+    qemu_img.write_text("#!/bin/sh\nexec sleep 30\n")
+    with pytest.raises(KvmError) as caught:
+        reads_the_same("web01", Image("/vm/a", "qcow2", 0, 0), Image("/vm/b", "raw", 0, 0), Pace(0, Deadline(0.2)))
+    assert caught.value.error_code == "timeout"
