@@ -13,8 +13,8 @@ from typing import Any
 
 from lab import ssh
 
-# The files take what a child says however it ends, and whoever it leaves behind may keep them open. With its last breath it does
-# what a program does at its end.
+# The files take what a child says, however it ends, and although whoever it leaves behind may keep them open. sys.exit runs
+# what is registered for a program's end.
 _SERVER = """
 import sys, tempfile
 for line in sys.stdin:

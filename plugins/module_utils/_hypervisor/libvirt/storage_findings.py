@@ -65,7 +65,8 @@ def with_neighbours(handle: VmHandle, found: Storage) -> Storage:
 def set_aside(handle: VmHandle, every: Iterable[Saved]) -> Record:
     """Return a VM's record with the overlays kept that others made it leave, and no longer with one that it is on again.
 
-    What a VM was on last is noted of our own overlays only: of one that another tool made it is enough that nothing needs it.
+    What a VM was on last is noted from the first removal or revert on. Before that, of an overlay that another tool made it is
+    enough that nothing needs it.
     """
     record = handle.record()
     foreign = {real_path(file) for one in every for file in one.overlays}.difference(record.made, record.overlays)

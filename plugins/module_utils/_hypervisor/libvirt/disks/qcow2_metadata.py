@@ -63,7 +63,7 @@ def snapshot_names(stream: BinaryIO) -> set[str]:
     names = set()
     stream.seek(_TABLE.unpack_from(head, _FIXED.size)[0])
     for _number in range(_FIXED.unpack_from(head)[-1]):
-        *_before, id_length, name_length, more = _ENTRY.unpack(stream.read(_ENTRY.size))
+        id_length, name_length, more = _ENTRY.unpack(stream.read(_ENTRY.size))
         stream.seek(more + id_length, os.SEEK_CUR)
         names.add(stream.read(name_length).decode(errors="surrogateescape"))
         stream.seek(-(_ENTRY.size + more + id_length + name_length) % 8, os.SEEK_CUR)

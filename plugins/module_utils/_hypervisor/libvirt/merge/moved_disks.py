@@ -39,11 +39,12 @@ def refuse_older(handle: VmHandle, journal: RemoveJournal) -> set[str]:
     To go on would delete what that image does not have. Who copied the disk elsewhere has it there, and who detached it may
     want it back: return the images that were left so, of which the overlays that a removal may delete are to be kept.
     """
-    record, tops = handle.record(), dict(handle.tops())
+    record, tops = handle.record(), handle.tops()  # of a disk both, what it runs on and what it is defined on
     ours = {*record.overlays, *record.made}
-    left = {real_path(last) for target, last in journal.was.items() if target not in tops}
-    left.difference_update(map(real_path, tops.values()))  # a disk that is called otherwise now
-    for target, image in tops.items():
+    has = {target for target, _image in tops}
+    left = {real_path(last) for target, last in journal.was.items() if target not in has}
+    left.difference_update(real_path(image) for _target, image in tops)  # a disk that is called otherwise now
+    for target, image in tops:
         last = journal.was.get(target)
         if last is None or not os.path.lexists(last):
             continue

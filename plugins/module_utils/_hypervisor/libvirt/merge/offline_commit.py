@@ -108,7 +108,11 @@ def reads_the_same(vm: str, one: Image, other: Image, pace: Pace) -> bool:
         # pylint: disable-next=ansible-bad-function
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=pace.deadline.remaining())
     except subprocess.TimeoutExpired as error:
-        raise merge_timeout(vm, pace.deadline) from error
+        raise KvmError(
+            "timeout",
+            f"{one.file} and {other.file} of {vm} were not compared within {pace.deadline.seconds:g} seconds.",
+            "No file was deleted. Run the task again with a longer timeout.",
+        ) from error
     if done.returncode > 1:
         raise merge_failed(vm, done.stderr.strip())
     return done.returncode == 0
