@@ -87,3 +87,24 @@ def test_who_copied_the_disk_elsewhere_keeps_the_overlay(folder: Folder) -> None
     handle: Any = Handle(Record(made={folder.file("b"): Made("vda")}, journal=was), vda=folder.file("copy"))
     keep_left(handle, refuse_older(handle, was))
     assert [one.kept for one in handle.written] == [(folder.file("b"),)]
+
+
+@pytest.mark.parametrize("older_first", [True, False])
+def test_an_older_image_is_seen_beside_the_newer_one_of_the_same_disk(folder: Folder, older_first: bool) -> None:
+    """A VM runs on one image and is defined on another."""
+    was = journal({"vda": folder.file("b")})
+    handle: Any = Handle(Record(overlays=(folder.file("a"), folder.file("b")), journal=was))
+    images = ["a", "b"] if older_first else ["b", "a"]
+    handle.tops = lambda: [("vda", folder.file(image)) for image in images]
+    with pytest.raises(KvmError) as refused:
+        refuse_older(handle, was)
+    assert refused.value.error_code == "definition_changed"
+
+
+def test_what_a_detached_disk_was_on_is_left_unless_another_disk_is_on_it_now(folder: Folder) -> None:
+    was = journal({"vdb": folder.file("b")})
+    record = Record(overlays=(folder.file("b"),), journal=was)
+    detached: Any = Handle(record, vda=folder.file("copy"))
+    assert refuse_older(detached, was) == {folder.file("b")}
+    renamed: Any = Handle(record, sda=folder.file("b"))
+    assert refuse_older(renamed, was) == set()
