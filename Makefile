@@ -55,7 +55,7 @@ agent: env ## of the tests on the lab those that roll the agent out, in every go
 	@source .cache/env.sh && dev/gates/on_lab agent
 
 .PHONY: everywhere
-everywhere: env ## each test on each hypervisor: of many, `make system` does a third of the cases, each on one of them
+everywhere: env ## each test on each hypervisor: of many, `make system` does a sixth of the cases, each on one of them
 	@source .cache/env.sh && dev/gates/on_lab everywhere
 
 .PHONY: metal

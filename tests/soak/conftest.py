@@ -11,12 +11,13 @@ from collections.abc import Iterator
 import pytest
 from contract.world import Driver
 from lab.api import host_named
-from shares import NAMES, is_of_another, leave_out
+from shares import NAMES, is_of_another, is_of_another_commit, leave_out
 
 from .one_vm import working_on
 
-# Tests of very many cases, what they call the hypervisor, and which part of them each hypervisor does in `make test`, another
-# one each. `make soak` has all of the first done on all; SOAK_ALL=1 before a pytest has all of everything done.
+# Tests of very many cases, what they call the hypervisor, and which part of them each hypervisor does, another one each. Of
+# that, a commit's `make test` does one half. `make soak` has all of the first done on all; SOAK_ALL=1 before a pytest has all of
+# everything done.
 _SHARED = {
     "test_a_killed_run_is_finished_or_undone_by_the_next": ("soaked", 3),
     "test_killed_beside_others": ("soaked", 9),
@@ -33,7 +34,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_left(item: pytest.Item) -> bool:
     name = getattr(item, "originalname", "")
-    return name == _BY_CHANCE or (name in _SHARED and is_of_another(item, *_SHARED[name]))
+    if name not in _SHARED:
+        return name == _BY_CHANCE
+    on, parts = _SHARED[name]
+    return is_of_another(item, on, parts) or is_of_another_commit(item, on, 2)
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -12,7 +12,7 @@ from typing import Callable
 
 import pytest
 from lab.api import Host, host_named, reset_vm
-from shares import NAMES, is_of_another, is_of_another_third, leave_out, parameters, third
+from shares import NAMES, is_of_another, is_of_another_commit, leave_out, parameters, sixth
 
 from .ansible_run import KEEP_PAYLOADS
 from .deployed import builds, kept
@@ -23,8 +23,8 @@ __all__ = ("builds", "kept")
 HERE = Path(__file__).resolve().parent
 # In `make test` each case is done on one hypervisor, another one each, and these on all of them. EVERYWHERE=1: all on all.
 _OF_EACH = ("test_reading.py",)
-# Of these, which need no hypervisor and take minutes, a commit does one third of the cases too.
-_BY_THIRDS = tuple(
+# Of these, which need no hypervisor and take minutes, a commit does one sixth of the cases too.
+_BY_SIXTHS = tuple(
     f"test_{name}.py"
     for name in (
         "guarded_change",
@@ -43,8 +43,8 @@ def pytest_configure() -> None:
 
 
 def pytest_report_header() -> str:
-    done = f"third {third()}" if third() else "all"
-    return f"of the cases that one hypervisor does: {done} (THIRD=all: all)"
+    done = f"sixth {sixth()}" if sixth() else "all"
+    return f"of the cases that one hypervisor does: {done} (SIXTH=all: all)"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -56,14 +56,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_of_another(item: pytest.Item) -> bool:
     if item.path.parent != HERE or item.path.name in _OF_EACH:
         return False
-    if item.get_closest_marker("everywhere") or item.get_closest_marker(
-        "agent"
-    ):  # the agent's have a host of each init
+    if item.get_closest_marker("everywhere"):
         return False
+    if item.get_closest_marker("agent") and item.path.name not in _BY_SIXTHS:  # done on one host of each init
+        return is_of_another_commit(item, parts=2)
     on = next((name for name in ("host", "planted") if parameters(item).get(name) in NAMES), "")
     if on:
-        return is_of_another(item, on) or is_of_another_third(item, on)
-    return item.path.name in _BY_THIRDS and is_of_another_third(item)
+        return is_of_another(item, on) or is_of_another_commit(item, on)
+    return item.path.name in _BY_SIXTHS and is_of_another_commit(item)
 
 
 @pytest.fixture(scope="session", params=NAMES)

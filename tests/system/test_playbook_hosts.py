@@ -37,8 +37,8 @@ def test_what_is_not_there_on_any_host_is_said_once(mock_fleet: Path) -> None:
 @pytest.mark.parametrize("patterns", ["x-*", "web01,!web*", "!*"])
 def test_a_selection_of_which_no_host_has_a_vm_is_no_success(mock_fleet: Path, patterns: str) -> None:
     before = states(mock_fleet)
-    for name in ("snapshot", "prune"):
-        done = run(playbook(name, "snapshot_name=s", f"snapshot_vms={patterns}"), mock_fleet)
+    for name, what in (("snapshot", "snapshot_name=s"), ("prune", "snapshot_names=s")):
+        done = run(playbook(name, what, f"snapshot_vms={patterns}"), mock_fleet)
         assert (done.status != 0, done.output.count("fatal: ")) == (True, 1), done.output
         assert f"No host has a VM that snapshot_vms means: {patterns}. Correct snapshot_vms." in flat(done)
     assert states(mock_fleet) == before
@@ -117,9 +117,8 @@ def test_one_vm_that_runs_on_two_hosts(mock_fleet: Path) -> None:
     give_uuid(mock_fleet, "mock-1", "web01")
     give_uuid(mock_fleet, "mock-2", "db01", state="paused")
     before = states(mock_fleet)
-    for name in ("snapshot", "prune"):
-        variables = ["snapshot_name=s", "snapshot_confirm=yes", "snapshot_vms=*"]
-        done = run(playbook(name, *variables), mock_fleet)
+    for name, what in (("snapshot", "snapshot_name=s"), ("prune", "snapshot_names=s")):
+        done = run(playbook(name, what, "snapshot_confirm=yes", "snapshot_vms=*"), mock_fleet)
         assert done.status != 0
         assert done.output.count("fatal: ") == 1
         assert "web01 (12345678-0000-4000-8000-000000000000) runs on mock-1 and mock-2" in flat(done)

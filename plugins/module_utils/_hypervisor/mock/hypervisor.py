@@ -40,12 +40,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.v
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.journal import from_json, now
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record, Records
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import gone
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import (
-    merge_goes_on,
-    merge_timeout,
-    not_as_told,
-    overlay_dir_unusable,
-)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.merge_refusals import merge_goes_on, merge_timeout
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import not_as_told, overlay_dir_unusable
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import (
     memory_blocked,
     memory_blockers,

@@ -25,8 +25,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.mock.r
     refuse_mixed,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Merge, gone, steps
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.merge_refusals import no_space_to_merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.merged import Merging, cost
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import no_space_to_merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import RemovalPlan
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.vm import VirtualMachine

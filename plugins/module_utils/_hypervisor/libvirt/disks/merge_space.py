@@ -18,8 +18,8 @@ from typing import Any
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import Image
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Merge, Step
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.merge_refusals import no_space_to_merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.merged import Merging
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import no_space_to_merge
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
 _SECONDS = 60

@@ -32,7 +32,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import image_disks, source_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.layer_steps import Merge
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import merge_goes_on, merge_timeout
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.merge_refusals import merge_goes_on, merge_timeout
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline, Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.merge import MergeProgress

@@ -26,7 +26,10 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     UNREADABLE,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.refusals import merge_timeout
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.merge_refusals import (
+    compare_timeout,
+    merge_timeout,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Pace
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
 
@@ -108,11 +111,7 @@ def reads_the_same(vm: str, one: Image, other: Image, pace: Pace) -> bool:
         # pylint: disable-next=ansible-bad-function
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=pace.deadline.remaining())
     except subprocess.TimeoutExpired as error:
-        raise KvmError(
-            "timeout",
-            f"{one.file} and {other.file} of {vm} were not compared within {pace.deadline.seconds:g} seconds.",
-            "No file was deleted. Run the task again with a longer timeout.",
-        ) from error
+        raise compare_timeout(vm, one.file, other.file, pace.deadline) from error
     if done.returncode > 1:
         raise merge_failed(vm, done.stderr.strip())
     return done.returncode == 0
