@@ -20,11 +20,17 @@ from .ready_vm import HOME, home, refused, seen, snapshot, untouched, well
 __all__ = ("home", "make_vm", "planted")
 
 
+def dump(vm: FieldVm, fifo: str) -> str:
+    """Return the command that dumps a VM's memory; libvirt 12.8 refuses `--live`, and lets the guest stand meanwhile."""
+    live = "" if vm.host.libvirt_version.startswith("12.") else "--live"
+    return f"virsh dump {vm.name} {fifo} {live}"
+
+
 @contextmanager
 def dumping(vm: FieldVm) -> Iterator[None]:
     """A dump whose reader does not read: it holds the VM's job until then."""
     fifo = f"/run/{vm.name}.fifo"
-    start = f"virsh dump {vm.name} {fifo} --live >/dev/null 2>&1"
+    start = f"{dump(vm, fifo)} >/dev/null 2>&1"
     vm.host.run(
         f"rm -f {fifo}; mkfifo {fifo}; setsid sh -c 'exec 3<>{fifo}; {start}; sleep 1' >/dev/null 2>&1 </dev/null &"
     )
@@ -54,13 +60,16 @@ def test_a_job_of_the_whole_vm_is_seen(make_vm: MakeVm) -> None:
 def test_a_job_that_begins_just_before_the_freeze(make_vm: MakeVm) -> None:
     vm = snapshot(make_vm("ready1", directory=HOME, start=True))
     fifo = f"/run/{vm.name}.fifo"
-    dump = f"rm -f {fifo}; mkfifo {fifo}; setsid sh -c 'exec 3<>{fifo}; virsh dump {vm.name} {fifo} --live; sleep 1'"
-    wait = f"until virsh domjobinfo {vm.name} | grep -q Operation; do sleep 0.1; done"
-    script = f"{dump} >/dev/null 2>&1 </dev/null & {wait}"
+    start = f"rm -f {fifo}; mkfifo {fifo}; setsid sh -c 'exec 3<>{fifo}; {dump(vm, fifo)}; sleep 1'"
+    # Once it has written all that the pipe holds, libvirt may call it completed, and not say any more what it is.
+    begun = f"virsh domjobinfo {vm.name} | grep 'Job type' | grep -qv None"
+    wait = f"for _ in $(seq 300); do {begun} && exit; sleep 0.1; done; cat {fifo}.said >&2"
+    script = f"{start} >{fifo}.said 2>&1 </dev/null & {wait}"
     fault = f"before(take_steps.Taking, '_make_overlays', lambda: subprocess.run({script!r}, shell=True, stdout=2))"
     with untouched(vm):
         entry = only(vm.planted.snapshot(fault, vm.name, "s2", quiesce="never"))
-        assert (entry["error_code"], entry["details"]) == ("busy", {"job": "dump"}), entry["msg"]
+        assert entry["error_code"] == "busy", entry["msg"]
+        assert entry["details"]["job"] in {"dump", "job"}
         read_out(vm, fifo)
 
 

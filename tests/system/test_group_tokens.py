@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A group is one moment: guests on all hosts pass a growing number on, and no snapshot has it where the guest before lacks it.
 
-The guests write; the test only carries the number, once it is on the disk of one, to the next. `make group` tries 200 times, and
-that many times at most until it fails without the hold.
+The guests write; the test only carries the number, once it is on the disk of one, to the next. The hosts switch their disks one
+after the other, further apart than the number takes from a guest to the next: that this is one moment all the same is the hold's
+work alone. `make group` tries 200 times, and that many times at most until it fails without the hold.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ pytestmark = pytest.mark.fleet
 _ALL = "LIMIQUANTIX_KVM_GROUP" in os.environ
 _TRIES = 200 if _ALL else 2
 _VM, _PER_CHAIN = "web01", 10  # it has an agent
-_MOMENTS = {"begin": 3.0, "cut": 3.6, "release": 4.8, "hard_end": 9.0}
+_MOMENTS = {"begin": 3.0, "release": 6.0, "hard_end": 10.0}
+_FIRST_CUT, _APART = (
+    3.6,
+    0.4,
+)  # seconds: the appointment of the first host, and how much later each next one has its own
 # What is suspended and resumed is nothing then: a guest runs on while its disk is switched.
 _WITHOUT_HOLD = "hold._RUNNING = -1"
 # The number is written over in place, so that it is on the disk with the sync, and not only in ext4's journal.
@@ -139,7 +144,8 @@ class Guests:
         """Take a snapshot of all of them at one moment; the lab's hosts have one kernel, and so one clock."""
         moment = float(self._hosts[0].run_python("import time; print(time.clock_gettime(time.CLOCK_BOOTTIME))"))
         asked = {"name": name, "step": "take", "since": moment, "quiesce": "never", **_MOMENTS}
-        return self.each(lambda one: one.group(fault, _VM, **asked))
+        cuts = {one: _FIRST_CUT + _APART * number for number, one in enumerate(self._hosts)}
+        return self.each(lambda one: one.group(fault, _VM, cut=cuts[one], **asked))
 
 
 @pytest.fixture

@@ -58,6 +58,23 @@ def test_a_merge_that_takes_too_long(planted: Planted) -> None:
     sound(planted)
 
 
+def test_a_merge_that_the_next_task_waits_for_is_not_read_once_more(planted: Planted) -> None:
+    """Comparing the layers of a large disk takes longer than a task has, and who saw the end knows it."""
+    host = fresh(planted, "s1")
+    write(host, VM, 0, 5, "24M")
+    assert only(planted.snapshot("", VM, "s2"))["error_code"] is None
+    write(host, VM, 0, 6)
+    assert only(planted.remove("", VM, name="s1", bandwidth=2, timeout=1))["merge"]
+    taken = only(planted.snapshot("before(merge_layers, 'reads_the_same', die)", VM, "s3", timeout=90))
+    assert taken["error_code"] is None, taken
+    assert "removal of snapshot 's1'" in taken["recovered"]
+    assert sorted(snapshot_names(host, VM)) == ["s2", "s3"]
+    sound(planted)
+    for name in ("s3", "s2"):
+        assert only(planted.remove("", VM, name=name))["error_code"] is None
+    assert (files_of(host, VM), holds_now(host, 6)) == (PRISTINE, True)
+
+
 @pytest.mark.parametrize("meanwhile", ["ready", "shut off", "libvirtd restarted", "aborted", "pivoted"])
 def test_a_merge_that_goes_on_without_a_task(planted: Planted, meanwhile: str) -> None:
     """Whatever becomes of it until somebody runs the next task, whichever that is: nothing is lost, and it is finished."""

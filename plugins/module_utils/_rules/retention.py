@@ -36,7 +36,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors imp
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.snapshot import Snapshot
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.storage import Leftover
 
-_QUOTED = re.compile(r"""^\[?["']|["']\]?$""")  # of a list that came as text, or of a shell's word
+_NO_NAME = re.compile(r"""^\[?["']|["']\]?$|^\[[^\]]*$|^[^\[]*\]$|^\[(?!.-.\])[^\]]{2,}\]$""")  # a list as text, quotes
 _COUNTS = ("keep_last", *(f"keep_{rule}" for rule in PERIODS))
 
 
@@ -126,10 +126,10 @@ def retention(params: dict[str, Any]) -> Retention:
     for option in (*_COUNTS, "bandwidth"):
         if (params[option] or 0) < 0:
             raise _bad_request(f"{option} is {params[option]}. It must be 0 or more.", _correct(option))
-    slips = [one for one in params["protect"] if not one.strip() or _QUOTED.search(one)]
+    slips = [one for one in params["protect"] if not one.strip() or _NO_NAME.search(one.strip())]
     if slips:
         why = f"protect has {slips[0]!r}, which is no name: what it was to protect would go."
-        raise _bad_request(why, "Look for an empty variable, or for quotes that are a part of the text.")
+        raise _bad_request(why, "Look for an empty variable, or for quotes or brackets that are a part of the text.")
     needs_zone = params["timezone"] is not None or any(params[f"keep_{rule}"] for rule in PERIODS)
     wish = Retention(
         **{option: params[option] for option in _COUNTS},

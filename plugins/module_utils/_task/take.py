@@ -171,8 +171,10 @@ def annotation_outcome(plan: Annotation, word: str) -> VmOutcome:
     """Return what becomes of a VM of which a snapshot is noted otherwise."""
     before = plan.vm.snapshots
     after = tuple(plan.snapshot if one.name == plan.snapshot.name else one for one in before)
-    msg = f"snapshot {plan.snapshot.name!r} already exists; its {plan.changes} {word}"
-    return VmOutcome(plan.vm.id, before, after, plan.snapshot, msg, power=(plan.vm.power, plan.vm.power))
+    spoilt = tuple(_spoilt(plan.snapshot))
+    msg = "; ".join((f"snapshot {plan.snapshot.name!r} already exists", f"its {plan.changes} {word}", *spoilt))
+    power = (plan.vm.power, plan.vm.power)
+    return VmOutcome(plan.vm.id, before, after, plan.snapshot, msg, notes=spoilt, power=power)
 
 
 def _taken(plan: SnapshotPlan, done: Done, word: str) -> VmOutcome:

@@ -154,7 +154,7 @@ def refuse_vm_job(vm: str, native: Any) -> None:
     This query is answered during such a job (measured on 7.0, 9.0 and 11.3, in a tenth of a millisecond). Of a dump or a save
     whose reader is slow it says "completed" while the job still holds the VM; only none is none. Raises `libvirtError` too.
     """
-    if native.jobInfo()[0] == _NO_JOB:
+    if not has_vm_job(native):
         return
     operation = _operation(native)
     raise KvmError(
@@ -163,6 +163,11 @@ def refuse_vm_job(vm: str, native: Any) -> None:
         f"Nothing was changed. Wait for its end (virsh domjobinfo {vm}), or abort it: virsh domjobabort {vm}.",
         job=operation,
     )
+
+
+def has_vm_job(native: Any) -> bool:
+    """Whether a job of the whole VM runs. Raises `libvirtError`."""
+    return bool(native.jobInfo()[0] != _NO_JOB)
 
 
 def _operation(native: Any) -> str:

@@ -23,6 +23,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     gone_layers,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.saved_snapshot import Saved
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.running_jobs import has_vm_job
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.vm_handle import VmHandle
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record.vm_record import Record
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.errors import KvmError
@@ -43,21 +44,17 @@ def with_neighbours(handle: VmHandle, found: Storage) -> Storage:
             f"out (virsh edit {handle.name}); removing any snapshot of it does so too"
             for file in gone_layers(handle.definition())
         ]
-        gone += [
-            f"snapshot {one.name!r} is not inside {file} any more, and a revert to it is refused. Bring the image back from a "
-            f"backup, or have libvirt forget the snapshot: virsh snapshot-delete {handle.name} {shlex.quote(one.name)} --metadata"
-            for one in every
-            for file in lost_inside(one)
-        ]
-    if errors:  # half of what a run, or virsh, was just doing is no trouble: looked at once more, anew
-        errors = [] if handle.records.held(handle.id, by_others=True) else list(frozen_written(handle, handle.saved()))
+        lost = list(_lost(handle, every))
+    if errors or lost:  # half of what a run, or virsh, was just doing is no trouble: looked at once more, anew
+        every = [] if handle.records.held(handle.id, by_others=True) else handle.saved()
+        errors, lost = list(frozen_written(handle, every)), list(_lost(handle, every))
     in_doubt = tuple(one.details["disk"] for one in errors if one.error_code == "definition_changed")
     if in_doubt:  # any overlay may be the newest image then
         copies = {copy.file for note in handle.record().snapshots.values() for copy in note.copies.values()}
         found = replace(found, orphans=tuple(file for file in found.orphans if file in copies))
     return replace(
         found,
-        problems=(*found.problems, *(error.message for error in errors), *gone),
+        problems=(*found.problems, *(error.message for error in errors), *gone, *lost),
         definition_changed=in_doubt,
     )
 
@@ -74,6 +71,21 @@ def set_aside(handle: VmHandle, every: Iterable[Saved]) -> Record:
     left.difference_update(real_path(top) for _target, top in handle.tops())
     aside = left.intersection(handle.survey(record=record).unneeded()) if left else ()
     return replace(record, kept=tuple(sorted(aside)))
+
+
+def _lost(handle: VmHandle, every: Iterable[Saved]) -> Iterator[str]:
+    """Yield what is to be said of snapshots that are not inside their images any more.
+
+    Libvirt lists one before QEMU has written it, which takes as long as its memory is large: nobody knows during such a job.
+    """
+    lost = [(one.name, file) for one in every for file in lost_inside(one)]
+    if not lost or (handle.active() and has_vm_job(handle.native)):
+        return
+    for name, file in lost:
+        yield (
+            f"snapshot {name!r} is not inside {file} any more, and a revert to it is refused. Bring the image back from a "
+            f"backup, or have libvirt forget the snapshot: virsh snapshot-delete {handle.name} {shlex.quote(name)} --metadata"
+        )
 
 
 def lost_inside(snapshot: Saved) -> Iterator[str]:

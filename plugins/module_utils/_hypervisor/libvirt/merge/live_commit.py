@@ -67,11 +67,16 @@ def commit_block(handle: VmHandle, target: str, step: Merge, pace: Pace, started
     _verify(handle, target, step.gone)
 
 
-def follow_commit(handle: VmHandle, target: str, active: bool, deadline: Deadline) -> None:
-    """Wait for the end of a commit that goes on since an earlier run, and pivot where that is to do. Raises ``timeout``."""
+def follow_commit(handle: VmHandle, target: str, active: bool, deadline: Deadline) -> bool:
+    """Wait for the end of a commit that goes on since an earlier run, and pivot where that is to do; return whether it did.
+
+    Raises ``timeout``.
+    """
     job = _job(handle, target)
-    if job and job.get("type") in _COMMITS:
-        _wait(handle, target, active, deadline, first=job["cur"])
+    if not job or job.get("type") not in _COMMITS:
+        return False
+    _wait(handle, target, active, deadline, first=job["cur"])
+    return True
 
 
 def is_commit(handle: VmHandle, target: str) -> bool:

@@ -126,11 +126,19 @@ def _define(handle: VmHandle, images: dict[str, tuple[str, str]], before: tuple[
 
 
 def see_merged(
-    handle: VmHandle, forest: Forest, merging: Sequence[str], left: Collection[str], pace: Pace, *, lost: bool
+    handle: VmHandle,
+    forest: Forest,
+    merging: Sequence[str],
+    left: Collection[str],
+    pace: Pace,
+    *,
+    lost: bool,
+    seen: bool,
 ) -> None:
-    """Draw the conclusions from a merge that has ended while nobody, perhaps not even libvirt, was there to see it.
+    """Draw the conclusions from a merge of an earlier run that has ended, perhaps while not even libvirt was there to see it.
 
     ``left`` are the images that disks were on which the VM no longer has, or has elsewhere (`refuse_older`).
+    ``seen``: this run has waited for its end, and need not prove it by reading both layers.
     ``lost``: the host has been booted since, and it is done once more: QEMU tells the layers above of their
     new base before it has flushed that. Raises ``merge_failed``, also where it has not ended after all, and ``timeout``.
     """
@@ -140,9 +148,9 @@ def see_merged(
         return  # it has not ended, and is begun anew
     chain = forest.chain(top)
     merged = chain[: chain.index(base)] if base in chain else [top]
-    if not lost:
+    if not lost and not seen:
         _refuse_half_merged(handle, forest, top, base, pace)
-    elif top in forest.images and base not in forest.tops.values():  # nobody has written to that since
+    elif lost and top in forest.images and base not in forest.tops.values():  # nobody has written to that since
         _merge_once_more(handle, forest, (*merged, base), pace)
     _flush_merged(forest, base, forest.layers.above(base))
     if forest.running:

@@ -140,11 +140,11 @@ class Remove(Operation[RemoveWish, RemovalPlan, RemoveJournal]):
         left = refuse_older(handle, journal)
         keep_left(handle, left)
         self._pace = replace(self._pace, bandwidth=self._pace.bandwidth or journal.bandwidth)
-        for target in ours:
-            follow_commit(handle, target, ours[target], self._pace.deadline)
+        followed = [target for target in ours if follow_commit(handle, target, ours[target], self._pace.deadline)]
         if journal.merging:
             forest = handle.survey(without=self._going(journal))
-            see_merged(handle, forest, journal.merging, left, self._pace, lost=journal.boot_id != boot_id())
+            lost = journal.boot_id != boot_id()
+            see_merged(handle, forest, journal.merging, left, self._pace, lost=lost, seen=bool(followed))
         if not handle.active():
             refuse_writers(handle.name, handle.xml())
         going = self._going(journal)

@@ -35,13 +35,15 @@ def test_what_would_be_everything_or_makes_no_sense_is_refused(wish: dict[str, A
     assert "Nothing was changed." in caught.value.full_message
 
 
-@pytest.mark.parametrize("text", ["", " ", '["gold"]', '["gold"', '"silver"]', "'gold'"])
+@pytest.mark.parametrize(
+    "text", ["", " ", '["gold"]', '["gold"', '"silver"]', "'gold'", "[gold", "release-*]", "[gold]", " [gold] "]
+)
 def test_what_protects_nothing_is_refused(text: str) -> None:
     """An empty variable, and a list that came as text: the pattern matches no snapshot, so the one that it means would go."""
     with pytest.raises(KvmError, match="which is no name") as caught:
         retention({**NOTHING, "keep_last": 1, "protect": ["other", text]})
     assert caught.value.error_code == "bad_request"
-    assert retention({**NOTHING, "keep_last": 1, "protect": ["it's", "[ab]*"]}).protect
+    assert retention({**NOTHING, "keep_last": 1, "protect": ["it's", "[ab]*", "a[0-9]", "[a-z]"]}).protect
 
 
 @pytest.mark.parametrize(
