@@ -201,6 +201,7 @@ def test_what_a_group_holds_was_so_at_one_moment(guests: Guests) -> None:
             results = guests.each(lambda one, name=name: one.revert("", _VM, name))
             assert not any(result.get("failed") for result in results), json.dumps(results)
             assert guests.numbers_in(guests.images()) == numbers
+            print(f"{done + 1} groups were of one moment, the last one of {numbers}", flush=True)
             guests.start()
 
 

@@ -201,7 +201,7 @@ def test_what_comes_from_the_command_line_is_what_it_says(tmp_path: Path) -> Non
     ("variables", "says"),
     [
         ({"name": 2026}, "guarded_change_name is 2026, which YAML reads as int and not as text. Put it in quotes."),
-        ({"keep": 14}, "expires is '14', which is neither a time span nor a date"),
+        ({"keep": 14}, "guarded_change_keep is 14, which is neither a time span nor a date"),
     ],
 )
 def test_a_wrong_value_is_refused_before_the_change(tmp_path: Path, variables: dict[str, int], says: str) -> None:
