@@ -114,6 +114,35 @@ def test_after_a_killed_revert_that_of_others_stays_too(make_vm: MakeVm, planted
     assert vm.reads(overlay, 42), entry["msg"]
 
 
+def test_a_disk_that_a_killed_revert_leaves_alone_keeps_what_it_was_on(make_vm: MakeVm, planted: Planted) -> None:
+    vm = make_vm("leftweb", "vda", "vdb", directory=HOME)
+    base = vm.active_file("vdb")
+    well(vm.take("s0", disks=["vda"]))
+    well(vm.take("s1"))
+    newest = vm.active_file("vdb")
+    vm.write("vdb", 42)
+    assert planted.revert("before(revert.Revert, '_define', die)", vm.name, "s0") == {"killed": True}
+    put_on(vm, "vdb", create_image(vm.host, f"{HOME}/leftweb.own.qcow2", backing=base), "--config")
+    entry = vm.take("s2")
+    assert vm.reads(newest, 42), entry["msg"]
+    assert newest in [one["file"] for one in vm.info()["kept"]]
+
+
+def test_who_writes_below_a_half_merged_layer_is_no_sign_that_it_is_merged(make_vm: MakeVm, planted: Planted) -> None:
+    vm = make_vm("leftweb", "vda", directory=HOME)
+    base = vm.active_file("vda")
+    well(vm.take("s1"))
+    newest = vm.active_file("vda")
+    vm.write("vda", 42)
+    assert planted.remove("before(merge_layers, 'commit_image', die)", vm.name, name="s1") == {"killed": True}
+    vm.host.run(f"setsid qemu-nbd -t -f qcow2 -k {HOME}/nbd {base} >/dev/null 2>&1 </dev/null & sleep 2")
+    entry = vm.take("s2")
+    assert (entry["error_code"], vm.active_file("vda")) == ("file_in_use", newest), entry["msg"]
+    vm.host.run(f"pkill -f '[q]emu-nbd -t -f qcow2 -k {HOME}/nbd'; sleep 1")
+    well(vm.take("s2"))
+    assert vm.disk_reads("vda", 42)
+
+
 @pytest.mark.parametrize("then", ["elsewhere", "detached"])
 def test_after_a_killed_removal_what_was_left_stays(make_vm: MakeVm, planted: Planted, then: str) -> None:
     vm = make_vm("leftweb", "vda", directory=HOME)

@@ -103,5 +103,8 @@ def test_a_vm_that_leaves_after_it_was_found_is_named_and_fails(mock_fleet: Path
     words = ["ansible-playbook", "play.yml", "-e", "snapshot_name=s", "-e", "snapshot_vms=web*"]
     done = run(words, mock_fleet, tmp_path)
     assert done.status != 0
-    assert "web01: nothing was done, as somebody moved, renamed or deleted it meanwhile. Run the playbook again." in flat(done)
+    assert (
+        "web01: nothing was done, as somebody moved, renamed or deleted it meanwhile. Run the playbook again."
+        in flat(done)
+    )
     assert done.output.count("fatal: ") == 1

@@ -164,11 +164,11 @@ class VmHandle:
         """Make its record what it was before something that was refused."""
         self.records.put_back(self.id, kept)
 
-    def note_merging(self, step: Merge, used: bool) -> None:
-        """Note to which images a merge is about to write and, where the upper one is ``used``, which is merged into which."""
+    def note_merging(self, step: Merge, used: bool, base: str) -> None:
+        """Note to which images a merge is about to write and, where the upper one is ``used``, that it goes into ``base``."""
         record = self.record()
         if isinstance(record.journal, RemoveJournal):
-            journal = replace(record.journal, merging=(step.top, step.base) if used else ())
+            journal = replace(record.journal, merging=(step.top, base) if used else ())
             images = before_merge(record.images, step.gone, step.base, step.above)
             self.write(replace(record, journal=journal, images=images), durable=True)
 

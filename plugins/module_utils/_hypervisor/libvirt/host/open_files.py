@@ -79,6 +79,17 @@ def writers(files: Iterable[str]) -> Holders:
     return {**elsewhere, **open_now(wanted, writing=True)}
 
 
+def written_by(uuid: str, *files: str) -> set[str]:
+    """Return those images that the QEMU of a VM has open for writing, also one that libvirt does not know any more."""
+    return {file for file, pid in writers(files).items() if pid is not None and f"\0{uuid}\0" in _command_line(pid)}
+
+
+def _command_line(pid: int) -> str:
+    with suppress(OSError), open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+        return file.read()
+    return ""
+
+
 def identity(status: os.stat_result) -> tuple[int, int]:
     """Return what is the same for two names of one file. QEMU opens devices by nodes of its own, in a /dev of its own."""
     return (-1, status.st_rdev) if stat.S_ISBLK(status.st_mode) else (status.st_dev, status.st_ino)

@@ -17,7 +17,8 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.layer_forest import Forest
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.flush import flush
-from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import writers
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.file_identity import noted_as
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.open_files import written_by
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.host.real_paths import real_path
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.merge.live_commit import (
     catch_up,
@@ -74,7 +75,7 @@ def _merge(handle: VmHandle, forest: Forest, step: Merge, pace: Pace, started: C
     open_in = [target for target, top in forest.tops.items() if step.top in forest.chain(top)] if forest.running else []
     base = (forest.spelled[step.base], forest.format(step.base))
     used = bool(step.above) or step.top in forest.tops.values()
-    handle.note_merging(step, used)
+    handle.note_merging(step, used, noted_as(forest.spelled[step.base]))
     try:
         if open_in:
             commit_block(handle, open_in[0], step, pace, started)
@@ -213,7 +214,7 @@ def _see_pivot(handle: VmHandle, forest: Forest, top: str, base: str) -> None:
     if not targets or base not in forest.images:
         return
     with translated(handle.name, "asking where it writes"):
-        files = written(handle.name, handle.native) if forest.running else set(writers((top, base)))
+        files = written(handle.name, handle.native) if forest.running else written_by(handle.id.uuid, top, base)
         if files is None or base not in files:
             return
         if top in files and not (forest.running and is_on(handle.native, base)):

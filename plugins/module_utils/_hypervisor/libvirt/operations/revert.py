@@ -136,8 +136,9 @@ class Revert(Operation[RevertWish, RevertPlan, RevertJournal]):
         handle, record = self._handle, self._handle.record()
         # Noted as ours before they are made: what becomes of them is settled like any other layer then.
         overlays = (*record.overlays, *map(real_path, journal.overlays.values()))
-        # Where the VM was is thrown away, as the task says: nothing of that is to be kept.
-        handle.write(replace(record, overlays=overlays, kept=kept, active={}, journal=journal), durable=True)
+        # Where its disks were is thrown away, as the task says. What others are on stays noted: somebody may put them elsewhere.
+        active = {target: file for target, file in record.active.items() if target not in journal.overlays}
+        handle.write(replace(record, overlays=overlays, kept=kept, active=active, journal=journal), durable=True)
         make_overlays(handle, target, journal.overlays)
 
     def _commit(self, journal: RevertJournal) -> None:
