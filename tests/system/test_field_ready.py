@@ -73,6 +73,17 @@ def test_a_job_that_begins_just_before_the_freeze(make_vm: MakeVm) -> None:
         read_out(vm, fifo)
 
 
+def test_a_disk_that_is_put_on_another_image_just_before_the_switch(make_vm: MakeVm) -> None:
+    """The overlay that is there already is based on what the disk was on, and libvirt would not notice."""
+    vm = snapshot(make_vm("ready1", "vda", directory=HOME))
+    theirs = f"virsh snapshot-create-as {vm.name} bk --disk-only --no-metadata --diskspec vda,file={HOME}/bk.qcow2"
+    fault = f"before(take_steps.Taking, '_switch', lambda: subprocess.run({theirs!r}, shell=True, stdout=2))"
+    entry = only(vm.planted.snapshot(fault, vm.name, "s2", quiesce="never"))
+    assert (entry["error_code"], vm.active_file("vda")) == ("busy", f"{HOME}/bk.qcow2"), entry["msg"]
+    assert not vm.host.run(f"ls {HOME} | grep s2", check=False).stdout
+    well(vm.take("s2"))
+
+
 NO_QEMU_IMG = "os.environ['PATH'] = '/nowhere'"
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Callable
 
@@ -16,8 +16,14 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libraries import libvirt
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
     from_libvirt,
+    translated,
+)
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import (
+    read_domain,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.metadata.snapshot_xml import to_xml
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.refusals import changed_meanwhile
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, disks
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.taking.memory import memory_timeout
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.deadline import Deadline
 from ansible_collections.limiquantix.kvm.plugins.module_utils._values.plan import SnapshotPlan
@@ -27,13 +33,16 @@ _ABORT_AGAIN = 0.1  # seconds
 
 
 def create_snapshot(
-    domain: Any, uri: str, plan: SnapshotPlan, targets: Sequence[str], deadline: Deadline, *, made: bool
+    domain: Any, uri: str, plan: SnapshotPlan, before: Mapping[str, Disk], deadline: Deadline, *, made: bool
 ) -> Any:
     """Let libvirt switch every disk to its overlay in one transaction; with memory, save that first.
 
-    ``targets`` are all disks of the VM; ``made`` says that the overlays are there already.
+    ``before`` are all disks of the VM, by target, as they were planned; ``made`` says that overlays of those are there already.
+    Raises ``busy`` where these would not fit any more.
     """
     name, memory = plan.vm.name, plan.request.include_memory
+    if made:
+        _require_still(domain, name, before)
     flags = _ATOMIC
     flags |= _REUSE_EXT if made else 0
     flags |= _LIVE if memory and plan.vm.power == "running" else 0
@@ -49,11 +58,19 @@ def create_snapshot(
 
     with alarm(deadline.remaining() if memory else None, abort):
         try:
-            return domain.snapshotCreateXML(to_xml(plan, targets), flags)
+            return domain.snapshotCreateXML(to_xml(plan, [*before]), flags)
         except libvirt.libvirtError as error:
             if aborted.is_set():
                 raise memory_timeout(name, deadline.seconds) from error
             raise from_libvirt(error, name, "taking the snapshot") from error
+
+
+def _require_still(domain: Any, name: str, before: Mapping[str, Disk]) -> None:
+    """Raise ``busy`` where a disk is not on what its overlay was made on: libvirt never compares the two (12.8)."""
+    with translated(name, "reading the disks"):
+        now = {disk.target: disk.source for disk in disks(read_domain(domain))}
+    if any(now.get(target) != disk.source for target, disk in before.items()):
+        raise changed_meanwhile(name)
 
 
 @contextmanager

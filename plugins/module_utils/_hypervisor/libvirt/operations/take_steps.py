@@ -227,7 +227,7 @@ class Taking:
 
     def _switch(self, deadline: Deadline) -> Any:
         """Let libvirt switch every disk to its overlay at once."""
-        return create_snapshot(self._domain, self._tools.uri, self._plan, [*self._before], deadline, made=self._made)
+        return create_snapshot(self._domain, self._tools.uri, self._plan, self._before, deadline, made=self._made)
 
     def _verify(self) -> None:
         """Compare libvirt's word and the files' with the plan: each disk on its overlay, that on what the disk was."""
