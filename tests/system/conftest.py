@@ -58,7 +58,7 @@ def _is_of_another(item: pytest.Item) -> bool:
         return False
     if item.get_closest_marker("everywhere"):
         return False
-    if item.get_closest_marker("agent") and item.path.name not in _BY_SIXTHS:  # done on one host of each init
+    if item.get_closest_marker("agent") and item.path.name not in _BY_SIXTHS:  # each has a host for each init
         return is_of_another_commit(item, parts=2)
     on = next((name for name in ("host", "planted") if parameters(item).get(name) in NAMES), "")
     if on:

@@ -34,10 +34,7 @@ _ALL = "LIMIQUANTIX_KVM_GROUP" in os.environ
 _TRIES = 200 if _ALL else 2
 _VM, _PER_CHAIN = "web01", 10  # it has an agent
 _MOMENTS = {"begin": 3.0, "release": 6.0, "hard_end": 10.0}
-_FIRST_CUT, _APART = (
-    3.6,
-    0.4,
-)  # seconds: the appointment of the first host, and how much later each next one has its own
+_FIRST_CUT, _APART = 3.6, 0.4  # seconds: when the first host switches, and how much later each next one does
 # What is suspended and resumed is nothing then: a guest runs on while its disk is switched.
 _WITHOUT_HOLD = "hold._RUNNING = -1"
 # The number is written over in place, so that it is on the disk with the sync, and not only in ext4's journal.

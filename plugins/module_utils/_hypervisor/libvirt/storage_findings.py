@@ -11,6 +11,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.chain_checks import frozen_written
+from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.libvirt_errors import (
+    translated,
+)
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.qcow2_metadata import (
     snapshot_names,
 )
@@ -46,8 +49,10 @@ def with_neighbours(handle: VmHandle, found: Storage) -> Storage:
         ]
         lost = list(_lost(handle, every))
     if errors or lost:  # half of what a run, or virsh, was just doing is no trouble: looked at once more, anew
-        every = [] if handle.records.held(handle.id, by_others=True) else handle.saved()
-        errors, lost = list(frozen_written(handle, every)), list(_lost(handle, every))
+        errors, lost = [], []
+        if not handle.records.held(handle.id, by_others=True):
+            every = handle.saved()
+            errors, lost = list(frozen_written(handle, every)), list(_lost(handle, every))
     in_doubt = tuple(one.details["disk"] for one in errors if one.error_code == "definition_changed")
     if in_doubt:  # any overlay may be the newest image then
         copies = {copy.file for note in handle.record().snapshots.values() for copy in note.copies.values()}
@@ -79,8 +84,9 @@ def _lost(handle: VmHandle, every: Iterable[Saved]) -> Iterator[str]:
     Libvirt lists one before QEMU has written it, which takes as long as its memory is large: nobody knows during such a job.
     """
     lost = [(one.name, file) for one in every for file in lost_inside(one)]
-    if not lost or (handle.active() and has_vm_job(handle.native)):
-        return
+    if lost and handle.active():
+        with translated(handle.name, "asking for its jobs"):
+            lost = [] if has_vm_job(handle.native) else lost
     for name, file in lost:
         yield (
             f"snapshot {name!r} is not inside {file} any more, and a revert to it is refused. Bring the image back from a "

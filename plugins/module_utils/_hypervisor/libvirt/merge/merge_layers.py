@@ -149,10 +149,11 @@ def see_merged(
         return  # it has not ended, and is begun anew
     chain = forest.chain(top)
     merged = chain[: chain.index(base)] if base in chain else [top]
-    if not lost and not seen:
+    if lost:
+        if top in forest.images and base not in forest.tops.values():  # nobody has written to that since
+            _merge_once_more(handle, forest, (*merged, base), pace)
+    elif not seen:
         _refuse_half_merged(handle, forest, top, base, pace)
-    elif lost and top in forest.images and base not in forest.tops.values():  # nobody has written to that since
-        _merge_once_more(handle, forest, (*merged, base), pace)
     _flush_merged(forest, base, forest.layers.above(base))
     if forest.running:
         catch_up(handle)

@@ -67,10 +67,15 @@ def create_snapshot(
 
 def _require_still(domain: Any, name: str, before: Mapping[str, Disk]) -> None:
     """Raise ``busy`` where a disk is not on what its overlay was made on: libvirt never compares the two (12.8)."""
-    with translated(name, "reading the disks"):
-        now = {disk.target: disk.source for disk in disks(read_domain(domain))}
+    now = {target: disk.source for target, disk in disks_now(domain, name).items()}
     if any(now.get(target) != disk.source for target, disk in before.items()):
         raise changed_meanwhile(name)
+
+
+def disks_now(domain: Any, name: str) -> dict[str, Disk]:
+    """Return a VM's disks, by target, as libvirt has them at this moment."""
+    with translated(name, "reading the disks"):
+        return {disk.target: disk for disk in disks(read_domain(domain))}
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
     translated,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.connect.pool_volumes import (
-    read_domain,
     read_snapshot,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.disks.image_header import read_image
@@ -58,6 +57,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvir
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.create_snapshot import (
     create_snapshot,
+    disks_now,
 )
 from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.libvirt.operations.define_overlays import (
     follow,
@@ -74,7 +74,7 @@ from ansible_collections.limiquantix.kvm.plugins.module_utils._hypervisor.record
     SnapshotRecord,
     snapshot_key,
 )
-from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk, disks
+from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.devices import Disk
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.domain_xml.firmware_states import NVRAM, TPM
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.expiry import expiry
 from ansible_collections.limiquantix.kvm.plugins.module_utils._rules.keeping.times import recorded
@@ -231,9 +231,7 @@ class Taking:
 
     def _verify(self) -> None:
         """Compare libvirt's word and the files' with the plan: each disk on its overlay, that on what the disk was."""
-        with translated(self._plan.vm.name, "reading the disks"):
-            now = {disk.target: disk for disk in disks(read_domain(self._domain))}
-        check_taken(self._plan, self._before, now, self._users)
+        check_taken(self._plan, self._before, disks_now(self._domain, self._handle.name), self._users)
 
     def _undo(self, files: Iterable[str], kept: bytes | None) -> None:
         """Remove what was made for a snapshot that failed; the record stays if that cannot be made sure of."""
